@@ -1,0 +1,29 @@
+# `make` alone shows the targets. PYTHON=python3.12 chooses the interpreter, GPU=1 adds CUDA libraries.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo test lint bench lock
+help:
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+
+setup: ## make the environment .venv (the other targets do it too when it is missing)
+	@command -v $(PYTHON) >/dev/null || { echo "cxrflow setup: no $(PYTHON) found: install Python 3.10 to 3.13" >&2; exit 2; }
+	@$(PYTHON) pipeline/bootstrap.py $(if $(GPU),--gpu)
+
+demo: setup ## synthetic X-rays through the whole pipeline, from ingest to a pushed model
+	@$(BIN)/cxrflow run --profile demo
+
+test: setup ## the whole test suite
+	@$(BIN)/python -m pytest
+
+lint: setup ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+bench: setup ## the benchmarks, one JSON line a figure
+	@$(BIN)/python -m tests.bench
+
+lock: setup ## resolve pyproject.toml anew into requirements.lock, keeping pins that still fit
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+	    --extra dev --extra env --no-emit-index-url --custom-compile-command "make lock" \
+	    pyproject.toml --output-file requirements.lock

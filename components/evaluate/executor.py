@@ -1,0 +1,61 @@
+"""Runs the gate inside TFX."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+
+from components.evaluate.gate import Limits, judge
+from components.evaluate.results import load_evaluation
+from components.evaluate.tfma_config import BASELINE, CANDIDATE
+from components.evaluate.verdict import write_verdict
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes the verdict and the blessing that Resolver and Pusher look for."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Judges `model` by `evaluation`; see `component.Gate`."""
+        evaluation = artifact_utils.get_single_uri(input_dict["evaluation"])
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        baselines = input_dict.get("baseline_model") or []
+        results = load_evaluation(Path(evaluation), json.loads(exec_properties["classes"]))
+        verdict = judge(
+            results[CANDIDATE],
+            Limits(**json.loads(exec_properties["limits"])),
+            baseline=results.get(BASELINE),
+            baseline_uri=baselines[0].uri if baselines else "",
+            synthetic=bool(exec_properties["synthetic"]),
+        )
+        output = artifact_utils.get_single_instance(output_dict["verdict"])
+        write_verdict(verdict, Path(output.uri))
+        output.set_int_custom_property("synthetic", int(verdict.synthetic))
+
+        # The same properties and file as TFX's own Evaluator writes.
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        blessing.set_string_custom_property(
+            constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri
+        )
+        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+        if baselines:
+            blessing.set_string_custom_property(
+                constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baselines[0].uri
+            )
+            blessing.set_int_custom_property(
+                constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baselines[0].id
+            )
+        blessing.set_int_custom_property(
+            constants.ARTIFACT_PROPERTY_BLESSED_KEY,
+            constants.BLESSED_VALUE if verdict.blessed else constants.NOT_BLESSED_VALUE,
+        )
+        name = constants.BLESSED_FILE_NAME if verdict.blessed else constants.NOT_BLESSED_FILE_NAME
+        (Path(blessing.uri) / name).touch()

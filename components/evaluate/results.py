@@ -1,0 +1,92 @@
+"""What an evaluation found, as plain records."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from schema.errors import CxrflowError
+
+OVERALL = ""
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """Scores of one class over one slice of the test split; see `scores.class_scores`."""
+
+    name: str
+    positives: int
+    negatives: int
+    auc: float
+    auc_precision_recall: float
+    mean_label: float
+    mean_prediction: float
+    calibration: float
+    brier_score: float
+    prediction_range: float
+
+
+# By slice, `OVERALL` or "view=AP", in the order of the classes.
+ModelResults = dict[str, tuple[ClassResult, ...]]
+
+
+def mean_auc(aucs: Iterable[float]) -> float:
+    """Mean over the classes that have an AUC, those whose AUC isn't NaN; NaN if none has."""
+    known = [auc for auc in aucs if math.isfinite(auc)]
+    return fmean(known) if known else math.nan
+
+
+def load_evaluation(directory: Path, classes: Sequence[str]) -> dict[str, ModelResults]:
+    """Reads what TFX's Evaluator wrote with `tfma_config.eval_config`.
+
+    Args:
+        directory: the Evaluator's `evaluation` artifact.
+        classes: names of the classes, in the order of the labels.
+
+    Returns:
+        Results by model, `tfma_config.CANDIDATE` and, where one was evaluated, `BASELINE`.
+
+    Raises:
+        CxrflowError: nothing was evaluated, or it isn't about as many classes.
+    """
+    import tensorflow_model_analysis as tfma  # slow to import
+
+    from components.evaluate.tfma_config import CANDIDATE
+
+    found: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
+    for metrics in tfma.load_metrics(str(directory)):
+        slice_name = ",".join(map(_slice_name, metrics.slice_key.single_slice_keys))
+        for item in metrics.metric_keys_and_values:
+            if not item.key.HasField("sub_key") or item.key.is_diff:
+                continue
+            # TFMA leaves the model's name out where there is only one model.
+            model = item.key.model_name or CANDIDATE
+            scores = found.setdefault((model, slice_name), {})
+            class_id = item.key.sub_key.class_id.value
+            scores.setdefault(class_id, {})[item.key.name] = item.value.double_value.value
+
+    results: dict[str, ModelResults] = {}
+    for (model, slice_name), scores in sorted(found.items()):
+        if sorted(scores) != list(range(len(classes))):
+            raise CxrflowError(
+                f"The evaluation in {directory} is about {len(scores)} classes, not about these "
+                f"{len(classes)}: evaluate the model again."
+            )
+        results.setdefault(model, {})[slice_name] = tuple(
+            _class_result(name, scores[i]) for i, name in enumerate(classes)
+        )
+    if OVERALL not in results.get(CANDIDATE, {}):
+        raise CxrflowError(f"The evaluation in {directory} is empty: has the test split images?")
+    return results
+
+
+def _slice_name(key: Any) -> str:
+    value = getattr(key, key.WhichOneof("kind"))
+    return f"{key.column}={value.decode() if isinstance(value, bytes) else value}"
+
+
+def _class_result(name: str, scores: dict[str, float]) -> ClassResult:
+    counts = {key: int(scores[key]) for key in ("positives", "negatives")}
+    return ClassResult(name=name, **{**scores, **counts})

@@ -1,0 +1,87 @@
+"""The gate's verdict on a model, and the file that keeps it for those without TensorFlow."""
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from components.evaluate.results import ClassResult, ModelResults
+from schema.errors import CxrflowError
+
+FILE_NAME = "verdict.json"
+
+
+@dataclass(frozen=True)
+class ClassVerdict:
+    """What the gate says about one class on the test split."""
+
+    result: ClassResult
+    status: Literal["pass", "fail", "not gated"]
+    reason: str  # empty where it passes
+    min_auc: float
+    auc_change: float  # against the last blessed model; NaN without one
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says about one model."""
+
+    blessed: bool
+    reasons: tuple[str, ...]  # why it isn't blessed
+    synthetic: bool  # the figures stem from phantoms
+    classes: tuple[ClassVerdict, ...]
+    mean_auc: float  # of all classes that have positives and negatives in test
+    mean_auc_change: float  # of the gated classes, against the last blessed model; NaN without one
+    baseline: str  # the last blessed model's folder; empty without one
+    slices: ModelResults  # the classes' scores by slice; not gated
+
+
+def write_verdict(verdict: Verdict, directory: Path) -> Path:
+    """Writes `verdict.json`, whole or not at all, with null for NaN, and returns its path."""
+    path = directory / FILE_NAME
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps(_nan_to_none(asdict(verdict)), indent=1, allow_nan=False) + "\n")
+    os.replace(aside, path)
+    return path
+
+
+def read_verdict(path: Path) -> Verdict:
+    """Reads `verdict.json`.
+
+    Raises:
+        CxrflowError: the file is missing or not a verdict.
+    """
+    try:
+        fields = _none_to_nan(json.loads(path.read_text()))
+        classes = tuple(
+            ClassVerdict(**{**c, "result": ClassResult(**c["result"])})
+            for c in fields.pop("classes")
+        )
+        slices = {
+            name: tuple(ClassResult(**r) for r in results)
+            for name, results in fields.pop("slices").items()
+        }
+        reasons = tuple(fields.pop("reasons"))
+        return Verdict(classes=classes, slices=slices, reasons=reasons, **fields)
+    except FileNotFoundError:
+        raise CxrflowError(f"There is no verdict at {path}: the gate hasn't run.") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CxrflowError(f"{path} is not a verdict ({error}): run the pipeline again.") from error
+
+
+def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _nan_to_none(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nan_to_none(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _none_to_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _none_to_nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_none_to_nan(v) for v in value]
+    return math.nan if value is None else value

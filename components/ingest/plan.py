@@ -1,0 +1,123 @@
+"""What a run would read: folder, table, split and cohort put together, before images are opened."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from components.ingest.folder import DataFolder, find_folder
+from components.ingest.image import Limits
+from components.ingest.quarantine import Problem, Reason, too_much
+from components.ingest.split import assign_splits
+from components.ingest.table import read_table
+from schema.features import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Settings(TypedDict):
+    """The fields of pipeline.config.IngestConfig, as JSON carries them."""
+
+    classes: Sequence[str]
+    cohort: Literal["all", "findings"]
+    split: Literal["auto", "official", "hash"]
+    eval_share: float
+    test_share: float
+    split_salt: str
+    max_bad_share: float
+    min_side: int
+    max_side: int
+    max_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to read.
+
+    `rows` has the columns of `table.Table.rows` and split, path; `problems` are the rows already
+    set aside; `outside` counts the rows that the cohort leaves out; `unlisted` are image files
+    that no row names.
+    """
+
+    folder: DataFolder
+    rows: "pd.DataFrame"
+    problems: list[Problem]
+    outside: int
+    unlisted: list[str]
+
+    @property
+    def considered(self) -> int:
+        """Rows of the cohort, good and bad: what the share of bad ones refers to."""
+        return len(self.rows) + len(self.problems)
+
+
+def make_plan(data_dir: str, settings: Settings) -> Plan:
+    """Reads table and lists of `data_dir` and assigns splits.
+
+    Raises:
+        CxrflowError: of `find_folder`, `read_table` and `assign_splits`.
+    """
+    folder = find_folder(data_dir)
+    table = read_table(folder.table)
+    rows, unlisted_rows = assign_splits(
+        table.rows,
+        folder.train_val_list,
+        folder.test_list,
+        split=settings["split"],
+        eval_share=settings["eval_share"],
+        test_share=settings["test_share"],
+        split_salt=settings["split_salt"],
+    )
+    named = {*table.rows["image_id"], *(problem.image for problem in table.problems)}
+    problems = table.problems + unlisted_rows
+    inside = len(rows)
+    if settings["cohort"] == "findings":
+        classes = set(settings["classes"])
+        rows = rows[[not classes.isdisjoint(findings) for findings in rows["findings"]]]
+    outside = inside - len(rows)
+    rows = rows.assign(path=rows["image_id"].map(folder.images))
+    missing, several = rows["path"].isna(), rows["image_id"].isin(folder.repeated)
+    for unusable, reason, detail in (
+        (missing, Reason.MISSING, "no file of this name in the image folders"),
+        (several, Reason.SEVERAL_FILES, "files of this name in several image folders"),
+    ):
+        found = rows.loc[unusable, ["image_id", "row"]].itertuples(index=False)
+        problems += [Problem(reason.value, image, row, detail) for image, row in found]
+    rows = rows[~(missing | several)]
+    unlisted = sorted(folder.images.keys() - named)
+    return Plan(folder, rows.reset_index(drop=True), problems, outside, unlisted)
+
+
+def limits(settings: Settings) -> Limits:
+    """The part of the settings that judges an image."""
+    return Limits(settings["min_side"], settings["max_side"], settings["max_bytes"])
+
+
+def good_rows(plan: Plan, problems: Sequence[Problem]) -> "pd.DataFrame":
+    """The rows that stay when `problems`, found in the images, are set aside."""
+    return plan.rows[~plan.rows["row"].isin([problem.row for problem in problems])]
+
+
+def why_stop(
+    plan: Plan, problems: Sequence[Problem], images: Mapping[str, int], settings: Settings
+) -> str | None:
+    """Why the run cannot go on with this data and what to do, or None when it can.
+
+    Args:
+        plan: what was to be read.
+        problems: all of them, of rows and of images.
+        images: good images per split.
+        settings: of the run.
+    """
+    if excess := too_much(problems, plan.considered, settings["max_bad_share"]):
+        return f"{excess}. Repair them, remove their rows, or raise ingest.max_bad_share"
+    if not plan.considered:
+        return "no image has one of ingest.classes, all that ingest.cohort=findings lets in"
+    empty = [split for split in SPLITS if not images.get(split)]
+    if empty:
+        return (
+            f"no image for {' and '.join(empty)} ({plan.rows['patient_id'].nunique():,} patients). "
+            "More patients are needed, other official lists, or with a split by hash other "
+            "ingest.eval_share, ingest.test_share or ingest.split_salt"
+        )
+    return None

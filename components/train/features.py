@@ -1,0 +1,38 @@
+"""Outputs of the frozen part of a network, computed once and stored."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.progress import report
+from components.train import store
+from components.train.inputs import augmented_pixels, to_pixels
+from components.train.recipe import TrainConfig
+
+_BATCH = 32
+
+
+def store_features(
+    folder: Path, frozen: keras.Model, images: store.Stored, recipe: TrainConfig, views: int
+) -> store.Stored:
+    """Stores float16 features of `views` copies of each image: one plain, the rest augmented."""
+    # predict_on_batch would use XLA; see fit.py.
+    forward = tf.function(lambda pixels: frozen(pixels, training=False), reduce_retracing=True)
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for view in range(views):
+            for start in range(0, len(images), _BATCH):
+                rows = range(start, min(start + _BATCH, len(images)))
+                gray = images.take(rows)
+                seed = [recipe.seed, -1 - (view * len(images) + start)]  # none of training's
+                pixels = augmented_pixels(gray, seed, recipe) if view else to_pixels(gray)
+                report(view * len(images) + start + len(rows), views * len(images), "images")
+                yield (
+                    forward(pixels).numpy().astype(np.float16),
+                    images.labels[start : start + _BATCH],
+                )
+
+    return store.write(folder, batches(), views)

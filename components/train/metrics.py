@@ -1,0 +1,22 @@
+"""Area under the ROC curve of k-hot predictions."""
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+
+def per_class_auc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Exact AUC of each class, float64 [C]; NaN where a class has no positive or no negative.
+
+    labels: k-hot [N, C]; scores: [N, C], any monotone function of the probability.
+    """
+    return np.array(
+        [
+            roc_auc_score(truth, score) if 0 < truth.sum() < len(truth) else np.nan
+            for truth, score in zip(labels.T, scores.T, strict=True)
+        ]
+    )
+
+
+def binary_crossentropy(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Mean over images and classes, in nats."""
+    return float(np.mean(np.logaddexp(0.0, logits) - labels * logits))

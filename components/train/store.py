@@ -1,0 +1,69 @@
+"""Training inputs on disk: whole or not there at all, and read row by row without filling RAM."""
+
+import json
+import math
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Inputs of one split, `views` of each of the N images, and their labels."""
+
+    path: Path  # rows one after another, view after view
+    row: tuple[int, ...]  # shape
+    dtype: np.dtype
+    views: int
+    labels: np.ndarray  # float32 [N, C], k-hot; the same for every view
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, images: Sequence[int], views: Sequence[int] | int = 0) -> np.ndarray:
+        """The inputs [n, *row] of n images, each in the view asked for."""
+        # Reading, not a memory map, whose pages would count as this process's memory.
+        inputs = np.empty((len(images), *self.row), self.dtype)
+        size = math.prod(self.row) * self.dtype.itemsize
+        with self.path.open("rb", buffering=0) as file:
+            for out, image, view in zip(
+                inputs, images, np.broadcast_to(views, len(images)), strict=True
+            ):
+                file.seek((int(view) * len(self) + int(image)) * size)
+                file.readinto(out.data)
+        return inputs
+
+
+def write(folder: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]], views: int = 1) -> Stored:
+    """Stores batches of (inputs, labels), view after view; a folder that is there is kept."""
+    if folder.is_dir():
+        return read(folder)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    all_labels, form = [], {}
+    with (partial / "inputs.bin").open("wb") as file:
+        for inputs, labels in batches:
+            file.write(np.ascontiguousarray(inputs).data)
+            all_labels.append(labels)
+            form = {"row": inputs.shape[1:], "dtype": inputs.dtype.name, "views": views}
+    rows = np.concatenate(all_labels)
+    np.save(partial / "labels.npy", rows[: len(rows) // views])
+    (partial / "form.json").write_text(json.dumps(form))
+    partial.rename(folder)
+    return read(folder)
+
+
+def read(folder: Path) -> Stored:
+    """Opens what `write` left."""
+    form = json.loads((folder / "form.json").read_text())
+    return Stored(
+        path=folder / "inputs.bin",
+        row=tuple(form["row"]),
+        dtype=np.dtype(form["dtype"]),
+        views=form["views"],
+        labels=np.load(folder / "labels.npy"),
+    )

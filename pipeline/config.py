@@ -1,0 +1,185 @@
+"""A run's settings: frozen dataclasses, loaded from a YAML profile and checked as they load."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from components.evaluate.gate import Limits
+from components.train.recipe import TrainConfig
+from schema.classes import CLASSES_14, DEFAULT_CLASSES
+from schema.errors import CxrflowError
+from schema.settings import Count, Fraction, Pixels, Positive, Rate, Share, settings
+
+PROFILES = Path(__file__).parent / "profiles"
+
+
+@settings
+class PhantomConfig:
+    """Synthetic data that a run makes for itself when no data folder is given."""
+
+    patients: Count = 0  # 0: none, the run needs --data
+    seed: Count = 0
+    prevalence_scale: Rate = 1.0  # raises every finding's prevalence
+
+
+@settings
+class IngestConfig:
+    """What ImageExampleGen reads and refuses, and how it splits."""
+
+    classes: tuple[Literal[CLASSES_14], ...] = Field(DEFAULT_CLASSES, min_length=1)
+    cohort: Literal["all", "findings"] = "all"  # findings: only images with one of the classes
+    split: Literal["auto", "official", "hash"] = "auto"  # auto: official where the lists lie
+    eval_share: Share = 0.15  # of the patients outside test
+    test_share: Share = 0.2  # of all patients; used without official lists
+    split_salt: str = "cxrflow"  # another salt makes another split
+    max_bad_share: Share = 0.01  # of images in quarantine, then the run stops
+    min_side: Positive = 64  # pixels
+    max_side: Positive = 4096
+    max_bytes: Positive = 16 * 2**20
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "IngestConfig":
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes names a class twice")
+        if self.min_side > self.max_side:
+            raise ValueError(f"min_side {self.min_side} is above max_side {self.max_side}")
+        return self
+
+
+@settings
+class ValidateConfig:
+    """Limits on anomalies and on the distance between splits, each from 0 to 1."""
+
+    max_eval_distance: Fraction = 0.1  # eval against train
+    max_test_distance: Fraction = 0.3  # the official test list differs by design
+
+
+@settings
+class TransformConfig:
+    """The compact image that Transform writes and all later steps read."""
+
+    image_size: Pixels = 512  # pixels, square
+    encoding: Literal["jpeg", "raw"] = "jpeg"
+    jpeg_quality: int = Field(95, ge=1, le=100)
+
+
+@settings
+class EvaluateConfig(Limits):
+    """What the gate demands, and for which groups TFMA computes scores of their own."""
+
+    slices: tuple[Literal["patient/sex", "view", "age_band"], ...] = (
+        "patient/sex",
+        "view",
+        "age_band",
+    )
+
+
+@settings
+class BeamConfig:
+    """How Beam runs inside the data steps."""
+
+    workers: Positive = 1  # processes; more than one pays from about 3,000 images
+
+
+@settings
+class PipelineConfig:
+    """Everything one run needs besides its data folder and its root folder."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] = "cxrflow"  # served model
+    phantom: PhantomConfig = field(default_factory=PhantomConfig)
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    validate: ValidateConfig = field(default_factory=ValidateConfig)
+    transform: TransformConfig = field(default_factory=TransformConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    beam: BeamConfig = field(default_factory=BeamConfig)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PipelineConfig":
+        unknown = set(self.evaluate.min_auc_per_class) - set(self.ingest.classes)
+        if unknown:
+            raise ValueError(
+                f"evaluate.min_auc_per_class names {sorted(unknown)}, not in ingest.classes"
+            )
+        if self.train.image_size > self.transform.image_size:
+            raise ValueError(
+                f"train.image_size {self.train.image_size} is above "
+                f"transform.image_size {self.transform.image_size}: the detail isn't there"
+            )
+        return self
+
+
+def profiles() -> list[str]:
+    """Names of the profiles that ship with cxrflow."""
+    return sorted(p.stem for p in PROFILES.glob("*.yaml"))
+
+
+def load(profile: str, overrides: Iterable[str] = ()) -> PipelineConfig:
+    """Reads a profile (a shipped name or a YAML file's path) with `key.sub=value` overrides.
+
+    Raises:
+        CxrflowError: names the field that is unknown, of the wrong type or in conflict.
+    """
+    path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
+    if not path.is_file():
+        raise CxrflowError(
+            f"no profile {profile!r}: name one of {', '.join(profiles())} or a YAML file"
+        )
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CxrflowError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise CxrflowError(f"{path} must hold `section:` blocks, such as `train:`")
+    for override in overrides:
+        _set(values, override)
+    return parse(values, source=str(path))
+
+
+def parse(values: dict[str, Any], source: str = "settings") -> PipelineConfig:
+    """Checks a nested dict of settings; `source` names it in errors.
+
+    Raises:
+        CxrflowError: names the first field at fault, and how many more there are.
+    """
+    try:
+        return TypeAdapter(PipelineConfig).validate_python(values)
+    except ValidationError as error:
+        first, *others = error.errors()
+        more = f" (and {len(others)} more)" if others else ""
+        raise CxrflowError(f"{source}: {_explain(first)}{more}") from None
+
+
+def to_dict(config: PipelineConfig) -> dict[str, Any]:
+    """Plain values, as `parse` takes them."""
+    return asdict(config)
+
+
+def _explain(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "unexpected_keyword_argument":
+        return f"there is no setting {name}"
+    message = error["msg"].removeprefix("Value error, ")
+    if not name:
+        return message
+    shown = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
+    return f"{name}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise CxrflowError(f"--set {override!r}: write it as section.name=value")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise CxrflowError(f"--set {key}: {parent} is no section")
+    try:
+        values[leaf] = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        values[leaf] = text

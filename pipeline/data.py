@@ -1,0 +1,41 @@
+"""Where a run's X-rays come from: the folder that the user names, or phantoms made here."""
+
+from pathlib import Path
+
+from pipeline.config import PipelineConfig
+from schema.errors import CxrflowError
+
+
+def require(config: PipelineConfig, data_dir: Path | None) -> None:
+    """Checks that a run has X-rays to read, before anything is written.
+
+    Raises:
+        CxrflowError: the folder doesn't exist, or neither folder nor phantoms are configured.
+    """
+    if data_dir is not None and not data_dir.is_dir():
+        raise CxrflowError(f"no folder {data_dir}: --data takes a folder of X-rays")
+    if data_dir is None and not config.phantom.patients:
+        raise CxrflowError(
+            "this profile needs X-rays: add --data DIR (or --set phantom.patients=300 to try it "
+            "on synthetic ones)"
+        )
+
+
+def find(config: PipelineConfig, data_dir: Path | None, root: Path) -> Path:
+    """The data folder of a run, absolute; writes the profile's phantoms where none is named."""
+    require(config, data_dir)
+    if data_dir is not None:
+        return data_dir.resolve()
+    from components.ingest.phantom import write_phantoms
+
+    phantom = config.phantom
+    # Other phantoms get another folder: write_phantoms refuses one with other settings.
+    name = f"phantoms-{phantom.patients}-{phantom.seed}-{phantom.prevalence_scale:g}"
+    folder = root.resolve() / name
+    write_phantoms(folder, phantom.patients, phantom.seed, phantom.prevalence_scale)
+    return folder
+
+
+def is_synthetic(folder: Path) -> bool:
+    """Whether the folder holds phantoms."""
+    return (folder / "SYNTHETIC.json").is_file()

@@ -1,0 +1,49 @@
+"""The two orchestrators that a run can use, and where its artifacts lie. Imports TFX."""
+
+import logging as std_logging
+from dataclasses import dataclass
+
+from absl import logging
+from apache_beam.options.pipeline_options import StandardOptions
+from ml_metadata.metadata_store import MetadataStore
+from tfx import v1 as tfx
+from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
+
+# BeamDagRunner takes no options, and Beam's own default first tries to download a Go binary.
+StandardOptions.DEFAULT_RUNNER = "FnApiRunner"
+
+
+def run(pipeline: tfx.dsl.Pipeline, engine: str) -> None:
+    """Runs `pipeline` with TFX's runner for `engine` ("local" or "beam")."""
+    logging.set_verbosity(logging.INFO)
+    std_logging.getLogger("apache_beam").setLevel(std_logging.WARNING)
+    runner = BeamDagRunner() if engine == "beam" else tfx.orchestration.LocalDagRunner()
+    runner.run(pipeline)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the nodes of the last run put out, cached ones included."""
+
+    artifacts: dict[str, dict[str, str]]  # node id -> output key -> folder
+    pushed: str  # folder of the pushed version; empty if the model wasn't pushed
+
+
+def outputs(pipeline: tfx.dsl.Pipeline) -> Outputs:
+    """Looks up the last run in ML Metadata."""
+    store = MetadataStore(pipeline.metadata_connection_config)
+    run_context = max(
+        store.get_contexts_by_type("pipeline_run"), key=lambda c: c.create_time_since_epoch
+    )
+    found: dict[str, dict[str, str]] = {}
+    pushed = ""
+    for execution in store.get_executions_by_context(run_context.id):
+        contexts = store.get_contexts_by_execution(execution.id)
+        node = next(c.name for c in contexts if c.type == "node").partition(".")[2]
+        for event in store.get_events_by_execution_ids([execution.id]):
+            if event.type == event.OUTPUT:
+                (artifact,) = store.get_artifacts_by_id([event.artifact_id])
+                found.setdefault(node, {})[event.path.steps[0].key] = artifact.uri
+                if "pushed_destination" in artifact.custom_properties:
+                    pushed = artifact.custom_properties["pushed_destination"].string_value
+    return Outputs(found, pushed)

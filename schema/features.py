@@ -1,0 +1,20 @@
+"""Names of the features of raw and transformed tf.Examples; see README, "Contracts"."""
+
+# Raw examples, ImageExampleGen's output.
+IMAGE = "image/encoded"  # bytes of the PNG or JPEG as read
+IMAGE_ID = "image/id"  # file name
+PATIENT_ID = "patient/id"
+AGE = "patient/age"  # years
+SEX = "patient/sex"  # M or F
+VIEW = "view"  # PA or AP
+FOLLOW_UP = "follow_up"  # number of the examination, from 0
+FINDINGS = "findings"  # names of classes; empty for No Finding
+HEIGHT = "image/height"  # pixels
+WIDTH = "image/width"
+
+# Transformed examples, besides IMAGE_ID, PATIENT_ID, AGE, SEX and VIEW.
+T_IMAGE = "image"  # compact bytes
+T_LABELS = "labels"  # float32 [C], k-hot
+AGE_BAND = "age_band"
+
+SPLITS = ("train", "eval", "test")

@@ -1,0 +1,31 @@
+"""Measures the project's figures: one JSON line each.
+
+    make bench                                  everything
+    .venv/bin/python -m tests.bench transform   one of them
+
+Times on a shared machine mean little by themselves: where a figure is a ratio, both sides were
+measured in the same run.
+"""
+
+import importlib
+import json
+import sys
+
+BENCHES = ("commands", "phantoms", "transform", "demo", "nih_mini")
+
+
+def main(names: list[str]) -> int:
+    """Runs the named benchmarks; 1 if a figure missed its goal."""
+    if unknown := set(names) - set(BENCHES):
+        print(f"no benchmark {sorted(unknown)}: name some of {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    missed = 0
+    for name in names or BENCHES:
+        for figure in importlib.import_module(f"tests.bench.{name}").main():
+            missed += figure.get("reached") is False
+            print(json.dumps(figure), flush=True)
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,44 @@
+"""The real images of ../shared/data/nih-mini: time, memory, the baseline to beat."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.evaluate.baseline import baseline
+from pipeline.run import Run
+from pipeline.summary import verdict
+from tests.bench.figure import SHARED, figure, measure, skipped
+
+
+def main() -> Iterator[dict[str, Any]]:
+    """Yields minutes, peak memory and the mean test AUC above the baseline's."""
+    data, weights = SHARED / "data" / "nih-mini", SHARED / "weights"
+    if not data.is_dir():
+        yield skipped("nih_mini", f"no {data}")
+        return
+    with tempfile.TemporaryDirectory() as root:
+        ran = measure(
+            *("-m", "pipeline.cli", "run", "--profile", "nih_mini", "--data", str(data)),
+            *("--root", root, "--set", f"train.weights_dir={weights}"),
+        )
+        minutes, gb = ran.seconds / 60, ran.peak_mb / 1024
+        yield figure("minutes of `cxrflow run --profile nih_mini`", minutes, "<= 30", minutes <= 30)
+        yield figure("nih_mini: peak memory in GB", gb, "<= 4", gb <= 4)
+        run = Run.read(Path(root))
+        floor = baseline(
+            Path(run.artifacts["Transform"]["transformed_examples"]),
+            run.config["ingest"]["classes"],
+            run.config["transform"]["encoding"],
+            run.config["transform"]["image_size"],
+            str(weights),
+        ).test_mean_auc
+        mean = verdict(run).mean_auc
+        yield figure(
+            "nih_mini: mean test AUC above the baseline's",
+            mean - floor,
+            ">= .015",
+            mean - floor >= 0.015,
+            model=round(mean, 4),
+            baseline=round(floor, 4),
+        )

@@ -1,0 +1,309 @@
+"""TFX's Evaluator, Resolver and our Gate and Pusher, run by TFX on a tiny model.
+
+The model's logits are the bytes of the example's image, so that every figure is known.
+"""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from components.evaluate.gate import Limits
+from components.evaluate.results import OVERALL, load_evaluation
+from components.evaluate.verdict import read_verdict
+from components.publish.push import published, verify, versions
+
+pytestmark = pytest.mark.tf
+
+CLASSES = ("Edema", "Effusion", "Mass", "Hernia")  # Hernia has no case
+SLICES = ("patient/sex", "view", "age_band")
+N = 300
+
+
+def make_data():
+    rng = np.random.default_rng(0)
+    prevalence = np.array([0.3, 0.15, 0.25, 0.0])
+    labels = (rng.random((N, len(CLASSES))) < prevalence).astype(np.float32)
+    logits = rng.normal(size=labels.shape) + labels * 1.5
+    logits[:, 1] -= 9  # probabilities near .0001, where TFMA's own AUC is off
+    return labels, logits.astype(np.float32), rng.choice(["M", "F"], N), rng.choice(["PA", "AP"], N)
+
+
+def write_examples(folder: Path) -> None:
+    import tensorflow as tf
+
+    def feature(text: bytes) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
+
+    folder.mkdir(parents=True)
+    labels, logits, sexes, views = make_data()
+    with tf.io.TFRecordWriter(str(folder / "transformed_examples-00000-of-00001")) as writer:
+        for i in range(N):
+            features = {
+                "image": feature(logits[i].tobytes()),
+                "labels": tf.train.Feature(float_list=tf.train.FloatList(value=labels[i])),
+                "patient/sex": feature(sexes[i].encode()),
+                "view": feature(views[i].encode()),
+                "age_band": feature(b"40-59" if i % 2 else b"80+"),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+
+
+def write_model(folder: Path, factors: list[float], classes=CLASSES) -> None:
+    import tensorflow as tf
+
+    class Tiny(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+        def predict(self, examples):
+            spec = {"image": tf.io.FixedLenFeature([], tf.string)}
+            raw = tf.io.parse_example(examples, spec)["image"]
+            logits = tf.reshape(tf.io.decode_raw(raw, tf.float32), [-1, len(CLASSES)]) * factors
+            return {"logits": logits, "probabilities": tf.sigmoid(logits)}
+
+    model = Tiny()
+    saved = folder / "Format-Serving"
+    tf.saved_model.save(model, str(saved), signatures={"transformed_examples": model.predict})
+    (saved / "assets.extra").mkdir()
+    (saved / "assets.extra" / "model.json").write_text(json.dumps({"classes": classes}))
+
+
+def run(root: Path, model: str) -> None:
+    from tfx import v1 as tfx
+
+    from components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
+    from components.evaluate.tfma_config import eval_config
+    from components.publish.component import Pusher
+
+    artifacts = tfx.types.standard_artifacts
+    examples = tfx.dsl.Importer(
+        source_uri=str(root / "examples"),
+        artifact_type=artifacts.Examples,
+        properties={"split_names": '["test"]'},
+    ).with_id("Transform")
+    trainer = tfx.dsl.Importer(source_uri=str(root / model), artifact_type=artifacts.Model).with_id(
+        "Trainer"
+    )
+    candidate = trainer.outputs["result"]
+    resolver = tfx.dsl.Resolver(
+        strategy_class=LatestOtherBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=artifacts.ModelBlessing),
+        candidate=candidate,
+    ).with_id("LatestBlessedModel")
+    evaluator = tfx.components.Evaluator(
+        examples=examples.outputs["result"],
+        model=candidate,
+        baseline_model=resolver.outputs["model"],
+        example_splits=["test"],
+        eval_config=eval_config(len(CLASSES), SLICES, code_version="1"),
+        module_path="components.evaluate.extractors",
+    )
+    gate = Gate(
+        evaluation=evaluator.outputs["evaluation"],
+        model=candidate,
+        baseline_model=resolver.outputs["model"],
+        classes=CLASSES,
+        limits=Limits(min_auc=0.6),
+        synthetic=True,
+        code_version="1",
+    )
+    pusher = Pusher(
+        model=candidate,
+        model_blessing=gate.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(
+                base_directory=str(root / "serving" / "cxrflow")
+            )
+        ),
+        custom_config={"published": published(root / "serving" / "cxrflow")},
+    )
+    tfx.orchestration.LocalDagRunner().run(
+        tfx.dsl.Pipeline(
+            pipeline_name="test",
+            pipeline_root=str(root / "root"),
+            components=[examples, trainer, resolver, evaluator, gate, pusher],
+            enable_cache=True,
+            metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+                str(root / "metadata.sqlite")
+            ),
+            beam_pipeline_args=["--runner=FnApiRunner"],
+        )
+    )
+
+
+class Runs:
+    """What lies in the root folder, in the order in which it came there."""
+
+    def __init__(self, root: Path, progress: list[int]):
+        self.root = root
+        self.progress = progress  # of the first run
+
+    def folders(self, node: str, output: str) -> list[Path]:
+        return sorted(
+            (self.root / "root" / node / output).glob("[0-9]*"), key=lambda p: int(p.name)
+        )
+
+    def artifacts(self, type_name: str) -> list:
+        import ml_metadata as mlmd
+        from ml_metadata.proto import metadata_store_pb2
+        from tfx.types import artifact_utils
+
+        config = metadata_store_pb2.ConnectionConfig()
+        config.sqlite.filename_uri = str(self.root / "metadata.sqlite")
+        store = mlmd.MetadataStore(config)
+        artifact_type = store.get_artifact_type(type_name)
+        return [
+            artifact_utils.deserialize_artifact(artifact_type, a)
+            for a in store.get_artifacts_by_type(type_name)
+        ]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Runs:
+    """A good model, the same again, and a bad one."""
+    root = tmp_path_factory.mktemp("runs")
+    write_examples(root / "examples" / "Split-test")
+    write_model(root / "good", [1.0, 1.0, 1.0, 1.0])
+    write_model(root / "bad", [np.nan, 1.0, -1.0, 0.0])
+    counts = []
+    handler = logging.Handler()
+    handler.emit = lambda record: counts.append(record.done)
+    logging.getLogger("cxrflow.progress").addHandler(handler)
+    run(root, "good")
+    logging.getLogger("cxrflow.progress").removeHandler(handler)
+    run(root, "good")
+    run(root, "bad")
+    return Runs(root, counts)
+
+
+def test_scores_equal_scikit_learns(runs):
+    labels, logits, sexes, views = make_data()
+    probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    first, _ = runs.folders("Evaluator", "evaluation")
+    candidate = load_evaluation(first, CLASSES)["candidate"]
+    rows = {
+        OVERALL: np.ones(N, bool),
+        "patient/sex=F": sexes == "F",
+        "patient/sex=M": sexes == "M",
+        "view=AP": views == "AP",
+        "view=PA": views == "PA",
+        "age_band=40-59": np.arange(N) % 2 == 1,
+        "age_band=80+": np.arange(N) % 2 == 0,
+    }
+    assert candidate.keys() == rows.keys()
+    for name, row in rows.items():
+        for i, found in enumerate(candidate[name]):
+            y, p = labels[row, i], probabilities[row, i]
+            assert (found.name, found.positives) == (CLASSES[i], y.sum())
+            assert found.negatives == len(y) - y.sum()
+            assert found.mean_prediction == pytest.approx(p.mean(), rel=1e-4)
+            assert found.brier_score == pytest.approx(np.mean((p - y) ** 2), rel=1e-4)
+            if y.any():
+                assert found.auc == pytest.approx(roc_auc_score(y, p), abs=0.002)
+                assert found.auc_precision_recall == pytest.approx(
+                    average_precision_score(y, p), abs=0.002
+                )
+                assert found.calibration == pytest.approx(p.mean() / y.mean(), rel=1e-4)
+            else:
+                assert np.isnan(found.auc)
+
+
+def test_good_model_is_blessed_and_pushed_once(runs):
+    first, _ = runs.folders("Gate", "verdict")
+    verdict = read_verdict(first / "verdict.json")
+    assert verdict.blessed
+    assert verdict.synthetic
+    assert verdict.baseline == ""
+    assert [c.status for c in verdict.classes] == ["pass", "pass", "pass", "not gated"]
+
+    serving = runs.root / "serving" / "cxrflow"
+    (version,) = versions(serving)
+    assert verify(serving / str(version)) == []
+    *pushes, not_pushed = runs.artifacts("PushedModel")
+    assert len(pushes) == 2  # the second run's found its model published
+    for pushed in pushes:
+        assert pushed.get_int_custom_property("pushed") == 1
+        assert pushed.get_string_custom_property("pushed_version") == str(version)
+        destination = pushed.get_string_custom_property("pushed_destination")
+        assert destination == str(serving / str(version))
+        assert (Path(pushed.uri) / "saved_model.pb").is_file()
+    assert not_pushed.get_int_custom_property("pushed") == 0
+
+
+def test_evaluator_reports_progress(runs):
+    assert runs.progress
+    assert runs.progress == sorted(runs.progress)
+    assert runs.progress[-1] <= N
+
+
+def test_second_run_uses_the_cache(runs):
+    # Two executions for three runs: the second resolved no model, as the first, and ran nothing.
+    for node, output in (("Evaluator", "evaluation"), ("Gate", "verdict")):
+        assert len(runs.folders(node, output)) == 2
+
+
+def test_bad_model_is_compared_and_refused(runs):
+    _, second = runs.folders("Gate", "verdict")
+    verdict = read_verdict(second / "verdict.json")
+    assert not verdict.blessed
+    assert verdict.baseline == str(runs.root / "good")
+    first, _ = runs.folders("Gate", "verdict")
+    before = {c.result.name: c.result.auc for c in read_verdict(first / "verdict.json").classes}
+    edema, effusion, mass, hernia = verdict.classes
+    assert edema.reason == "its probabilities are not finite (NaN or infinite)"
+    assert (effusion.status, effusion.auc_change) == ("pass", 0.0)
+    assert mass.result.auc == pytest.approx(1 - before["Mass"])
+    assert mass.auc_change == pytest.approx(1 - 2 * before["Mass"])
+    assert mass.status == "fail"
+    assert hernia.reason == "the same probability for every image"
+
+
+def test_tfx_itself_honours_the_blessings(runs):
+    from tfx.components.evaluator import constants
+    from tfx.components.pusher.executor import Executor
+    from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
+        LatestBlessedModelStrategy,
+    )
+
+    models = runs.artifacts("Model")
+    blessings = [a for a in runs.artifacts("ModelBlessing") if "Gate" in a.uri]
+    good, bad = sorted(models, key=lambda m: m.id)
+    resolved = LatestBlessedModelStrategy().resolve_artifacts(
+        None, {"model": models, "model_blessing": list(blessings)}
+    )
+    assert [m.id for m in resolved["model"]] == [good.id]
+    yes, no = blessings
+    assert yes.get_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY) == good.id
+    assert no.get_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY) == good.id
+    assert (Path(yes.uri) / constants.BLESSED_FILE_NAME).is_file()
+    assert (Path(no.uri) / constants.NOT_BLESSED_FILE_NAME).is_file()
+    assert Executor().CheckBlessing({"model_blessing": [yes]})
+    assert not Executor().CheckBlessing({"model_blessing": [no]})
+    assert bad.uri == no.get_string_custom_property("current_model")
+
+
+def test_models_of_other_classes_are_not_compared(runs, tmp_path):
+    from tfx.types.standard_artifacts import Model
+
+    from components.evaluate.component import LatestOtherBlessedModelStrategy
+
+    def resolve(candidate_classes):
+        candidate = Model()
+        candidate.uri, candidate.id = str(tmp_path / str(len(candidate_classes))), 10_000
+        write_model(Path(candidate.uri), [1.0] * len(CLASSES), candidate_classes)
+        resolved = LatestOtherBlessedModelStrategy().resolve_artifacts(
+            None,
+            {
+                "model": [*runs.artifacts("Model"), candidate],
+                "model_blessing": runs.artifacts("ModelBlessing"),
+                "candidate": [candidate],
+            },
+        )
+        return [m.uri for m in resolved["model"]]
+
+    assert resolve(CLASSES) == [str(runs.root / "good")]
+    assert resolve(CLASSES[:3]) == []

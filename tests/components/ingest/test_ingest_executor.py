@@ -1,0 +1,152 @@
+"""ImageExampleGen as TFX runs it, on a folder of a few small images."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from schema.errors import CxrflowError
+
+pytestmark = pytest.mark.tf
+
+ROWS = [(f"{i:08d}_000.png", "Mass|Hernia" if i % 2 else "No Finding") for i in range(1, 41)]
+
+
+@pytest.fixture
+def execute(tmp_path: Path):
+    """Runs the executor; returns its three artifacts."""
+    from tfx.types import standard_artifacts
+
+    from components.ingest.component import Quarantine
+    from components.ingest.executor import Executor
+
+    def run(data_dir: Path, settings: dict):
+        kinds = dict.fromkeys(("examples", "records"), standard_artifacts.Examples)
+        outputs = {}
+        for key, kind in (kinds | {"quarantine": Quarantine}).items():
+            artifact = kind()
+            artifact.uri = str(tmp_path / "root" / "ImageExampleGen" / key / "7")
+            Path(artifact.uri).mkdir(parents=True)
+            outputs[key] = [artifact]
+        context = Executor.Context(
+            beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(tmp_path), unique_id="7"
+        )
+        properties = dict(data_fingerprint="f", code_version="c", settings=json.dumps(settings))
+        Executor(context).Do({}, outputs, properties | {"data_dir": str(data_dir)})
+        return [artifacts[0] for artifacts in outputs.values()]
+
+    return run
+
+
+def examples_of(artifact, split: str) -> list:
+    import tensorflow as tf
+    from tfx.components.util import examples_utils
+
+    (pattern,) = examples_utils.get_split_file_patterns([artifact], split)
+    dataset = tf.data.TFRecordDataset(tf.io.gfile.glob(pattern))
+    return [tf.train.Example.FromString(record.numpy()) for record in dataset]
+
+
+def test_writes_splits_records_and_quarantine(data_folder, settings, execute, picture, monkeypatch):
+    from tfx.components.util import examples_utils
+
+    from components.ingest import executor
+
+    monkeypatch.setattr(executor, "_SHARD", 8)  # several files a split
+    bad = {ROWS[4][0]: picture()[:-5], ROWS[5][0]: picture(20)}
+    root = data_folder(ROWS, content=bad)
+    examples, records, quarantine = execute(root, settings | {"max_bad_share": 0.05})
+
+    seen, patients = {}, {}
+    for split in ("train", "eval", "test"):
+        full, light = examples_of(examples, split), examples_of(records, split)
+        assert len(full) == len(light) > 0
+        for example, record in zip(full, light, strict=True):
+            values = {
+                name: list(getattr(feature, feature.WhichOneof("kind")).value)
+                for name, feature in example.features.feature.items()
+            }
+            name = values["image/id"][0].decode()
+            seen[name] = values
+            assert patients.setdefault(values["patient/id"][0], split) == split
+            assert "image/encoded" not in record.features.feature
+            del example.features.feature["image/encoded"]
+            assert record == example
+    assert seen.keys() == {name for name, _ in ROWS} - bad.keys()
+    assert seen["00000001_000.png"] == {
+        "image/encoded": [(root / "images" / "00000001_000.png").read_bytes()],
+        "image/id": [b"00000001_000.png"],
+        "image/height": [64],
+        "image/width": [64],
+        "patient/id": [b"1"],
+        "patient/age": [50],
+        "patient/sex": [b"M"],
+        "view": [b"PA"],
+        "follow_up": [0],
+        "findings": [b"Hernia", b"Mass"],
+    }
+    assert seen["00000002_000.png"]["findings"] == []
+
+    assert json.loads(examples.split_names) == ["train", "eval", "test"]
+    assert examples_utils.get_payload_format_string(records) == "FORMAT_TF_EXAMPLE"
+    assert examples_utils.get_file_format(examples) == "tfrecords_gzip"
+    names = [p.name for p in sorted(Path(examples.uri, "Split-train").iterdir())]
+    assert len(names) > 1 and names[0] == f"data_tfrecord-00000-of-{len(names):05d}"
+    assert sorted(p.name for p in Path(examples.uri).iterdir()) == [
+        "Split-eval",
+        "Split-test",
+        "Split-train",
+    ]
+    properties = {"truncated": 1, "too_small": 1, "set_aside": 2, "rows": 40}
+    assert {k: quarantine.get_int_custom_property(k) for k in properties} == properties
+    lines = Path(quarantine.uri, "quarantine.csv").read_text().splitlines()
+    assert [line.split(",")[:3] for line in lines[1:]] == [
+        ["00000005_000.png", "6", "truncated"],
+        ["00000006_000.png", "7", "too_small"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ({ROWS[0][0]: b"not an image"}, ROWS),  # found while reading
+        ({}, [*ROWS, ("00000099_000.png", "Mas")]),  # known from the table
+    ],
+)
+def test_too_many_bad_images_stop_and_the_report_survives(
+    data_folder, settings, execute, content, rows, tmp_path
+):
+    root = data_folder(rows, content=content)
+    with pytest.raises(CxrflowError, match=r"1 of 4. images are bad \(2\..%, at most 1.0%") as stop:
+        execute(root, settings)
+    report = Path(re.search(r"is in (\S+)$", str(stop.value))[1])
+    assert report == tmp_path / "root" / "ImageExampleGen" / "stopped" / "7" / "quarantine.csv"
+    assert len(report.read_text().splitlines()) == 2
+
+
+def test_a_full_disk_is_noticed_before_anything_is_written(
+    data_folder, settings, execute, monkeypatch
+):
+    from components.ingest import executor
+
+    monkeypatch.setattr(executor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 9}))
+    with pytest.raises(CxrflowError, match=r"ingest needs 0.0 GB .* 0.0 GB are free"):
+        execute(data_folder(ROWS), settings)
+
+
+def test_the_node(data_folder, settings):
+    from components.ingest.component import ImageExampleGen
+
+    node = ImageExampleGen(
+        data_dir=str(data_folder(ROWS)),
+        settings=json.dumps(settings),
+        data_fingerprint="f",
+        code_version="c",
+    )
+    assert node.id == "ImageExampleGen"
+    assert [channel.type_name for channel in node.outputs.values()] == [
+        "Examples",
+        "Examples",
+        "Quarantine",
+    ]

@@ -1,0 +1,242 @@
+"""run_fn from transformed examples to a SavedModel, and a kill on the way."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.train.run import own_folder
+
+pytestmark = pytest.mark.tf
+
+SCRIPT = Path(__file__).with_name("train_tiny.py")
+REPO = Path(__file__).parents[3]
+run = runpy.run_path(str(SCRIPT))["run"]
+
+RECIPE = {
+    "epochs": 6,
+    "finetune_from": "conv1",
+    "cached_views": 2,
+    "head_epochs": 1,
+    "ema": 0.5,
+    "schedule": "cosine",
+    "warmup": 0.2,
+    "weight_decay": 0.01,
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("trained")
+    run(str(tiny.folder), str(out), **RECIPE)
+    return out
+
+
+@pytest.fixture(scope="module")
+def signatures(trained):
+    loaded = tf.saved_model.load(str(trained / "Format-Serving"))
+    yield loaded.signatures
+    del loaded
+
+
+def test_every_signature_has_its_names_and_free_batch(signatures):
+    found = {
+        name: (
+            {k: (v.dtype, v.shape.as_list()) for k, v in s.structured_input_signature[1].items()},
+            {k: (v.dtype, v.shape.as_list()) for k, v in s.structured_outputs.items()},
+        )
+        for name, s in signatures.items()
+    }
+    strings = (tf.string, [None])
+    scores = {
+        "probabilities": (tf.float32, [None, 3]),
+        "logits": (tf.float32, [None, 3]),
+    }
+    probabilities = {"probabilities": scores["probabilities"]}
+    assert found == {
+        "serving_default": ({"image_bytes": strings}, scores),
+        "examples": ({"examples": strings}, scores),
+        "transformed_examples": ({"examples": strings}, scores),
+        "attention": (
+            {"image_bytes": strings},
+            probabilities | {"attention": (tf.float32, [None, 8, 8])},
+        ),
+        "pixels": ({"image": (tf.float32, [None, 64, 64, 3])}, probabilities),
+    }
+
+
+def test_originals_and_compact_images_give_the_same(tiny, signatures):
+    served = signatures["serving_default"](image_bytes=tf.constant(tiny.pngs))
+    assert np.ptp(served["probabilities"], axis=0)[:2].min() > 0.01  # it isn't a constant
+    np.testing.assert_allclose(
+        served["probabilities"], tf.sigmoid(served["logits"]), rtol=1e-5, atol=1e-7
+    )
+    for other in (
+        signatures["examples"](examples=tf.constant(tiny.raw)),
+        signatures["transformed_examples"](examples=tf.constant(tiny.transformed)),
+        signatures["attention"](image_bytes=tf.constant(tiny.pngs)),
+    ):
+        np.testing.assert_allclose(other["probabilities"], served["probabilities"], atol=1e-5)
+
+
+def test_originals_of_any_kind_agree_with_their_compact_image(shared_dir, signatures):
+    """Real images, gray and RGBA: the path of serving against the path of Transform."""
+    from components.transform.images import compact_batch
+
+    paths = sorted((shared_dir / "data/nih-raw/images").glob("*.png"))
+    paths += sorted((shared_dir / "data/nih-mini/images").glob("*.png"))[:32]
+    pngs = tf.constant([path.read_bytes() for path in paths])
+    transformed = [
+        tf.train.Example(
+            features=tf.train.Features(
+                feature={"image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))}
+            )
+        ).SerializeToString()
+        for image in compact_batch(pngs, 64, "jpeg", 95).numpy()
+    ]
+    served = signatures["serving_default"](image_bytes=pngs)["probabilities"]
+    stored = signatures["transformed_examples"](examples=tf.constant(transformed))["probabilities"]
+    np.testing.assert_allclose(served, stored, atol=1e-5)
+
+
+def test_attention_map_is_a_share(tiny, signatures):
+    attention = signatures["attention"](image_bytes=tf.constant(tiny.pngs[:5]))["attention"]
+    assert attention.shape == (5, 8, 8)
+    assert 0 < np.min(attention) < np.max(attention) < 1
+
+
+def test_a_damaged_image_is_refused(signatures):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        signatures["serving_default"](image_bytes=tf.constant([b"no image"]))
+
+
+def test_a_bare_process_gives_the_same(tiny, trained, signatures, tmp_path):
+    """Nothing but TensorFlow is needed to load the model: no Keras object, none of our code."""
+    (tmp_path / "image.png").write_bytes(tiny.pngs[0])
+    code = (
+        "import sys, tensorflow as tf\n"
+        "model = tf.saved_model.load(sys.argv[1])\n"
+        "png = tf.constant([open(sys.argv[2], 'rb').read()])\n"
+        "out = model.signatures['serving_default'](image_bytes=png)\n"
+        "print('RESULT', out['probabilities'].numpy().tolist()[0])\n"
+    )
+    folder, image = trained / "Format-Serving", tmp_path / "image.png"
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder, image],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout.split("RESULT")[1])
+    expected = signatures["serving_default"](image_bytes=tf.constant(tiny.pngs[:1]))
+    np.testing.assert_allclose(printed, expected["probabilities"][0], atol=1e-6)
+
+
+def test_pixels_converts_to_tflite(tiny, trained):
+    model = tf.saved_model.load(str(trained / "Format-Serving"))
+    pixels = model.signatures["pixels"]
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([pixels], model)
+    interpreter = tf.lite.Interpreter(model_content=converter.convert())
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    interpreter.invoke()
+    converted = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(
+        converted, pixels(image=tf.constant(image))["probabilities"], atol=1e-4
+    )
+
+
+def test_model_json(trained):
+    info = json.loads((trained / "Format-Serving/assets.extra/model.json").read_text())
+    assert info == {
+        "classes": ["Left", "Right", "Absent"],
+        "image_size": 64,
+        "members": [{"backbone": "tiny", "head": "attention", "weight": 1.0}],
+        "data": "data-1",
+        "code": "code-1",
+        "synthetic": True,
+        "thresholds": {},
+    }
+
+
+def test_warmup_requests_are_valid(trained, signatures):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    path = trained / "Format-Serving/assets.extra/tf_serving_warmup_requests"
+    records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    assert 1 <= len(records) <= 1000  # TF Serving's limit
+    for record in records:
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        assert request.model_spec.signature_name == "serving_default"
+        images = tf.make_ndarray(request.inputs["image_bytes"])
+        outputs = signatures["serving_default"](image_bytes=tf.constant(images))
+        assert np.isfinite(outputs["logits"]).all()
+
+
+def test_logs_for_tensorboard_and_nothing_left_behind(trained):
+    events = list((trained / "logs/validation").glob("events.*"))
+    assert len(events) == 1
+    tags = {
+        value.tag
+        for event in tf.compat.v1.train.summary_iterator(str(events[0]))
+        for value in event.summary.value
+    }
+    assert {"epoch_auc", "epoch_auc_Left", "epoch_auc_Right", "epoch_loss"} <= tags
+    assert "epoch_auc_Absent" not in tags
+    assert list((trained / "work").iterdir()) == []
+
+
+def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(tiny, trained, tmp_path):
+    command = [sys.executable, SCRIPT, tiny.folder, tmp_path, json.dumps(RECIPE)]
+    process = subprocess.Popen(
+        command,
+        cwd=REPO,
+        env=os.environ | {"PYTHONPATH": str(REPO)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 200
+    while not (states := list(tmp_path.glob("work/*/epochs/state.json"))):
+        assert process.poll() is None, "the training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = json.loads(states[0].read_text())
+    assert 1 <= len(finished) < 6
+    assert not (tmp_path / "Format-Serving").exists()
+
+    run(str(tiny.folder), str(tmp_path), **RECIPE)
+    steps = [
+        event.step
+        for path in sorted((tmp_path / "logs/validation").glob("events.*"))
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+        if value.tag == "epoch_auc"
+    ]
+    assert sorted(steps) == list(range(6))  # no epoch was trained twice
+    outputs = [
+        tf.saved_model.load(str(out / "Format-Serving")).signatures["serving_default"](
+            image_bytes=tf.constant(tiny.pngs)
+        )["probabilities"]
+        for out in (trained, tmp_path)
+    ]
+    np.testing.assert_allclose(*outputs, atol=0.01)
+
+
+def test_leftovers_of_other_settings_are_removed_and_nothing_else(tmp_path):
+    for name in ("training-old", "training-mine", "notes"):
+        (tmp_path / name).mkdir()
+    assert own_folder(tmp_path, "mine") == tmp_path / "training-mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "training-mine"]

@@ -1,0 +1,66 @@
+"""Runs run_fn as TFX does: train_tiny.py DATA OUT RECIPE_JSON; a test kills it on the way."""
+
+import dataclasses
+import json
+import os
+import sys
+from types import SimpleNamespace
+
+os.environ["TF_USE_LEGACY_KERAS"] = "0"
+
+import keras
+
+from components.train.backbones import BACKBONES, Backbone
+from components.train.recipe import TrainConfig
+from components.train.run import run_fn
+
+CLASSES = ["Left", "Right", "Absent"]
+
+
+def tiny_backbone(include_top: bool, weights: None, input_tensor: keras.KerasTensor):
+    """Three blocks of convolution and batch norm; MobileNet takes seconds to trace."""
+    x = input_tensor
+    for i, width in enumerate((8, 16, 32)):
+        x = keras.layers.Conv2D(width, 3, 2, "same", use_bias=False, name=f"conv{i}")(x)
+        x = keras.layers.BatchNormalization(name=f"conv{i}_bn")(x)
+        x = keras.layers.ReLU(name=f"conv{i}_relu")(x)
+    return keras.Model(keras.utils.get_source_inputs(x)[0], x, name="tiny")
+
+
+BACKBONES["tiny"] = Backbone(
+    build=tiny_backbone,
+    preprocess=keras.applications.mobilenet.preprocess_input,
+    image_size=64,
+    weights_file="",
+)
+
+
+def recipe(**changes: object) -> TrainConfig:
+    """A recipe that trains in seconds."""
+    small = {"backbone": "tiny", "weights": "none", "image_size": 64, "batch_size": 16}
+    return TrainConfig(**small | {"bn_momentum": 0.5, "learning_rate": 3e-3} | changes)
+
+
+def run(data: str, out: str, **changes: object) -> None:
+    """Trains on DATA/Split-train and DATA/Split-eval into OUT/Format-Serving."""
+    run_fn(
+        SimpleNamespace(
+            train_files=[f"{data}/Split-train/*"],
+            eval_files=[f"{data}/Split-eval/*"],
+            serving_model_dir=f"{out}/Format-Serving",
+            model_run_dir=f"{out}/logs",
+            custom_config={
+                "train": dataclasses.asdict(recipe(**changes)),
+                "transform": {"image_size": 64, "encoding": "jpeg", "jpeg_quality": 95},
+                "classes": CLASSES,
+                "data_version": "data-1",
+                "code_version": "code-1",
+                "synthetic": True,
+                "work_dir": f"{out}/work",
+            },
+        )
+    )
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3]))

@@ -1,0 +1,192 @@
+"""The Transform executor on a handful of real files."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+tf = pytest.importorskip("tensorflow")
+
+from schema import features  # noqa: E402
+
+pytestmark = pytest.mark.tf
+
+SCHEMA = Path(__file__).parents[3] / "schema" / "schema.pbtxt"
+CLASSES = ["Effusion", "Mass"]
+TRAIN = [["Mass"], [], ["Mass", "Effusion"], ["Hernia"], ["Mass"]]  # 3/5 Mass, 1/5 Effusion
+EVAL = [["Effusion"]]  # must not count
+SIZE = 32
+
+
+def _pixels(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (64, 64), np.uint8)
+
+
+def _example(seed: int, findings: list[str], with_image: bool) -> bytes:
+    example = tf.train.Example()
+    feature = example.features.feature
+    values: dict[str, Any] = {
+        features.IMAGE_ID: [f"{seed}.png"],
+        features.PATIENT_ID: [str(seed)],
+        features.SEX: ["F"],
+        features.VIEW: ["PA"],
+        features.FINDINGS: findings,
+    }
+    for name, texts in values.items():
+        feature[name].bytes_list.value.extend(text.encode() for text in texts)
+    for name, number in {
+        features.AGE: 20 + seed,
+        features.FOLLOW_UP: 0,
+        features.HEIGHT: 64,
+        features.WIDTH: 64,
+    }.items():
+        feature[name].int64_list.value.append(number)
+    if with_image:
+        buffer = io.BytesIO()
+        Image.fromarray(_pixels(seed)).save(buffer, "PNG")
+        feature[features.IMAGE].bytes_list.value.append(buffer.getvalue())
+    return example.SerializeToString()
+
+
+def _write(folder: Path, with_image: bool) -> None:
+    shards = {
+        "Split-train/a-00000-of-00002": list(enumerate(TRAIN))[:3],
+        "Split-train/a-00001-of-00002": list(enumerate(TRAIN))[3:],
+        "Split-eval/a-00000-of-00001": [(9, EVAL[0])],
+    }
+    for name, rows in shards.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with tf.io.TFRecordWriter(str(folder / name)) as writer:
+            for seed, findings in rows:
+                writer.write(_example(seed, findings, with_image))
+
+
+@pytest.fixture(scope="module")
+def transformed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of one run: folders `graph` and `examples`."""
+    from tfx.types import standard_artifacts
+
+    from components.transform.executor import Executor
+
+    root = tmp_path_factory.mktemp("transform")
+
+    def artifact(kind: type, name: str) -> Any:
+        made = kind()
+        made.uri = str(root / name)
+        (root / name).mkdir(exist_ok=True)
+        return made
+
+    raw, records = (artifact(standard_artifacts.Examples, name) for name in ("raw", "records"))
+    raw.split_names = records.split_names = '["train", "eval"]'
+    raw.set_int_custom_property("synthetic", 1)
+    _write(root / "raw", with_image=True)
+    _write(root / "records", with_image=False)
+    schema = artifact(standard_artifacts.Schema, "schema")
+    (root / "schema" / "schema.pbtxt").write_text(SCHEMA.read_text())
+    graph = artifact(standard_artifacts.TransformGraph, "graph")
+    examples = artifact(standard_artifacts.Examples, "examples")
+    config = {
+        "classes": CLASSES,
+        "image_size": SIZE,
+        "encoding": "raw",
+        "jpeg_quality": 95,
+        "code_version": "1",
+    }
+    executor = Executor(
+        Executor.Context(beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(root))
+    )
+    executor.Do(
+        {"examples": [raw], "records": [records], "schema": [schema]},
+        {"transform_graph": [graph], "transformed_examples": [examples]},
+        {"custom_config": json.dumps(config)},
+    )
+    assert examples.split_names == '["train", "eval"]'
+    assert examples.get_int_custom_property("synthetic") == 1
+    return root
+
+
+def _read(folder: Path) -> dict[str, dict[str, Any]]:
+    """The transformed examples of a split by image id, read as plain TFRecords."""
+    spec = {
+        features.T_IMAGE: tf.io.FixedLenFeature([], tf.string),
+        features.T_LABELS: tf.io.FixedLenFeature([len(CLASSES)], tf.float32),
+        features.AGE: tf.io.FixedLenFeature([], tf.int64),
+    } | {
+        name: tf.io.FixedLenFeature([], tf.string)
+        for name in (
+            features.AGE_BAND,
+            features.IMAGE_ID,
+            features.PATIENT_ID,
+            features.SEX,
+            features.VIEW,
+        )
+    }
+    dataset = tf.data.TFRecordDataset([str(path) for path in sorted(folder.glob("*"))])
+    parsed = dataset.map(lambda one: tf.io.parse_single_example(one, spec)).as_numpy_iterator()
+    return {example[features.IMAGE_ID].decode(): example for example in parsed}
+
+
+def test_every_example_is_transformed(transformed: Path) -> None:
+    from components.transform.images import decode_compact
+
+    train = _read(transformed / "examples" / "Split-train")
+    assert sorted(train) == [f"{seed}.png" for seed in range(5)]
+    for seed in range(5):
+        compact = train[f"{seed}.png"][features.T_IMAGE]
+        image = decode_compact(tf.constant(compact), "raw", SIZE, channels=1).numpy()
+        mean = _pixels(seed).reshape(SIZE, 2, SIZE, 2).mean((1, 3))
+        np.testing.assert_array_equal(image[..., 0], np.floor(mean + 0.5))
+    labels = [train[f"{seed}.png"][features.T_LABELS].tolist() for seed in range(5)]
+    assert labels == [[0, 1], [0, 0], [1, 1], [0, 0], [0, 1]]
+
+
+def test_slice_features_pass_through(transformed: Path) -> None:
+    (example,) = _read(transformed / "examples" / "Split-eval").values()
+    assert example[features.AGE] == 29
+    assert example[features.AGE_BAND] == b"20-39"
+    assert example[features.PATIENT_ID] == b"9"
+    assert (example[features.SEX], example[features.VIEW]) == (b"F", b"PA")
+
+
+def test_prevalence_is_that_of_the_training_split(transformed: Path) -> None:
+    import tensorflow_transform as tft
+
+    from components.transform.preprocessing import label_counts, prevalence
+
+    output = tft.TFTransformOutput(str(transformed / "graph"))
+    assert label_counts(output) == {"EXAMPLES": 5, "Mass": 3, "Effusion": 1}
+    np.testing.assert_allclose(prevalence(output, [*CLASSES, "Edema"]), [0.2, 0.6, 0.0])
+
+
+def test_nothing_unfinished_is_left(transformed: Path) -> None:
+    left = {path.name for path in (transformed / "examples").iterdir()}
+    assert left == {"Split-train", "Split-eval"}
+    shards = [path.name for path in sorted((transformed / "examples" / "Split-train").iterdir())]
+    assert shards == [f"transformed_examples-{i:05d}-of-00002" for i in range(2)]
+    assert not (transformed / "graph" / ".temporary").exists()
+
+
+def test_analysis_reads_no_pixels() -> None:
+    import functools
+
+    import tensorflow_transform as tft
+
+    from components.transform.preprocessing import preprocessing_fn
+
+    strings = (
+        features.IMAGE_ID,
+        features.PATIENT_ID,
+        features.SEX,
+        features.VIEW,
+        features.IMAGE,
+    )
+    specs = {name: tf.TensorSpec([None], tf.string) for name in strings}
+    specs[features.AGE] = tf.TensorSpec([None], tf.int64)
+    specs[features.FINDINGS] = tf.SparseTensorSpec([None, None], tf.string)
+    config = {"classes": CLASSES, "image_size": SIZE, "encoding": "jpeg", "jpeg_quality": 95}
+    function = functools.partial(preprocessing_fn, custom_config=config)
+    assert tft.get_analyze_input_columns(function, specs) == [features.FINDINGS]

@@ -1,0 +1,20 @@
+"""Shared fixtures; the Keras and log settings must stand before any import of TensorFlow."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["TF_USE_LEGACY_KERAS"] = "0"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder ../shared with real images and weights; skips where there is none."""
+    path = REPO.parent / "shared"
+    if not path.is_dir():
+        pytest.skip(f"no real data: {path} is missing")
+    return path

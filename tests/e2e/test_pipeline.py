@@ -1,0 +1,180 @@
+"""The whole pipeline, once, on a small synthetic set; every test looks at the same run."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.run import Run
+
+pytestmark = [pytest.mark.tf, pytest.mark.e2e]
+
+NODES = {
+    "ImageExampleGen",
+    "StatisticsGen",
+    "ImportSchemaGen",
+    "ExampleValidator",
+    "ValidationGate",
+    "Transform",
+    "Trainer",
+    "LastBlessedModel",
+    "Evaluator",
+    "Gate",
+    "Pusher",
+}
+# Small enough for a minute; what it learns doesn't matter here.
+SMALL = {
+    "phantom.patients": 60,
+    "transform.image_size": 96,
+    "train.image_size": 64,
+    "train.alpha": 0.25,
+    "train.epochs": 2,
+    "evaluate.min_auc": 0,
+    "evaluate.min_positives": 1,
+    "validate.max_eval_distance": 1,
+    "validate.max_test_distance": 1,
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run of the command line."""
+
+    root: Path
+    output: str
+    run: Run
+
+
+def cxrflow_run(root: Path, **changes: object) -> Finished:
+    settings = {**SMALL, **{key.replace("__", "."): value for key, value in changes.items()}}
+    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "pipeline.cli", "run", "--profile", "demo"]
+    result = subprocess.run(
+        [*command, "--root", str(root), *overrides], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return Finished(root, result.stdout + result.stderr, Run.read(root))
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return cxrflow_run(tmp_path_factory.mktemp("run"))
+
+
+def test_every_node_runs_and_the_terminal_shows_only_them(first: Finished) -> None:
+    assert set(first.run.executed) == NODES
+    lines = first.output.splitlines()
+    assert lines[0].startswith("log: ") and Path(lines[0].removeprefix("log: ")).is_file()
+    marks = [line for line in lines if line.startswith("✓")]
+    assert [line.split()[2] for line in marks] == first.run.executed
+    assert not any(
+        noise in first.output for noise in ("WARNING", "Traceback", "INFO", "tensorflow")
+    )
+
+
+def test_summary_has_classes_verdict_and_whereabouts(first: Finished) -> None:
+    assert "synthetic" in first.output
+    for text in ("Cardiomegaly", "positives", "gate: blessed", "pushed", "quarantine", "next"):
+        assert text in first.output
+
+
+def test_model_is_pushed_whole(first: Finished) -> None:
+    from components.publish.push import verify
+
+    version = Path(first.run.pushed)
+    assert version.parent == first.root.resolve() / "serving" / "cxrflow"
+    verify(version)
+    described = json.loads((version / "assets.extra" / "model.json").read_text())
+    assert len(described["classes"]) == 13
+    assert described["synthetic"] is True
+
+
+def test_pushed_model_serves_a_png(first: Finished) -> None:
+    import tensorflow as tf
+
+    png = next((Path(first.run.data_dir) / "images").glob("*.png")).read_bytes()
+    model = tf.saved_model.load(first.run.pushed)
+    answer = model.signatures["serving_default"](image_bytes=tf.constant([png, png]))
+    assert answer["probabilities"].shape == (2, 13)
+
+
+def test_no_patient_in_two_splits(first: Finished) -> None:
+    import tensorflow as tf
+
+    records = Path(first.run.artifacts["ImageExampleGen"]["records"])
+    patients = {}
+    for split in ("train", "eval", "test"):
+        files = [str(path) for path in (records / f"Split-{split}").glob("*")]
+        patients[split] = {
+            tf.train.Example.FromString(raw).features.feature["patient/id"].bytes_list.value[0]
+            for raw in tf.data.TFRecordDataset(files).as_numpy_iterator()
+        }
+        assert patients[split]
+    assert not patients["train"] & patients["eval"]
+    assert not patients["train"] & patients["test"]
+    assert not patients["eval"] & patients["test"]
+
+
+def test_no_float_pixels_on_disk(first: Finished) -> None:
+    transformed = Path(first.run.artifacts["Transform"]["transformed_examples"])
+    images = sum(1 for _ in (Path(first.run.data_dir) / "images").iterdir())
+    size = sum(path.stat().st_size for path in transformed.rglob("*") if path.is_file())
+    assert size / images < 96 * 96  # less than a byte a pixel, labels included
+
+
+def test_second_run_changes_nothing(first: Finished) -> None:
+    again = cxrflow_run(first.root)
+    assert again.run.executed in ([], ["LastBlessedModel"])
+    assert again.run.pushed == first.run.pushed
+    assert again.run.seconds < 45
+    assert "nothing trained" in again.output
+
+
+def test_changed_training_reruns_training_and_what_follows(first: Finished) -> None:
+    changed = cxrflow_run(first.root, train__seed=1, evaluate__max_auc_drop=1)
+    expected = ["Trainer", "LastBlessedModel", "Evaluator", "Gate", "Pusher"]
+    assert changed.run.executed == expected
+    assert changed.run.pushed > first.run.pushed
+    assert "against the last blessed model" in changed.output
+
+
+def test_failed_gate_pushes_nothing_and_says_why(first: Finished) -> None:
+    strict = cxrflow_run(first.root, evaluate__min_auc=1)
+    assert "Trainer" not in strict.run.executed
+    assert strict.run.pushed == ""
+    assert "not blessed" in strict.output and "1.000 needed" in strict.output
+
+
+@pytest.mark.parametrize("engine", ["local", "beam"])
+def test_tfx_command_line(first: Finished, engine: str, tmp_path: Path) -> None:
+    # Another seed than the runs above: training and what follows really run under this engine.
+    seed = {"local": 2, "beam": 3}[engine]
+    settings = {**SMALL, "train.seed": seed, "evaluate.max_auc_drop": 1}
+    environment = {
+        **os.environ,
+        f"{engine.upper()}_HOME": str(tmp_path / "home"),
+        "CXRFLOW_PROFILE": "demo",
+        "CXRFLOW_ROOT": str(first.root),
+        "CXRFLOW_SET": " ".join(f"{key}={value}" for key, value in settings.items()),
+    }
+
+    def tfx(*args: str) -> str:
+        result = subprocess.run(
+            [sys.executable, "-m", "tfx.tools.cli.cli_main", *args, "--engine", engine],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout + result.stderr
+
+    before = set((first.root / "serving" / "cxrflow").iterdir())
+    runner = Path(__file__).parents[2] / "pipeline" / "runners" / f"{engine}.py"
+    assert "created successfully" in tfx("pipeline", "create", "--pipeline_path", str(runner))
+    tfx("run", "create", "--pipeline_name", "cxrflow")
+    pushed = set((first.root / "serving" / "cxrflow").iterdir()) - before
+    assert len(pushed) == 1

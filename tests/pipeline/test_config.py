@@ -1,0 +1,94 @@
+"""Profiles, overrides, and errors that name the field."""
+
+import pytest
+
+from pipeline import config
+from schema.classes import CLASSES_14, DEFAULT_CLASSES
+from schema.errors import CxrflowError
+
+
+@pytest.mark.parametrize("name", ["demo", "nih_mini", "nih_sample", "nih"])
+def test_shipped_profile_loads(name: str) -> None:
+    assert config.load(name).name == "cxrflow"
+
+
+def test_profiles_are_all_listed() -> None:
+    assert config.profiles() == ["demo", "nih", "nih_mini", "nih_sample"]
+
+
+def test_defaults() -> None:
+    settings = config.parse({})
+    assert settings.ingest.classes == DEFAULT_CLASSES
+    assert len(DEFAULT_CLASSES) == 13
+    assert "Hernia" not in DEFAULT_CLASSES
+    assert settings.transform.image_size == 512
+    assert settings.ingest.cohort == "all"
+
+
+def test_overrides_win_over_the_profile() -> None:
+    settings = config.load("demo", ["train.epochs=3", "train.learning_rate=1e-3", "name=mine"])
+    assert settings.train.epochs == 3
+    assert settings.train.learning_rate == 0.001
+    assert settings.name == "mine"
+
+
+def test_override_with_a_list_and_with_nothing() -> None:
+    fourteen = ",".join(CLASSES_14)
+    settings = config.load("demo", [f"ingest.classes=[{fourteen}]", "train.weights_dir="])
+    assert settings.ingest.classes == CLASSES_14
+    assert settings.train.weights_dir == ""
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epoch=3", "there is no setting train.epoch"),
+        ("nonsense=1", "there is no setting nonsense"),
+        ("train.epochs=many", "train.epochs: input should be a valid integer"),
+        ("train.epochs=0", "train.epochs: input should be greater than or equal to 1"),
+        ("train=3", "train: input should be"),
+        ("name=x.y", "name: string should match pattern"),
+        ("train.epochs.x=3", "train.epochs"),
+        ("train.epochs", "write it as section.name=value"),
+        ("=3", "write it as section.name=value"),
+        ("train.head=rnn", "train.head: input should be"),
+        ("ingest.classes=[Mass,Cough]", "ingest.classes.1: input should be"),
+        ("ingest.classes=[]", "ingest.classes: "),
+        ("ingest.classes=[Mass,Mass]", "ingest: classes names a class twice"),
+        ("ingest.min_side=5000", "ingest: min_side 5000 is above max_side 4096"),
+        ("ingest.eval_share=1", "ingest.eval_share: input should be less than 1"),
+        ("train.image_size=600", "train.image_size 600 is above transform.image_size"),
+        ("evaluate.min_auc_per_class.Cough=.6", "evaluate.min_auc_per_class names ['Cough']"),
+        ("evaluate.slices=[hospital]", "evaluate.slices.0: input should be"),
+        ("name=a/b", "name: string should match pattern"),
+    ],
+)
+def test_error_names_the_field(override: str, message: str) -> None:
+    with pytest.raises(CxrflowError) as error:
+        config.load("demo", [override])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_profile_lists_the_known() -> None:
+    with pytest.raises(CxrflowError, match="demo, nih, nih_mini, nih_sample"):
+        config.load("nope")
+
+
+@pytest.mark.parametrize("text", ["train: [", "just words", "- a\n- b"])
+def test_profile_file_that_is_no_mapping(tmp_path, text: str) -> None:
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(CxrflowError) as error:
+        config.load(str(tmp_path / "p.yaml"))
+    assert "p.yaml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_profile_file_of_ones_own(tmp_path) -> None:
+    (tmp_path / "p.yaml").write_text("train: {epochs: 7}\n")
+    assert config.load(str(tmp_path / "p.yaml")).train.epochs == 7
+
+
+def test_to_dict_and_back() -> None:
+    settings = config.load("demo", ["evaluate.min_auc_per_class.Mass=.6"])
+    assert config.parse(config.to_dict(settings)) == settings
