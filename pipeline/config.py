@@ -52,7 +52,7 @@ class IngestConfig:
 
 @settings
 class ValidateConfig:
-    """Limits on anomalies and on the distance between splits, each from 0 to 1."""
+    """Limits on the distance between splits, from 0 to 1, beyond chance (3 / sqrt(images))."""
 
     max_eval_distance: Fraction = 0.1  # eval against train
     max_test_distance: Fraction = 0.3  # the official test list differs by design

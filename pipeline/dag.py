@@ -53,6 +53,7 @@ def create_pipeline(config: PipelineConfig, data_dir: Path, root: Path) -> tfx.d
         schema=schema_gen.outputs["schema"],
         anomalies=example_validator.outputs["anomalies"],
         code_version=code_version("components/validate", "schema"),
+        synthetic=synthetic,
         **dataclasses.asdict(config.validate),
     )
     transform = Transform(

@@ -16,7 +16,7 @@ class Limits:
 
     min_auc: Fraction = 0.5  # of every gated class
     min_auc_per_class: dict[str, Fraction] = field(default_factory=dict)  # instead of min_auc
-    min_positives: Positive = 20  # with fewer, or fewer negatives, a class isn't gated
+    min_positives: Positive = 100  # with fewer, or fewer negatives, a class is too noisy to gate
     max_auc_drop: Fraction = 0.02  # of the gated classes' mean, against the last blessed model
     max_class_auc_drop: Fraction = 0.1  # of one gated class; a single class is noisier
 

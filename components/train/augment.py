@@ -18,7 +18,7 @@ def augment(
     images: uint8 or float32 [N, S, S, C], 0-255; seed: int [2], the same seed gives the same
     result. rotation in degrees; shift and zoom are shares of the side; contrast scales about the
     image's mean and moves brightness by as much of 255. Returns float32 [N, S, S, C], 0-255; what
-    comes in from outside is black.
+    comes in from outside is the image's reflection.
     """
     count, side = tf.shape(images)[0], tf.cast(tf.shape(images)[1], tf.float32)
     draws = tf.random.stateless_uniform([6, count], seed, minval=-1.0, maxval=1.0)
@@ -27,8 +27,10 @@ def augment(
     cos, sin = tf.cos(angle) * scale, tf.sin(angle) * scale
     centre = (side - 1) / 2
     # Output (x, y) takes the input's (a0 x + a1 y + a2, b0 x + b1 y + b2), about the centre.
-    a2 = centre - cos * centre + sin * centre + draws[2] * shift * side
-    b2 = centre - sin * centre - cos * centre + draws[3] * shift * side
+    # Whole pixels: a shift alone then isn't interpolated, and images stay as sharp as in service.
+    right, down = tf.round(draws[2] * shift * side), tf.round(draws[3] * shift * side)
+    a2 = centre - cos * centre + sin * centre + right
+    b2 = centre - sin * centre - cos * centre + down
     zeros = tf.zeros_like(cos)
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
@@ -36,7 +38,7 @@ def augment(
         output_shape=tf.shape(images)[1:3],
         fill_value=0.0,
         interpolation="BILINEAR",
-        fill_mode="CONSTANT",
+        fill_mode="REFLECT",
     )
     if not contrast:
         return moved

@@ -83,7 +83,9 @@ def training_batches(
     first_epoch: int,
     prepare: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
 ) -> tf.data.Dataset:
-    """(inputs, labels) of all epochs from `first_epoch` on; `prepare` gets inputs and seed [2].
+    """(inputs, labels, weights) of all epochs from `first_epoch` on.
+
+    `prepare` gets inputs and a seed [2].
 
     Order and seeds of an epoch depend on the recipe's seed and the epoch's number only, so that a
     resumed run sees what the uninterrupted one would have seen.
@@ -105,7 +107,12 @@ def training_batches(
     dataset = dataset.apply(
         tf.data.experimental.assert_cardinality((recipe.epochs - first_epoch) * steps)
     )
-    return dataset.map(lambda x, y, seed: (prepare(x, seed), y), tf.data.AUTOTUNE).prefetch(2)
+
+    def prepared(x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        has_finding = tf.reduce_any(y > 0, axis=1)
+        return prepare(x, seed), y, tf.where(has_finding, 1.0, recipe.normal_weight)
+
+    return dataset.map(prepared, tf.data.AUTOTUNE).prefetch(2)
 
 
 def evaluation_batches(

@@ -14,6 +14,7 @@ _WARMUP_SIDES = (1024, 512)  # pixels; NIH originals, and half
 def model_info(
     classes: Sequence[str],
     image_size: int,
+    compact: dict[str, Any],
     members: Sequence[dict[str, Any]],
     data_version: str,
     code_version: str,
@@ -21,12 +22,14 @@ def model_info(
 ) -> dict[str, Any]:
     """What model.json holds.
 
-    members: {"backbone", "head", "weight"} each, weights summing to 1; image_size in pixels;
+    compact: form of the transformed images that it takes; members: {"backbone", "head", "weight"}
+    each, weights summing to 1; image_size in pixels;
     thresholds per class are empty until a step chooses them; synthetic: trained on phantoms.
     """
     return {
         "classes": list(classes),
         "image_size": image_size,
+        "compact": compact,
         "members": list(members),
         "data": data_version,
         "code": code_version,

@@ -1,5 +1,6 @@
 """The network: backbone and head, and where training cuts it into a frozen and a trained part."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -31,12 +32,16 @@ def build_network(recipe: TrainConfig, classes: int) -> Network:
     backbone = backbone_with_weights(
         recipe.backbone, recipe.image_size, recipe.alpha, recipe.weights, recipe.weights_dir
     )
-    logits, attention = head(backbone.output, classes, recipe.dropout)
-    full = keras.Model(
-        backbone.inputs[0], {"logits": logits, "attention": attention}, name=recipe.backbone
+    pixels = backbone.inputs[0]
+    features = _features(backbone, recipe.feature_layers)
+    logits, attention = head(features, classes, recipe.dropout)
+    full = keras.Model(pixels, {"logits": logits, "attention": attention}, name=recipe.backbone)
+    cut = (
+        _cut(backbone, features, recipe.finetune_from)
+        if recipe.finetune_from
+        else backbone.inputs[0]
     )
-    cut = _cut(backbone, recipe.finetune_from) if recipe.finetune_from else backbone.inputs[0]
-    frozen = keras.Model(backbone.inputs[0], cut) if recipe.finetune_from else None
+    frozen = keras.Model(pixels, cut) if recipe.finetune_from else None
     tail = keras.Model(cut, logits)
     for layer in tail.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -50,22 +55,47 @@ def build_network(recipe: TrainConfig, classes: int) -> Network:
     return Network(full, frozen, tail, tuned)
 
 
-def _cut(backbone: keras.Model, finetune_from: str) -> keras.KerasTensor:
-    """The tensor that enters the first trained layer."""
-    if finetune_from == "head":
-        return backbone.output
+def _features(backbone: keras.Model, layers: Sequence[str]) -> keras.KerasTensor:
+    """The last map, with means of earlier ones over its cells as further channels.
+
+    Such hypercolumns (Hariharan et al., CVPR 2015) keep texture that the last layers of an
+    ImageNet network have given up.
+    """
+    last = backbone.output
+    maps = [last]
+    for name in layers:
+        earlier = _layer(backbone, name, "feature_layers").output
+        pool = earlier.shape[1] // last.shape[1]
+        if earlier.shape[1] != pool * last.shape[1]:
+            raise CxrflowError(
+                f"train.feature_layers: {name}'s map of side {earlier.shape[1]} doesn't divide "
+                f"into {last.shape[1]} cells; another train.image_size may"
+            )
+        maps.append(keras.layers.AveragePooling2D(pool)(earlier))
+    return keras.layers.Concatenate()(maps) if layers else last
+
+
+def _layer(backbone: keras.Model, name: str, setting: str) -> keras.layers.Layer:
     names = [layer.name for layer in backbone.layers]
-    if finetune_from not in names:
+    if name not in names:
         raise CxrflowError(
-            f"train.finetune_from: {backbone.name} has no layer {finetune_from!r}; "
-            f'give "head", nothing (train everything) or one of {", ".join(names[1:])}'
+            f"train.{setting}: {backbone.name} has no layer {name!r}, only {', '.join(names[1:])}"
         )
-    cut = backbone.get_layer(finetune_from).input
+    return backbone.get_layer(name)
+
+
+def _cut(
+    backbone: keras.Model, features: keras.KerasTensor, finetune_from: str
+) -> keras.KerasTensor:
+    """The tensor that enters the first trained layer ("head": what the head sees)."""
+    if finetune_from == "head":
+        return features
+    cut = _layer(backbone, finetune_from, "finetune_from").input
     try:
-        keras.Model(cut, backbone.output)
+        keras.Model(cut, features)
     except ValueError as error:
         raise CxrflowError(
-            f"train.finetune_from: {finetune_from!r} lies inside a branch of {backbone.name}; "
-            "give a layer that the whole signal passes through"
+            f"train.finetune_from: {finetune_from!r} lies inside a branch of {backbone.name}, or "
+            "behind one of train.feature_layers; give a layer that the whole signal passes through"
         ) from error
     return cut

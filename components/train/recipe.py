@@ -26,7 +26,9 @@ class TrainConfig:
     weight_decay: Share = 0.0  # decoupled, of kernels only; adam with it is AdamW
     ema: Share = 0.0  # momentum of the averaged weights that are evaluated and kept; 0: none
     dropout: Share = 0.5  # in the head
+    normal_weight: Rate = 1.0  # of an image without a finding in the loss; others weigh 1
     label_smoothing: Share = 0.0
+    feature_layers: tuple[str, ...] = ()  # earlier maps that the head sees besides the last one
     finetune_from: str = ""  # first trained layer of the backbone; empty: all; "head": none
     head_epochs: Count = 0  # before all others, for the head alone
     head_learning_rate: Rate = 1e-3

@@ -65,6 +65,7 @@ def run_fn(fn_args: Any) -> None:
         model_info(
             classes,
             recipe.image_size,
+            config["transform"],
             [{"backbone": recipe.backbone, "head": recipe.head, "weight": 1.0}],
             config["data_version"],
             config["code_version"],

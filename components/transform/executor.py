@@ -142,11 +142,11 @@ class _TransformShard(beam.DoFn):
             input_signature=[tf.TensorSpec([None], tf.string)],
             autograph=False,
         )
-        outputs = self._transform.get_concrete_function().structured_outputs
+        tensors = self._transform.get_concrete_function().structured_outputs
         self._to_arrow = tensor_to_arrow.TensorsToRecordBatchConverter(
             {
-                name: tf.TensorSpec([None, *output.shape[1:]], output.dtype)
-                for name, output in outputs.items()
+                name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
+                for name, tensor in tensors.items()
             }
         )
         self._encoder = example_coder.RecordBatchToExamplesEncoder(

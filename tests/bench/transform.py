@@ -92,7 +92,7 @@ def _make_data(folder: Path) -> tuple[str, list[Path]]:
         from components.ingest.phantom import write_phantoms
 
         originals, source = folder.parent / "phantoms", "synthetic phantoms, repeated"
-        write_phantoms(originals, patients=20, seed=0)
+        write_phantoms(originals, patients=20, seed=0, workers=1)
     with (originals / "Data_Entry_2017.csv").open() as table:
         header, *rows = csv.reader(table)
     (folder / "images").mkdir(parents=True)

@@ -107,7 +107,7 @@ def run(root: Path, model: str) -> None:
         model=candidate,
         baseline_model=resolver.outputs["model"],
         classes=CLASSES,
-        limits=Limits(min_auc=0.6),
+        limits=Limits(min_auc=0.6, min_positives=20),
         synthetic=True,
         code_version="1",
     )

@@ -11,6 +11,8 @@ from schema.errors import CxrflowError
 
 NAN = math.nan
 
+LIMITS = Limits(min_positives=20)
+
 
 def result(name="Mass", auc=0.8, positives=50, negatives=400, mean=0.2, spread=0.9):
     return ClassResult(
@@ -49,6 +51,7 @@ def result(name="Mass", auc=0.8, positives=50, negatives=400, mean=0.2, spread=0
 )
 def test_class_by_class(found, before, status, reason):
     limits = Limits(
+        min_positives=20,
         min_auc=0.6,
         min_auc_per_class={found.name: 0.85} if found.name == "Edema" else {},
         max_auc_drop=1.0,
@@ -64,7 +67,7 @@ def test_class_by_class(found, before, status, reason):
 
 def test_blessed_with_classes_that_are_not_gated():
     results = (result("Edema", auc=0.9), result("Mass", auc=0.7), result("Hernia", NAN, 0))
-    verdict = judge({OVERALL: results, "view=AP": results[:1]}, Limits(), synthetic=True)
+    verdict = judge({OVERALL: results, "view=AP": results[:1]}, LIMITS, synthetic=True)
     assert verdict.blessed
     assert verdict.reasons == ()
     assert verdict.synthetic
@@ -75,13 +78,13 @@ def test_blessed_with_classes_that_are_not_gated():
 
 def test_one_failing_class_is_enough_and_all_are_named():
     results = (result("Edema", 0.9), result("Mass", 0.4), result("Nodule", 0.3))
-    verdict = judge({OVERALL: results}, Limits())
+    verdict = judge({OVERALL: results}, LIMITS)
     assert not verdict.blessed
     assert verdict.reasons == ("Mass: AUC 0.400, 0.500 needed", "Nodule: AUC 0.300, 0.500 needed")
 
 
 def test_without_a_class_to_gate_nothing_is_blessed():
-    verdict = judge({OVERALL: (result(positives=5), result("Edema", positives=7))}, Limits())
+    verdict = judge({OVERALL: (result(positives=5), result("Edema", positives=7))}, LIMITS)
     assert not verdict.blessed
     assert verdict.reasons == (
         "No class has 20 positives and as many negatives in the test split: nothing to judge by "
@@ -108,7 +111,7 @@ def test_the_mean_must_not_drop(aucs, before, blessed):
             result("Hernia", 0.99, positives=2),
         )
     }
-    verdict = judge(candidate, Limits(), baseline=baseline, baseline_uri="/models/7")
+    verdict = judge(candidate, LIMITS, baseline=baseline, baseline_uri="/models/7")
     assert verdict.blessed == blessed
     assert verdict.baseline == "/models/7"
     assert verdict.mean_auc_change == pytest.approx((sum(aucs) - sum(before)) / 2)
@@ -121,7 +124,10 @@ def test_the_mean_must_not_drop(aucs, before, blessed):
 
 def test_a_bound_for_an_unknown_class_is_an_error():
     with pytest.raises(CxrflowError, match=r"min_auc_per_class names Oedema: not among"):
-        judge({OVERALL: (result("Edema"),)}, Limits(min_auc_per_class={"Oedema": 0.7}))
+        judge(
+            {OVERALL: (result("Edema"),)},
+            Limits(min_positives=20, min_auc_per_class={"Oedema": 0.7}),
+        )
 
 
 @given(
@@ -134,7 +140,7 @@ def test_a_bound_for_an_unknown_class_is_an_error():
 )
 def test_blessed_means_that_every_gated_class_reaches_its_bound(classes, bound):
     results = tuple(result(f"c{i}", a, p, n) for i, (a, p, n) in enumerate(classes))
-    verdict = judge({OVERALL: results}, Limits(min_auc=bound))
+    verdict = judge({OVERALL: results}, Limits(min_positives=20, min_auc=bound))
     gated = [r for r in results if min(r.positives, r.negatives) >= 20]
     if verdict.blessed:
         assert gated
@@ -146,7 +152,7 @@ def test_blessed_means_that_every_gated_class_reaches_its_bound(classes, bound):
 def test_the_verdict_survives_its_file(tmp_path):
     results = (result("Edema", 0.9), result("Hernia", NAN, 0))
     slices = {OVERALL: results, "patient/sex=F": results}
-    verdict = judge(slices, Limits(), baseline={OVERALL: results}, synthetic=True)
+    verdict = judge(slices, LIMITS, baseline={OVERALL: results}, synthetic=True)
     path = write_verdict(verdict, tmp_path)
     assert path == tmp_path / FILE_NAME
     assert "NaN" not in path.read_text()  # not JSON

@@ -1,5 +1,6 @@
 """A small learnable data set in the form that Transform writes: squares on the left or right."""
 
+import runpy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,17 @@ class Tiny:
     pngs: list[bytes]
     raw: list[bytes]  # serialized raw tf.Examples
     transformed: list[bytes]  # serialized transformed tf.Examples
+
+
+@pytest.fixture(scope="module")
+def tiny_backbone():
+    """Lets "MobileNet" be a network that is traced in no time."""
+    from components.train.backbones import BACKBONES
+
+    script = runpy.run_path(str(Path(__file__).with_name("train_tiny.py")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "MobileNet", script["TINY"])
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 
 from components.train.heads import HEADS, find_head
+from components.train.network import build_network
+from components.train.recipe import TrainConfig
 from schema.errors import CxrflowError
 
 pytestmark = pytest.mark.tf
@@ -25,6 +27,11 @@ def head_model(name: str, shape: tuple[int, int, int], classes: int) -> keras.Mo
 )
 def test_parameters_are_those_of_the_study(name, shape, parameters):
     assert head_model(name, shape, 13).count_params() == parameters
+
+
+def test_parameters_of_the_whole_network():
+    full = build_network(TrainConfig(weights="none", image_size=224), 13).full
+    assert full.count_params() == 3_502_734
 
 
 def test_trainable_parameters_of_the_attention_head():

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from components.train.run import own_folder
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.usefixtures("tiny_backbone")]
 
 SCRIPT = Path(__file__).with_name("train_tiny.py")
 REPO = Path(__file__).parents[3]
@@ -34,7 +34,7 @@ RECIPE = {
 
 
 @pytest.fixture(scope="module")
-def trained(tiny, tmp_path_factory) -> Path:
+def trained(tiny, tiny_backbone, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("trained")
     run(str(tiny.folder), str(out), **RECIPE)
     return out
@@ -162,7 +162,8 @@ def test_model_json(trained):
     assert info == {
         "classes": ["Left", "Right", "Absent"],
         "image_size": 64,
-        "members": [{"backbone": "tiny", "head": "attention", "weight": 1.0}],
+        "compact": {"image_size": 64, "encoding": "jpeg", "jpeg_quality": 95},
+        "members": [{"backbone": "MobileNet", "head": "attention", "weight": 1.0}],
         "data": "data-1",
         "code": "code-1",
         "synthetic": True,

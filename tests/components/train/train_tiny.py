@@ -27,7 +27,7 @@ def tiny_backbone(include_top: bool, weights: None, input_tensor: keras.KerasTen
     return keras.Model(keras.utils.get_source_inputs(x)[0], x, name="tiny")
 
 
-BACKBONES["tiny"] = Backbone(
+TINY = Backbone(
     build=tiny_backbone,
     preprocess=keras.applications.mobilenet.preprocess_input,
     image_size=64,
@@ -37,8 +37,8 @@ BACKBONES["tiny"] = Backbone(
 
 def recipe(**changes: object) -> TrainConfig:
     """A recipe that trains in seconds."""
-    small = {"backbone": "tiny", "weights": "none", "image_size": 64, "batch_size": 16}
-    return TrainConfig(**small | {"bn_momentum": 0.5, "learning_rate": 3e-3} | changes)
+    small = {"weights": "none", "image_size": 64, "batch_size": 16, "bn_momentum": 0.5}
+    return TrainConfig(**small | {"learning_rate": 3e-3} | changes)
 
 
 def run(data: str, out: str, **changes: object) -> None:
@@ -63,4 +63,5 @@ def run(data: str, out: str, **changes: object) -> None:
 
 
 if __name__ == "__main__":
+    BACKBONES["MobileNet"] = TINY
     run(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3]))
