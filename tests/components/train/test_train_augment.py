@@ -42,6 +42,12 @@ def test_shift_is_at_most_the_share_asked():
     assert np.abs(moved).max() > 0.5
 
 
+def test_a_shift_alone_does_not_blur():
+    moved = augment(IMAGES, [5, 5], shift=0.1).numpy()
+    np.testing.assert_array_equal(moved, np.round(moved))
+    assert np.abs(moved - IMAGES).mean() > 1
+
+
 def test_rotation_and_zoom_are_about_the_centre():
     def radius(images):
         return np.linalg.norm(centroid(images) - 15.5, axis=1)
