@@ -12,25 +12,31 @@ from schema.errors import CxrflowError
 if TYPE_CHECKING:
     from components.ingest.check import CheckReport
 
+
+def _examples(*commands: str) -> str:
+    return "\n\n".join(["**Examples**", *(f"`{command}`" for command in commands)])
+
+
 app = typer.Typer(
     help="Chest X-ray classification, from a folder of X-rays to a served model. "
     "Not a medical device.",
+    epilog=_examples("cxrflow run --profile demo", "cxrflow data check /data/nih"),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-data = typer.Typer(help="Make, fetch and check data folders.", no_args_is_help=True)
+data = typer.Typer(
+    help="Make, fetch and check data folders.",
+    epilog=_examples("cxrflow data phantom --to phantoms", "cxrflow data check phantoms"),
+    no_args_is_help=True,
+)
 app.add_typer(data, name="data")
 
 Root = Annotated[
     Path | None,
     typer.Option(help="Folder of the run; default: runs/PROFILE.", file_okay=False),
 ]
-
-
-def _examples(*commands: str) -> str:
-    return "\n\n".join(["**Examples**", *(f"`{command}`" for command in commands)])
 
 
 @app.command(
@@ -106,7 +112,9 @@ def baseline(
     show_baseline(run, found)
 
 
-@data.command(epilog=_examples("cxrflow data phantom --to phantoms --patients 300 --seed 1"))
+@data.command(
+    epilog=_examples("cxrflow data phantom --to phantoms --patients 240 --prevalence-scale 6")
+)
 def phantom(
     to: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")],
     patients: Annotated[int, typer.Option(help="Number of patients.")] = 300,

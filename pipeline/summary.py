@@ -29,8 +29,10 @@ def show(run: Run, root: Path, console: Console | None = None) -> None:
     found = verdict(run)
     console.print(_class_table(found))
     console.print(_verdict_line(found))
+    of_classes = tuple(f"{item.result.name}: " for item in found.classes)
     for reason in found.reasons:
-        console.print(f"  {reason}")
+        if not reason.startswith(of_classes):  # those stand in the table
+            console.print(reason)
     trained = "Trainer" in run.executed
     lines = {
         "took": f"{run.seconds:.0f} s" + ("" if trained else ", nothing trained: nothing changed"),

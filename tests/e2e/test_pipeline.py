@@ -26,13 +26,13 @@ NODES = {
     "Gate",
     "Pusher",
 }
-# Small enough for a minute; what it learns doesn't matter here.
+# Small enough for a minute or so; how much it learns doesn't matter here.
 SMALL = {
     "phantom.patients": 60,
     "transform.image_size": 96,
     "train.image_size": 64,
-    "train.alpha": 0.25,
-    "train.epochs": 2,
+    "train.epochs": 10,
+    "train.batch_size": 16,
     "evaluate.min_auc": 0,
     "evaluate.min_positives": 1,
     "validate.max_eval_distance": 1,

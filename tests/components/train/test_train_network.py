@@ -1,0 +1,61 @@
+"""Where the head looks, and where training cuts the network."""
+
+import numpy as np
+import pytest
+
+from components.train.recipe import TrainConfig
+from schema.errors import CxrflowError
+
+pytestmark = pytest.mark.tf
+
+SMALL = {"alpha": 0.25, "weights": "none", "image_size": 64}
+
+
+def build(**changes):
+    from components.train.network import build_network
+
+    return build_network(TrainConfig(**SMALL, **changes), classes=3)
+
+
+def test_head_sees_means_of_earlier_maps() -> None:
+    import keras
+
+    network = build(finetune_from="head", feature_layers=("conv_pw_5_relu",))
+    # MobileNet .25 on 64 pixels: last map 2x2x256, conv_pw_5's 8x8x64, 4x4 places a cell.
+    assert network.frozen.output.shape == (None, 2, 2, 256 + 64)
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
+    earlier = keras.Model(network.full.inputs[0], network.full.get_layer("conv_pw_5_relu").output)(
+        pixels
+    )
+    expected = np.asarray(earlier)[0, :4, 4:8].mean(axis=(0, 1))
+    np.testing.assert_allclose(network.frozen(pixels)[0, 0, 1, 256:], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"feature_layers": ("conv_pw_99",)}, "train.feature_layers: .* no layer 'conv_pw_99'"),
+        ({"finetune_from": "nope"}, "train.finetune_from: .* no layer 'nope'"),
+        (
+            {"finetune_from": "conv_dw_12", "feature_layers": ("conv_pw_5_relu",)},
+            "behind one of train.feature_layers",
+        ),
+    ],
+)
+def test_layers_that_cannot_be_used(changes, message) -> None:
+    with pytest.raises(CxrflowError, match=message):
+        build(**changes)
+
+
+def test_images_without_a_finding_weigh_as_the_recipe_says(tmp_path) -> None:
+    from components.train import store
+    from components.train.inputs import training_batches
+
+    labels = np.array([[0, 0], [1, 0], [1, 1], [0, 0]], np.float32)
+    images = np.arange(4, dtype=np.uint8)[:, None]
+    stored = store.write(tmp_path / "images", [(images, labels)])
+    recipe = TrainConfig(batch_size=4, epochs=1, normal_weight=0.25)
+    ((x, y, weights),) = training_batches(stored, recipe, 0, lambda x, seed: x)
+    order = np.asarray(x)[:, 0]
+    np.testing.assert_array_equal(y, labels[order])
+    np.testing.assert_array_equal(weights, np.array([0.25, 1, 1, 0.25], np.float32)[order])
