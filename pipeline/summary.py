@@ -28,11 +28,11 @@ def show(run: Run, root: Path, console: Console | None = None) -> None:
     console = console or Console()
     found = verdict(run)
     console.print(_class_table(found))
-    console.print(_verdict_line(found))
+    console.print(_verdict_line(found), soft_wrap=True)
     of_classes = tuple(f"{item.result.name}: " for item in found.classes)
     for reason in found.reasons:
         if not reason.startswith(of_classes):  # those stand in the table
-            console.print(reason)
+            console.print(reason, soft_wrap=True)
     trained = "Trainer" in run.executed
     lines = {
         "took": f"{run.seconds:.0f} s" + ("" if trained else ", nothing trained: nothing changed"),
