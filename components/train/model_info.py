@@ -23,8 +23,8 @@ def model_info(
     """What model.json holds.
 
     compact: form of the transformed images that it takes; members: {"backbone", "head", "weight"}
-    each, weights summing to 1; image_size in pixels;
-    thresholds per class are empty until a step chooses them; synthetic: trained on phantoms.
+    each, weights summing to 1; image_size in pixels; thresholds per class are empty until a step
+    chooses them; synthetic: trained on phantoms.
     """
     return {
         "classes": list(classes),

@@ -36,11 +36,7 @@ def build_network(recipe: TrainConfig, classes: int) -> Network:
     features = _features(backbone, recipe.feature_layers)
     logits, attention = head(features, classes, recipe.dropout)
     full = keras.Model(pixels, {"logits": logits, "attention": attention}, name=recipe.backbone)
-    cut = (
-        _cut(backbone, features, recipe.finetune_from)
-        if recipe.finetune_from
-        else backbone.inputs[0]
-    )
+    cut = _cut(backbone, features, recipe.finetune_from) if recipe.finetune_from else pixels
     frozen = keras.Model(pixels, cut) if recipe.finetune_from else None
     tail = keras.Model(cut, logits)
     for layer in tail.layers:
