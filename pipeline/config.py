@@ -2,19 +2,25 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, field
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from components.ensemble.settings import METHODS, EnsembleConfig
 from components.evaluate.gate import Limits
+from components.publish.settings import PublishConfig, ServingCheckConfig
 from components.train.recipe import TrainConfig
+from components.tune.settings import TuneConfig
 from schema.classes import CLASSES_14, DEFAULT_CLASSES
 from schema.errors import CxrflowError
 from schema.settings import Count, Fraction, Pixels, Positive, Rate, Share, settings
 
 PROFILES = Path(__file__).parent / "profiles"
+
+ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 @settings
@@ -68,9 +74,27 @@ class TransformConfig:
 
 
 @settings
-class EvaluateConfig(Limits):
-    """What the gate demands, and for which groups TFMA computes scores of their own."""
+class CalibrateConfig:
+    """How logits become probabilities, and which operating points model.json names."""
 
+    method: Literal["platt", "none"] = "platt"  # fitted on eval, per class
+    sensitivity: Fraction = 0.9  # of the operating point with a fixed sensitivity
+    specificity: Fraction = 0.9
+
+
+@settings
+class MemberLimits(Limits):
+    """What an ensemble's member must reach on eval, where a class alone is too noisy."""
+
+    min_auc: Fraction = 0.0
+    min_positives: Positive = 10
+
+
+@settings
+class EvaluateConfig(Limits):
+    """What the gate demands on test, and for which groups TFMA computes scores of their own."""
+
+    members: MemberLimits = field(default_factory=MemberLimits)
     slices: tuple[Literal["patient/sex", "view", "age_band"], ...] = (
         "patient/sex",
         "view",
@@ -95,7 +119,13 @@ class PipelineConfig:
     validate: ValidateConfig = field(default_factory=ValidateConfig)
     transform: TransformConfig = field(default_factory=TransformConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    models: dict[ModelName, TrainConfig] = field(default_factory=dict)  # in YAML: changes of train
+    calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    serving_check: ServingCheckConfig = field(default_factory=ServingCheckConfig)
+    publish: PublishConfig = field(default_factory=PublishConfig)
     beam: BeamConfig = field(default_factory=BeamConfig)
 
     @model_validator(mode="after")
@@ -105,12 +135,47 @@ class PipelineConfig:
             raise ValueError(
                 f"evaluate.min_auc_per_class names {sorted(unknown)}, not in ingest.classes"
             )
-        if self.train.image_size > self.transform.image_size:
-            raise ValueError(
-                f"train.image_size {self.train.image_size} is above "
-                f"transform.image_size {self.transform.image_size}: the detail isn't there"
-            )
+        for name, recipe in self.members.items():
+            if recipe.image_size > self.transform.image_size:
+                raise ValueError(
+                    f"{name}: train.image_size {recipe.image_size} is above "
+                    f"transform.image_size {self.transform.image_size}: the detail isn't there"
+                )
+        self._check_ensemble()
         return self
+
+    def _check_ensemble(self) -> None:
+        if len(self.models) == 1:
+            raise ValueError(
+                f"models has one member, {next(iter(self.models))}: name at least two for an "
+                "ensemble, or set its recipe under train and leave models out"
+            )
+        reserved = sorted(set(self.models) & {"ensemble", *METHODS})
+        if reserved:
+            raise ValueError(
+                f"models.{reserved[0]}: the name is an ensemble method's; take another"
+            )
+        sizes = {name: recipe.image_size for name, recipe in self.models.items()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(
+                f"models have different image sizes ({_listed(sizes)}): an ensemble resizes each "
+                "image once, give all one train.image_size"
+            )
+        same = [
+            pair
+            for pair in combinations(self.models, 2)
+            if self.models[pair[0]] == self.models[pair[1]]
+        ]
+        if same:
+            raise ValueError(
+                f"models.{same[0][0]} and models.{same[0][1]} are the same: give one another seed"
+            )
+
+    @property
+    def members(self) -> dict[str, TrainConfig]:
+        """The recipes to train, by name: `models`, or `train` alone named for what it builds."""
+        alone = f"{self.train.backbone}_{self.train.head}".lower()
+        return self.models or {alone: self.train}
 
 
 def profiles() -> list[str]:
@@ -147,11 +212,27 @@ def parse(values: dict[str, Any], source: str = "settings") -> PipelineConfig:
         CxrflowError: names the first field at fault, and how many more there are.
     """
     try:
-        return TypeAdapter(PipelineConfig).validate_python(values)
+        return TypeAdapter(PipelineConfig).validate_python(_with_whole_recipes(values))
     except ValidationError as error:
         first, *others = error.errors()
         more = f" (and {len(others)} more)" if others else ""
         raise CxrflowError(f"{source}: {_explain(first)}{more}") from None
+
+
+def _with_whole_recipes(values: dict[str, Any]) -> dict[str, Any]:
+    """Fills what a member under `models` doesn't say with what `train` says."""
+    models, shared = values.get("models") or {}, values.get("train") or {}
+    if not isinstance(models, dict) or not isinstance(shared, dict):
+        return values
+    whole = {
+        name: {**shared, **(changes or {})} if isinstance(changes or {}, dict) else changes
+        for name, changes in models.items()
+    }
+    return {**values, "models": whole}
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def to_dict(config: PipelineConfig) -> dict[str, Any]:

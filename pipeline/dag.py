@@ -3,18 +3,24 @@
 import dataclasses
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tfx import v1 as tfx
+from tfx.types.channel import BaseChannel, union
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
+from components.ensemble.component import Ensemble
 from components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
 from components.evaluate.gate import Limits
 from components.evaluate.tfma_config import eval_config
 from components.ingest.component import ImageExampleGen
 from components.ingest.folder import fingerprint
-from components.publish.component import Pusher
+from components.publish.component import Pusher, serving_check
 from components.publish.push import published
+from components.train.component import RecipeCheck
+from components.train.weights import weights_fingerprint
 from components.transform.component import Transform
 from components.validate.component import ValidationGate
 from pipeline.code_version import ROOT, code_version
@@ -22,27 +28,70 @@ from pipeline.config import BeamConfig, PipelineConfig
 from pipeline.data import is_synthetic
 
 SCHEMA = ROOT / "schema" / "schema.pbtxt"
+ENSEMBLE = "ensemble"  # the name of the combined model
+
+
+@dataclass(frozen=True)
+class Data:
+    """The nodes from X-rays to transformed examples, and what later nodes say about the data."""
+
+    nodes: list[Any]
+    example_gen: ImageExampleGen
+    transform: Transform
+    version: str
+    synthetic: bool
+    compact: dict[str, Any]  # form of the transformed images
 
 
 def create_pipeline(config: PipelineConfig, data_dir: Path, root: Path) -> tfx.dsl.Pipeline:
-    """Wires the nodes of one model.
+    """Wires all nodes: data, each member's training and evaluation, the model that is pushed.
 
     Args:
         config: a run's settings.
         data_dir: the X-rays, absolute.
         root: where artifacts, metadata and the pushed model go, absolute.
     """
-    classes = list(config.ingest.classes)
+    check = recipe_check(config)
+    data = data_nodes(config, data_dir, root, after=check)
+    trainers = {
+        name: _trainer(name, recipe, config, data, root) for name, recipe in config.members.items()
+    }
+    nodes = [check, *data.nodes, *trainers.values()]
+    if config.models:
+        judged = [_judged_member(name, t, config, data) for name, t in trainers.items()]
+        ensemble = _ensemble(list(trainers.values()), [gate for _, gate in judged], config, data)
+        nodes += [node for pair in judged for node in pair] + [ensemble]
+        name, model = ENSEMBLE, ensemble.outputs["model"]
+    else:
+        ((name, trainer),) = trainers.items()
+        model = trainer.outputs["model"]
+    nodes += _judged_and_pushed(name, model, config, data, root)
+    return assemble(config.name, nodes, config.beam, root)
+
+
+def recipe_check(config: PipelineConfig) -> RecipeCheck:
+    """The node that refuses a recipe before anything is read."""
+    return RecipeCheck(
+        recipes=json.dumps({n: dataclasses.asdict(r) for n, r in config.members.items()}),
+        classes=len(config.ingest.classes),
+        weights=weights_fingerprint(config.members.values()),
+        code_version=code_version("components/train", "schema"),
+    )
+
+
+def data_nodes(config: PipelineConfig, data_dir: Path, root: Path, after: Any = None) -> Data:
+    """Ingest, validation and Transform; they start when node `after` is through."""
     synthetic = is_synthetic(data_dir)
     data_version = fingerprint(data_dir)
     compact = dataclasses.asdict(config.transform)
-
     example_gen = ImageExampleGen(
         data_dir=str(data_dir),
         settings=json.dumps(dataclasses.asdict(config.ingest), sort_keys=True),
         data_fingerprint=data_version,
         code_version=code_version("components/ingest", "schema"),
     )
+    if after:
+        example_gen.add_upstream_node(after)
     statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["records"])
     schema_gen = tfx.components.ImportSchemaGen(schema_file=str(_named_by_content(SCHEMA, root)))
     example_validator = tfx.components.ExampleValidator(
@@ -61,90 +110,174 @@ def create_pipeline(config: PipelineConfig, data_dir: Path, root: Path) -> tfx.d
         records=example_gen.outputs["records"],
         schema=schema_gen.outputs["schema"],
         custom_config={
-            "classes": classes,
+            "classes": list(config.ingest.classes),
             **compact,
             "code_version": code_version("components/transform", "schema"),
         },
     )
     transform.add_upstream_node(validation_gate)
-    trainer = tfx.components.Trainer(
-        run_fn="components.train.run.run_fn",
-        examples=transform.outputs["transformed_examples"],
-        transform_graph=transform.outputs["transform_graph"],
-        train_args=tfx.proto.TrainArgs(splits=["train"]),
-        eval_args=tfx.proto.EvalArgs(splits=["eval"]),
-        custom_config={
-            "train": dataclasses.asdict(config.train),
-            "transform": compact,
-            "classes": classes,
-            "synthetic": synthetic,
-            "data_version": data_version,
-            "code_version": code_version("components/train", "components/transform", "schema"),
-            "work_dir": str(root / "work"),
-        },
-    )
-    last_blessed = tfx.dsl.Resolver(
-        strategy_class=LatestOtherBlessedModelStrategy,
-        candidate=trainer.outputs["model"],
-        model=tfx.dsl.Channel(type=Model),
-        model_blessing=tfx.dsl.Channel(type=ModelBlessing),
-    ).with_id("LastBlessedModel")
-    scores_code = code_version(
-        *(f"components/evaluate/{name}.py" for name in ("extractors", "metrics", "scores")),
-        "components/evaluate/tfma_config.py",
-    )
-    evaluator = tfx.components.Evaluator(
-        examples=transform.outputs["transformed_examples"],
-        model=trainer.outputs["model"],
-        baseline_model=last_blessed.outputs["model"],
-        example_splits=["test"],
-        eval_config=eval_config(len(classes), config.evaluate.slices, scores_code),
-        module_path="components.evaluate.extractors",
-    )
-    limits = {f.name: getattr(config.evaluate, f.name) for f in dataclasses.fields(Limits)}
-    gate = Gate(
-        evaluation=evaluator.outputs["evaluation"],
-        model=trainer.outputs["model"],
-        baseline_model=last_blessed.outputs["model"],
-        classes=classes,
-        limits=Limits(**limits),
-        synthetic=synthetic,
-        code_version=code_version("components/evaluate"),
-    )
-    serving = root / "serving" / config.name
-    pusher = Pusher(
-        model=trainer.outputs["model"],
-        model_blessing=gate.outputs["blessing"],
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(serving))
-        ),
-        custom_config={
-            "code_version": code_version("components/publish"),
-            "published": published(serving),  # a folder that was emptied is filled again
-        },
-    )
+    nodes = [
+        example_gen,
+        statistics_gen,
+        schema_gen,
+        example_validator,
+        validation_gate,
+        transform,
+    ]
+    return Data(nodes, example_gen, transform, data_version, synthetic, compact)
+
+
+def assemble(name: str, nodes: list[Any], beam: BeamConfig, root: Path) -> tfx.dsl.Pipeline:
+    """A pipeline of these nodes whose artifacts and metadata lie below `root`."""
     return tfx.dsl.Pipeline(
-        pipeline_name=config.name,
+        pipeline_name=name,
         pipeline_root=str(root / "artifacts"),
-        components=[
-            example_gen,
-            statistics_gen,
-            schema_gen,
-            example_validator,
-            validation_gate,
-            transform,
-            trainer,
-            last_blessed,
-            evaluator,
-            gate,
-            pusher,
-        ],
+        components=nodes,
         enable_cache=True,
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(root / "metadata.sqlite")
         ),
-        beam_pipeline_args=_beam_args(config.beam),
+        beam_pipeline_args=_beam_args(beam),
     )
+
+
+def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: Path) -> Any:
+    return tfx.components.Trainer(
+        run_fn="components.train.run.run_fn",
+        examples=data.transform.outputs["transformed_examples"],
+        transform_graph=data.transform.outputs["transform_graph"],
+        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        eval_args=tfx.proto.EvalArgs(splits=["eval"]),
+        custom_config={
+            "name": name,
+            "train": dataclasses.asdict(recipe),
+            "transform": data.compact,
+            "calibrate": dataclasses.asdict(config.calibrate),
+            "classes": list(config.ingest.classes),
+            "synthetic": data.synthetic,
+            "data_version": data.version,
+            "code_version": code_version("components/train", "components/transform", "schema"),
+            "work_dir": str(root / "work" / name),
+        },
+    ).with_id(f"Trainer.{name}")
+
+
+def _evaluator(
+    model: BaseChannel, config: PipelineConfig, data: Data, baseline: BaseChannel | None = None
+) -> Any:
+    code = _evaluate_code("ece", "extractors", "metrics", "plots", "scores", "tfma_config")
+    return tfx.components.Evaluator(
+        examples=data.transform.outputs["transformed_examples"],
+        model=model,
+        baseline_model=baseline,
+        example_splits=["eval", "test"],
+        eval_config=eval_config(len(config.ingest.classes), config.evaluate.slices, code),
+        module_path="components.evaluate.extractors",
+    )
+
+
+def _evaluate_code(*modules: str) -> str:
+    """Of these alone: a change in the dashboard evaluates nothing anew."""
+    return code_version(*(f"components/evaluate/{module}.py" for module in modules))
+
+
+def _gate(name: str, model: BaseChannel, evaluator: Any, data: Data, **options: Any) -> Gate:
+    return Gate(
+        evaluation=evaluator.outputs["evaluation"],
+        model=model,
+        name=name,
+        synthetic=data.synthetic,
+        code_version=_evaluate_code("executor", "gate", "results", "verdict"),
+        **options,
+    )
+
+
+def _judged_member(name: str, trainer: Any, config: PipelineConfig, data: Data) -> tuple[Any, Gate]:
+    """A member's scores on eval and test, and the verdict, which looks at eval alone."""
+    model = trainer.outputs["model"]
+    evaluator = _evaluator(model, config, data).with_id(f"Evaluator.{name}")
+    gate = _gate(
+        name,
+        model,
+        evaluator,
+        data,
+        classes=config.ingest.classes,
+        limits=config.evaluate.members,
+        split="eval",
+    )
+    return evaluator, gate.with_id(f"Gate.{name}")
+
+
+def _ensemble(
+    trainers: list[Any], gates: list[Gate], config: PipelineConfig, data: Data
+) -> Ensemble:
+    return Ensemble(
+        models=union([trainer.outputs["model"] for trainer in trainers]),
+        verdicts=union([gate.outputs["verdict"] for gate in gates]),
+        examples=data.transform.outputs["transformed_examples"],
+        settings=dataclasses.asdict(config.ensemble),
+        calibrate=dataclasses.asdict(config.calibrate),
+        classes=list(config.ingest.classes),
+        compact=data.compact,
+        synthetic=data.synthetic,
+        data_version=data.version,
+        code_version=code_version(
+            "components/ensemble",
+            "components/train",
+            "components/transform",
+            "components/evaluate/results.py",
+            "components/evaluate/verdict.py",
+            "schema",
+        ),
+    )
+
+
+def _judged_and_pushed(
+    name: str, model: BaseChannel, config: PipelineConfig, data: Data, root: Path
+) -> list[Any]:
+    """The one model that may be pushed: judged on the test split, and tried in a server."""
+    last_blessed = tfx.dsl.Resolver(
+        strategy_class=LatestOtherBlessedModelStrategy,
+        candidate=model,
+        model=tfx.dsl.Channel(type=Model),
+        model_blessing=tfx.dsl.Channel(type=ModelBlessing),
+    ).with_id("LastBlessedModel")
+    baseline = last_blessed.outputs["model"]
+    evaluator = _evaluator(model, config, data, baseline)
+    limits = {f.name: getattr(config.evaluate, f.name) for f in dataclasses.fields(Limits)}
+    gate = _gate(
+        name,
+        model,
+        evaluator,
+        data,
+        classes=config.ingest.classes,
+        limits=Limits(**limits),
+        baseline_model=baseline,
+    )
+    serving = root / "serving" / config.name
+    blessing = gate.outputs["blessing"]
+    check = serving_check(
+        model=model,
+        model_blessing=blessing,
+        examples=data.example_gen.outputs["examples"],
+        transformed_examples=data.transform.outputs["transformed_examples"],
+        settings=dataclasses.asdict(config.serving_check),
+        code_version=code_version("components/publish", "serving"),
+    )
+    pusher = Pusher(
+        model=model,
+        model_blessing=blessing,
+        infra_blessing=check.outputs["blessing"] if check else None,
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(serving))
+        ),
+        custom_config={
+            "code_version": code_version("components/publish", "serving"),
+            "publish": dataclasses.asdict(config.publish),
+            "published": published(serving),  # a folder that was emptied is filled again
+        },
+    )
+    return [last_blessed, evaluator, gate, *([check] if check else []), pusher]
 
 
 def _beam_args(beam: BeamConfig) -> list[str]:

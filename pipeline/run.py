@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,6 +49,13 @@ class Run:
             raise CxrflowError(f"no finished run in {root}: `cxrflow run --root {root}` makes one")
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
+    @property
+    def model(self) -> Path:
+        """Folder of the model that was pushed, or would have been."""
+        trainers = sorted(node for node in self.artifacts if node.startswith("Trainer"))
+        node = "Ensemble" if "Ensemble" in self.artifacts else trainers[0]
+        return Path(self.pushed or self.artifacts[node]["model"])
+
     def write(self, root: Path) -> None:
         path = root / "run.json"
         aside = path.with_suffix(".tmp")
@@ -59,7 +66,29 @@ class Run:
 def run_pipeline(
     config: settings.PipelineConfig, data_dir: Path | None, root: Path, engine: str
 ) -> Run:
+    """Runs the whole pipeline and leaves its record in `<root>/run.json`; see `execute`."""
+
+    def create(folder: Path, root: Path) -> Any:
+        from pipeline import dag
+
+        return dag.create_pipeline(config, data_dir=folder, root=root)
+
+    run = execute(create, config, data_dir, root, engine)
+    run.write(root)
+    return run
+
+
+def execute(
+    create: Callable[[Path, Path], Any],
+    config: settings.PipelineConfig,
+    data_dir: Path | None,
+    root: Path,
+    engine: str,
+) -> Run:
     """Runs every node that isn't cached; draws progress on the terminal, logs to a file.
+
+    Args:
+        create: makes the TFX pipeline from the data folder and the root, both absolute.
 
     Raises:
         CxrflowError: bad input, a failed check, or a node that broke (the log says more).
@@ -74,9 +103,9 @@ def run_pipeline(
         with progress_bar("synthetic X-rays", console):
             folder = data.find(config, data_dir, root)
         with console.status("loading TensorFlow and TFX"):
-            from pipeline import dag, engines
+            from pipeline import engines
 
-            pipeline = dag.create_pipeline(config, data_dir=folder, root=root)
+            pipeline = create(folder, root)
         display = NodeDisplay(console, nodes=len(pipeline.components))
         try:
             with display.attached():
@@ -85,7 +114,7 @@ def run_pipeline(
             logging.exception("the run failed")
             raise _as_one_line(error, log) from error
         found = engines.outputs(pipeline)
-        run = Run(
+        return Run(
             config=settings.to_dict(config),
             data_dir=str(folder),
             synthetic=data.is_synthetic(folder),
@@ -96,8 +125,6 @@ def run_pipeline(
             pushed=found.pushed,
             log=str(log),
         )
-    run.write(root)
-    return run
 
 
 @contextmanager

@@ -1,45 +1,71 @@
 """What a run found, for the terminal: classes, verdict, where everything lies, what to do next."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from components.ensemble.report import read_report
 from components.evaluate.baseline import Baseline
+from components.evaluate.results import mean_auc
 from components.evaluate.verdict import FILE_NAME, ClassVerdict, Verdict, read_verdict
+from components.publish.report import CheckReport
 from pipeline.run import Run
 
 SYNTHETIC = "synthetic X-rays: these figures say nothing about real ones"
 _MARKS = {"pass": "[green]pass[/]", "fail": "[red]fail[/]", "not gated": "[dim]not gated[/]"}
 
 
-def verdict(run: Run) -> Verdict:
-    """The gate's verdict on the run's model.
+def verdict(run: Run, node: str = "Gate") -> Verdict:
+    """A gate's verdict: on the run's model, or by "Gate.<name>" on a member.
 
     Raises:
         CxrflowError: the file is gone.
     """
-    return read_verdict(Path(run.artifacts["Gate"]["verdict"]) / FILE_NAME)
+    return read_verdict(Path(run.artifacts[node]["verdict"]) / FILE_NAME)
+
+
+def ensemble_report(run: Run) -> dict[str, Any] | None:
+    """What the ensemble node reported (components/ensemble/report.py); None where one was trained.
+
+    Raises:
+        CxrflowError: the file is gone.
+    """
+    if "Ensemble" not in run.artifacts:
+        return None
+    return read_report(Path(run.artifacts["Ensemble"]["report"]))
 
 
 def show(run: Run, root: Path, console: Console | None = None) -> None:
     """Prints the summary of a finished run."""
     console = console or Console()
     found = verdict(run)
+    report = ensemble_report(run)
+    if report:
+        console.print(_member_table(run, report))
+        for left in report["left_out"]:
+            console.print(f"left out: {left['name']}: {left['reason']}", soft_wrap=True)
     console.print(_class_table(found))
     console.print(_verdict_line(found), soft_wrap=True)
+    console.print(_calibration_line(found), soft_wrap=True)
     of_classes = tuple(f"{item.result.name}: " for item in found.classes)
     for reason in found.reasons:
         if not reason.startswith(of_classes):  # those stand in the table
             console.print(reason, soft_wrap=True)
-    trained = "Trainer" in run.executed
+    trainers = [name for name in run.artifacts if name.startswith("Trainer.")]
+    trained = [name for name in trainers if name in run.executed]
+    served = run.artifacts.get("ServingCheck", {}).get("report")
     lines = {
         "took": f"{run.seconds:.0f} s" + ("" if trained else ", nothing trained: nothing changed"),
-        "model": run.artifacts["Trainer"]["model"],
+        **({"served": CheckReport.read(Path(served)).line} if served else {}),
+        "model": run.artifacts["Ensemble" if report else trainers[0]]["model"],
         "pushed": run.pushed or "nothing: only a blessed model is pushed",
         "quarantine": f"{run.artifacts['ImageExampleGen']['quarantine']}/quarantine.csv",
-        "TensorBoard": run.artifacts["Trainer"]["model_run"],
+        "TensorBoard": " ".join(run.artifacts[name]["model_run"] for name in trainers),
         "log": run.log,
     }
     for name, text in lines.items():
@@ -65,8 +91,43 @@ def show_baseline(run: Run, found: Baseline, console: Console | None = None) -> 
     console.print(f"baseline: C={found.c:g}, chosen on eval (mean AUC {found.eval_mean_auc:.3f})")
 
 
+def _member_table(run: Run, report: dict[str, Any]) -> Table:
+    """Mean AUCs of all members and methods; those on eval chose, those on test are told only."""
+    title = "mean AUC" + (" (synthetic X-rays)" if run.synthetic else "")
+    table = Table(title=title, caption=report["eval_note"])
+    for heading in ("model", "eval", "test", ""):
+        table.add_column(heading, justify="left" if heading in ("model", "") else "right")
+    means = {
+        split: {name: mean_auc(_known(aucs.values())) for name, aucs in scores.items()}
+        for split, scores in report["scores"].items()
+    }
+    weights = {member["name"]: f"weight {member['weight']:.2f}" for member in report["members"]}
+    for name in run.config["models"]:
+        found = verdict(run, f"Gate.{name}")
+        note = weights.get(name, "[red]left out[/]")
+        aucs = (_number(found.mean_auc_of(split)) for split in ("eval", "test"))
+        table.add_row(name, *aucs, note)
+    table.add_section()
+    for name in report["methods"]:
+        note = "[green]chosen[/]" if name == report["chosen"] else ""
+        table.add_row(name, *(_number(means[split][name]) for split in ("eval", "test")), note)
+    return table
+
+
+def _calibration_line(found: Verdict) -> str:
+    def mean(field: str) -> str:
+        return _number(fmean(_known(getattr(c.result, field) for c in found.classes) or [math.nan]))
+
+    return (
+        f"calibration, mean of classes on test: ECE {mean('ece_uncalibrated')} before, "
+        f"{mean('ece')} after; Brier {mean('brier_score_uncalibrated')} before, "
+        f"{mean('brier_score')} after"
+    )
+
+
 def _class_table(found: Verdict) -> Table:
-    table = Table(title="test split" + (" (synthetic X-rays)" if found.synthetic else ""))
+    title = f"{found.name}, test split" + (" (synthetic X-rays)" if found.synthetic else "")
+    table = Table(title=title)
     for heading in ("class", "AUC", "positives", "AUPRC", "gate"):
         table.add_column(heading, justify="left" if heading in ("class", "gate") else "right")
     for item in found.classes:
@@ -106,13 +167,17 @@ def _next_step(run: Run, root: Path) -> str:
     if not run.pushed:
         return "train longer (--set train.epochs=N) or change evaluate.min_auc, and run again"
     if run.synthetic:
-        return "cxrflow run --profile nih_sample --data DIR, on real X-rays (see README)"
-    return f"cxrflow baseline --root {root}, the floor to compare with"
+        return f"cxrflow dashboard --root {root}; cxrflow serve --root {root}"
+    return f"cxrflow dashboard --root {root}; cxrflow baseline --root {root}, the floor"
 
 
 def _compared(value: float, other: float) -> tuple[str, str, str]:
     difference = value - other
     return _number(value), _number(other), "–" if math.isnan(difference) else f"{difference:+.3f}"
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None and math.isfinite(value)]
 
 
 def _number(value: float) -> str:

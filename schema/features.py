@@ -16,5 +16,6 @@ WIDTH = "image/width"
 T_IMAGE = "image"  # compact bytes
 T_LABELS = "labels"  # float32 [C], k-hot
 AGE_BAND = "age_band"
+SPLIT = "split"  # one of SPLITS; with it one evaluation can tell the splits apart
 
 SPLITS = ("train", "eval", "test")

@@ -70,22 +70,24 @@ class GateSpec(ComponentSpec):
         "baseline_model": ChannelParameter(type=standard_artifacts.Model, optional=True),
     }
     OUTPUTS = {  # noqa: RUF012
-        "blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "blessing": ChannelParameter(type=standard_artifacts.ModelBlessing, optional=True),
         "verdict": ChannelParameter(type=VerdictArtifact),
     }
     PARAMETERS = {  # noqa: RUF012
         "classes": ExecutionParameter(type=str),  # JSON list
         "limits": ExecutionParameter(type=str),  # JSON object
+        "name": ExecutionParameter(type=str),
+        "split": ExecutionParameter(type=str),
         "synthetic": ExecutionParameter(type=int),
         "code_version": ExecutionParameter(type=str),
     }
 
 
 class Gate(base_component.BaseComponent):
-    """Blesses a model by its per-class AUC on the test split, and says why or why not.
+    """Judges a model by its per-class AUC on one split, and says why or why not.
 
-    Outputs `blessing`, a ModelBlessing as TFX's Evaluator writes it, which Resolver and Pusher
-    honour, and `verdict`, a folder with `verdict.json`.
+    Outputs `verdict`, a folder with `verdict.json`; on the test split also `blessing`, a
+    ModelBlessing as TFX's Evaluator writes it, which Resolver and Pusher honour.
     """
 
     SPEC_CLASS = GateSpec
@@ -97,6 +99,8 @@ class Gate(base_component.BaseComponent):
         model: types.BaseChannel,
         classes: Sequence[str],
         limits: Limits,
+        name: str,
+        split: str = "test",
         baseline_model: types.BaseChannel | None = None,
         synthetic: bool = False,
         code_version: str = "",
@@ -108,10 +112,18 @@ class Gate(base_component.BaseComponent):
             model: the model evaluated.
             classes: names in the order of the labels.
             limits: what the model must reach.
+            name: the model's, for the verdict.
+            split: the one that decides.
             baseline_model: the one that the Evaluator compared with.
             synthetic: the test split holds phantoms.
             code_version: a changed one runs the node again.
         """
+        # An ensemble's member is never the last blessed model: only what may be pushed is blessed.
+        blessing = (
+            {"blessing": types.Channel(type=standard_artifacts.ModelBlessing)}
+            if split == "test"
+            else {}
+        )
         super().__init__(
             spec=GateSpec(
                 evaluation=evaluation,
@@ -119,9 +131,11 @@ class Gate(base_component.BaseComponent):
                 baseline_model=baseline_model,
                 classes=json.dumps(list(classes)),
                 limits=json.dumps(asdict(limits), sort_keys=True),
+                name=name,
+                split=split,
                 synthetic=int(synthetic),
                 code_version=code_version,
-                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
                 verdict=types.Channel(type=VerdictArtifact),
+                **blessing,
             )
         )

@@ -1,6 +1,7 @@
 """Runs the gate inside TFX."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ class Executor(base_executor.BaseExecutor):
         verdict = judge(
             results[CANDIDATE],
             Limits(**json.loads(exec_properties["limits"])),
+            name=exec_properties["name"],
+            split=exec_properties["split"],
             baseline=results.get(BASELINE),
             baseline_uri=baselines[0].uri if baselines else "",
             synthetic=bool(exec_properties["synthetic"]),
@@ -40,22 +43,35 @@ class Executor(base_executor.BaseExecutor):
         write_verdict(verdict, Path(output.uri))
         output.set_int_custom_property("synthetic", int(verdict.synthetic))
 
-        # The same properties and file as TFX's own Evaluator writes.
-        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        if "blessing" in output_dict:
+            blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+            _bless(blessing, verdict.blessed, model, baselines)
+            blessing.set_int_custom_property("synthetic", int(verdict.synthetic))
+            if math.isfinite(verdict.mean_auc):
+                blessing.set_float_custom_property("mean_auc", verdict.mean_auc)
+
+
+def _bless(
+    blessing: types.Artifact,
+    blessed: bool,
+    model: types.Artifact,
+    baselines: list[types.Artifact],
+) -> None:
+    """Writes the same properties and file as TFX's own Evaluator."""
+    blessing.set_string_custom_property(
+        constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri
+    )
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+    if baselines:
         blessing.set_string_custom_property(
-            constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri
+            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baselines[0].uri
         )
-        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
-        if baselines:
-            blessing.set_string_custom_property(
-                constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baselines[0].uri
-            )
-            blessing.set_int_custom_property(
-                constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baselines[0].id
-            )
         blessing.set_int_custom_property(
-            constants.ARTIFACT_PROPERTY_BLESSED_KEY,
-            constants.BLESSED_VALUE if verdict.blessed else constants.NOT_BLESSED_VALUE,
+            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baselines[0].id
         )
-        name = constants.BLESSED_FILE_NAME if verdict.blessed else constants.NOT_BLESSED_FILE_NAME
-        (Path(blessing.uri) / name).touch()
+    blessing.set_int_custom_property(
+        constants.ARTIFACT_PROPERTY_BLESSED_KEY,
+        constants.BLESSED_VALUE if blessed else constants.NOT_BLESSED_VALUE,
+    )
+    name = constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME
+    (Path(blessing.uri) / name).touch()

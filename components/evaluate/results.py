@@ -8,13 +8,12 @@ from statistics import fmean
 from typing import Any
 
 from schema.errors import CxrflowError
-
-OVERALL = ""
+from schema.features import SPLIT
 
 
 @dataclass(frozen=True)
 class ClassResult:
-    """Scores of one class over one slice of the test split; see `scores.class_scores`."""
+    """Scores of one class over one slice of a split; see `scores`."""
 
     name: str
     positives: int
@@ -26,10 +25,18 @@ class ClassResult:
     calibration: float
     brier_score: float
     prediction_range: float
+    ece: float
+    ece_uncalibrated: float
+    brier_score_uncalibrated: float
 
 
-# By slice, `OVERALL` or "view=AP", in the order of the classes.
+# By slice, "split=test" or "split=test,view=AP", in the order of the classes.
 ModelResults = dict[str, tuple[ClassResult, ...]]
+
+
+def whole(split: str) -> str:
+    """The name of the slice that is all of a split."""
+    return f"{SPLIT}={split}"
 
 
 def mean_auc(aucs: Iterable[float]) -> float:
@@ -57,7 +64,9 @@ def load_evaluation(directory: Path, classes: Sequence[str]) -> dict[str, ModelR
 
     found: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
     for metrics in tfma.load_metrics(str(directory)):
-        slice_name = ",".join(map(_slice_name, metrics.slice_key.single_slice_keys))
+        # The split first; TFMA sorts by name.
+        keys = sorted(metrics.slice_key.single_slice_keys, key=lambda key: key.column != SPLIT)
+        slice_name = ",".join(map(_slice_name, keys))
         for item in metrics.metric_keys_and_values:
             if not item.key.HasField("sub_key") or item.key.is_diff:
                 continue
@@ -77,8 +86,8 @@ def load_evaluation(directory: Path, classes: Sequence[str]) -> dict[str, ModelR
         results.setdefault(model, {})[slice_name] = tuple(
             _class_result(name, scores[i]) for i, name in enumerate(classes)
         )
-    if OVERALL not in results.get(CANDIDATE, {}):
-        raise CxrflowError(f"The evaluation in {directory} is empty: has the test split images?")
+    if CANDIDATE not in results:
+        raise CxrflowError(f"The evaluation in {directory} is empty: have the splits images?")
     return results
 
 

@@ -3,7 +3,10 @@
 import math
 
 import numpy as np
+from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
+
+from components.evaluate.ece import expected_calibration_error
 
 
 def class_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
@@ -39,4 +42,26 @@ def class_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, flo
         "calibration": mean_prediction / float(y.mean()) if positives else math.nan,
         "brier_score": float(np.mean((p - y) ** 2)) if finite else math.nan,
         "prediction_range": float(np.ptp(p)) if finite else math.nan,
+    }
+
+
+def calibration_scores(
+    labels: np.ndarray, probabilities: np.ndarray, logits: np.ndarray
+) -> dict[str, float]:
+    """How much a model's calibration brings one class over N examples; NaN where undefined.
+
+    Args:
+        labels: [N], 0 or 1.
+        probabilities: [N], calibrated, in 0..1.
+        logits: [N], log-odds before calibration.
+
+    Returns:
+        `ece`, of the probabilities, `ece_uncalibrated` and `brier_score_uncalibrated`.
+    """
+    finite = len(labels) > 0 and bool(np.isfinite([probabilities, logits]).all())
+    before = expit(np.asarray(logits, np.float64))
+    return {
+        "ece": expected_calibration_error(labels, probabilities) if finite else math.nan,
+        "ece_uncalibrated": expected_calibration_error(labels, before) if finite else math.nan,
+        "brier_score_uncalibrated": float(np.mean((before - labels) ** 2)) if finite else math.nan,
     }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tensorflow_model_analysis.proto import config_pb2 as tfma
 
-from schema.features import T_LABELS
+from schema.features import SPLIT, T_LABELS
 
 CANDIDATE = "candidate"
 BASELINE = "baseline"
@@ -17,7 +17,8 @@ def eval_config(num_classes: int, slices: Sequence[str], code_version: str = "")
 
     Args:
         num_classes: C, the length of the k-hot label and of `probabilities`.
-        slices: names of features; scores are computed overall and for each of their values.
+        slices: names of features; scores are computed for each split, and in it for each of
+            their values.
         code_version: a changed one makes cached results stale.
     """
     config = json.dumps({"num_classes": num_classes, "code_version": code_version})
@@ -46,7 +47,7 @@ def eval_config(num_classes: int, slices: Sequence[str], code_version: str = "")
             )
         ],
         slicing_specs=[
-            tfma.SlicingSpec(),
-            *(tfma.SlicingSpec(feature_keys=[feature]) for feature in slices),
+            tfma.SlicingSpec(feature_keys=[SPLIT]),
+            *(tfma.SlicingSpec(feature_keys=[SPLIT, feature]) for feature in slices),
         ],
     )

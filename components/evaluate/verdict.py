@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from components.evaluate.results import ClassResult, ModelResults
+from components.evaluate.results import ClassResult, ModelResults, mean_auc, whole
 from schema.errors import CxrflowError
 
 FILE_NAME = "verdict.json"
@@ -15,7 +15,7 @@ FILE_NAME = "verdict.json"
 
 @dataclass(frozen=True)
 class ClassVerdict:
-    """What the gate says about one class on the test split."""
+    """What the gate says about one class."""
 
     result: ClassResult
     status: Literal["pass", "fail", "not gated"]
@@ -26,16 +26,28 @@ class ClassVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says about one model."""
+    """What the gate says about one model, judged on one split."""
 
+    name: str  # of the member, or "ensemble"
+    split: str
     blessed: bool
     reasons: tuple[str, ...]  # why it isn't blessed
     synthetic: bool  # the figures stem from phantoms
     classes: tuple[ClassVerdict, ...]
-    mean_auc: float  # of all classes that have positives and negatives in test
+    mean_auc: float  # of all classes that have positives and negatives in the split
     mean_auc_change: float  # of the gated classes, against the last blessed model; NaN without one
     baseline: str  # the last blessed model's folder; empty without one
-    slices: ModelResults  # the classes' scores by slice; not gated
+    slices: ModelResults  # scores by slice, other splits included; not gated
+
+    def results(self, split: str) -> tuple[ClassResult, ...]:
+        """The classes' scores over all of a split; empty where it wasn't evaluated."""
+        if split == self.split:
+            return tuple(item.result for item in self.classes)
+        return self.slices.get(whole(split), ())
+
+    def mean_auc_of(self, split: str) -> float:
+        """Mean AUC of a split's classes that have one; NaN if none has."""
+        return mean_auc(result.auc for result in self.results(split))
 
 
 def write_verdict(verdict: Verdict, directory: Path) -> Path:

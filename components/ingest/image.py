@@ -19,11 +19,10 @@ from typing import Literal
 from isal import isal_zlib
 
 from components.ingest.quarantine import Reason
+from serving import images
+from serving.images import PNG_END, PNG_START
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_IEND = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _PNG_HEAD = 33  # bytes of signature and IHDR
-_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Adam7: first column, first row, column step, row step of each pass.
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip  # noqa: E501
@@ -31,7 +30,6 @@ _PALETTES = range(3, 3 * 256 + 1, 3)  # bytes
 _INFLATE_STEP = 2**14  # bytes
 
 _SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # a marker that is neither stuffing nor RST
-_SOF_DECODED = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive; TensorFlow reads no others
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def read_image(path: str | Path, limits: Limits) -> tuple[bytes, Header]:
     try:
         with open(path, "rb", buffering=0) as file:
             start = _judge_size(file, limits)
-            if start.startswith(PNG_SIGNATURE):
+            if start.startswith(PNG_START):
                 header = _judge_sides(png_header(start), limits)
                 data = start + file.readall()
                 verify_png(data)
@@ -92,11 +90,11 @@ def read_header(path: str | Path, limits: Limits) -> Header:
     try:
         with open(path, "rb", buffering=0) as file:
             start = _judge_size(file, limits)
-            if not start.startswith(PNG_SIGNATURE):
+            if not start.startswith(PNG_START):
                 return _judge_sides(jpeg_header(start + file.readall()), limits)
             header = _judge_sides(png_header(start), limits)
-            file.seek(-len(_IEND), os.SEEK_END)
-            if file.read() != _IEND:
+            file.seek(-len(PNG_END), os.SEEK_END)
+            if file.read() != PNG_END:
                 raise BadImage(Reason.TRUNCATED, "does not end with PNG's last chunk")
             return header
     except OSError as error:
@@ -125,7 +123,7 @@ def verify_png(data: bytes) -> None:
     """
     *_, colour, _ = _ihdr(data)
     view = memoryview(data)
-    at, previous, palette = len(PNG_SIGNATURE), b"", False
+    at, previous, palette = len(PNG_START), b"", False
     pixels: list[memoryview] = []
     while previous != b"IEND":
         if at + 12 > len(data):
@@ -138,7 +136,7 @@ def verify_png(data: bytes) -> None:
             raise BadImage(Reason.CORRUPT, f"chunk at byte {at} fails its checksum")
         if kind == b"acTL":
             raise BadImage(Reason.ANIMATED, "animated PNG")
-        critical = not kind[0] & 0x20 and at > len(PNG_SIGNATURE)  # after the header
+        critical = not kind[0] & 0x20 and at > len(PNG_START)  # after the header
         if kind == b"IDAT" and (previous == b"IDAT" or not pixels):
             pixels.append(view[at + 8 : end - 4])
         elif kind == b"PLTE" and not pixels and not palette and length in _PALETTES:
@@ -157,11 +155,11 @@ def jpeg_header(data: bytes) -> Header:
     """Walks a JPEG's markers to the end of the image.
 
     Raises:
-        BadImage: not a JPEG, cut short, of a kind that TensorFlow does not decode (lossless,
+        BadImage: not a JPEG, cut short, of a kind that is not decoded (lossless,
             arithmetic coding, 12 bits, four components), or bytes follow its end.
     """
     if not data.startswith(b"\xff\xd8"):
-        reason = Reason.TRUNCATED if PNG_SIGNATURE.startswith(data) else Reason.NOT_PNG_OR_JPEG
+        reason = Reason.TRUNCATED if PNG_START.startswith(data) else Reason.NOT_PNG_OR_JPEG
         raise BadImage(reason, f"starts with {data[:8].hex(' ')}")
     header, at, in_scan = None, 2, False
     while True:
@@ -181,7 +179,7 @@ def jpeg_header(data: bytes) -> Header:
         if at + 2 > len(data):
             continue
         length = int.from_bytes(data[at : at + 2], "big")
-        if marker in _SOF_DECODED:
+        if marker in images.JPEG_FRAMES:
             header = _sof(data[at : at + length])
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8):
             raise BadImage(Reason.CORRUPT, f"a kind of JPEG (SOF{marker - 0xC0}) that is not read")
@@ -222,21 +220,10 @@ def _unreadable(error: OSError) -> BadImage:
 
 def _ihdr(data: bytes) -> tuple[int, int, int, int, int]:
     """Width, height, bit depth, colour type and interlacing, all valid."""
-    length, kind, width, height, depth, colour, compression, filtering, interlace, crc = (
-        struct.unpack_from(">I4sIIBBBBBI", data, len(PNG_SIGNATURE))
-    )
-    valid = (
-        (length, kind) == (13, b"IHDR")
-        and isal_zlib.crc32(data[12:29]) == crc
-        and 0 < width < 2**31
-        and 0 < height < 2**31
-        and depth in _DEPTHS.get(colour, ())
-        and (compression, filtering) == (0, 0)
-        and interlace in (0, 1)
-    )
-    if not valid:
-        raise BadImage(Reason.CORRUPT, "not a valid PNG header")
-    return width, height, depth, colour, interlace
+    try:
+        return images.read_ihdr(data)
+    except images.BadImage as error:
+        raise BadImage(Reason.CORRUPT, error.reason) from None
 
 
 def _passes(
@@ -292,7 +279,7 @@ def _sof(segment: bytes) -> Header:
     precision, height, width, components = struct.unpack_from(">BHHB", segment, 2)
     if not width or not height:
         raise BadImage(Reason.CORRUPT, "a JPEG without a size in its header")
-    if precision != 8 or components not in (1, 3):
+    if precision != 8 or components not in images.JPEG_CHANNELS:
         raise BadImage(
             Reason.CORRUPT, f"a JPEG of {precision} bits and {components} components is not read"
         )

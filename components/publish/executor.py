@@ -1,5 +1,7 @@
 """Runs the push inside TFX."""
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
 from components.publish.push import push
+from components.publish.settings import PublishConfig
 from schema.errors import CxrflowError
 
 
@@ -37,8 +40,29 @@ class Executor(executor.Executor):
         if not base_dir or "://" in base_dir:
             raise CxrflowError(f"Models are pushed to a local folder, not to {base_dir or '?'}.")
         model_dir = self.GetModelPath(input_dict)
-        version_dir = push(Path(model_dir), Path(base_dir))
+        version_dir = push(
+            Path(model_dir),
+            Path(base_dir),
+            PublishConfig(**_custom(exec_properties).get("publish", {})),
+            _notes(input_dict),
+        )
         io_utils.copy_dir(model_dir, pushed.uri)  # the archive copy that TFX's Pusher keeps
         self._MarkPushed(
             pushed, pushed_destination=str(version_dir), pushed_version=version_dir.name
         )
+
+
+def _custom(exec_properties: dict[str, Any]) -> dict[str, Any]:
+    return (
+        json.loads(exec_properties.get(standard_component_specs.CUSTOM_CONFIG_KEY) or "null") or {}
+    )
+
+
+def _notes(input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]:
+    """What Gate says of the model on its blessing; goes into the manifest."""
+    blessings = input_dict.get(standard_component_specs.MODEL_BLESSING_KEY) or []
+    if not blessings or not blessings[0].has_custom_property("mean_auc"):
+        return {}
+    mean_auc = blessings[0].get_float_custom_property("mean_auc")
+    synthetic = bool(blessings[0].get_int_custom_property("synthetic"))
+    return {"mean_auc": mean_auc if math.isfinite(mean_auc) else None, "synthetic": synthetic}

@@ -1,4 +1,4 @@
-"""Random changes of training images. Never flips: left and right mean something in a chest."""
+"""Random changes of training images."""
 
 import math
 
@@ -12,13 +12,14 @@ def augment(
     shift: float = 0.0,
     zoom: float = 0.0,
     contrast: float = 0.0,
+    flip: bool = False,
 ) -> tf.Tensor:
     """Each image rotated, shifted, zoomed (in one bilinear step) and changed in contrast at random.
 
     images: uint8 or float32 [N, S, S, C], 0-255; seed: int [2], the same seed gives the same
     result. rotation in degrees; shift and zoom are shares of the side; contrast scales about the
-    image's mean and moves brightness by as much of 255. Returns float32 [N, S, S, C], 0-255; what
-    comes in from outside is the image's reflection.
+    image's mean and moves brightness by as much of 255; flip mirrors half of the images. Returns
+    float32 [N, S, S, C], 0-255; what comes in from outside is the image's reflection.
     """
     count, side = tf.shape(images)[0], tf.cast(tf.shape(images)[1], tf.float32)
     draws = tf.random.stateless_uniform([6, count], seed, minval=-1.0, maxval=1.0)
@@ -40,6 +41,9 @@ def augment(
         interpolation="BILINEAR",
         fill_mode="REFLECT",
     )
+    if flip:
+        mirrored = tf.random.stateless_uniform([count], tf.random.fold_in(seed, 1)) < 0.5
+        moved = tf.where(mirrored[:, None, None, None], moved[:, :, ::-1], moved)
     if not contrast:
         return moved
     mean = tf.reduce_mean(moved, axis=[1, 2, 3], keepdims=True)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.progress import report
+from components.train.inputs import Steps
 from components.train.metrics import binary_crossentropy, per_class_auc
 from schema.errors import CxrflowError
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 class EvalAuc(keras.callbacks.Callback):
     """Adds val_loss, val_auc (mean over the classes that have one) and val_auc_<class> to the logs.
 
+    val_loss is the plain cross-entropy, whatever loss is trained, so that recipes compare.
     `batches` are the inputs of `labels` [N, C] in order. Put it before callbacks that read these.
     """
 
@@ -29,8 +31,15 @@ class EvalAuc(keras.callbacks.Callback):
         self.labels = labels
         self.classes = classes
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        # On one device: predict would give some of several nothing of a small last batch.
+        self.forward = tf.function(
+            lambda inputs: self.model(inputs, training=False),
+            input_signature=[self.batches.element_spec],
+        )
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        logits = self.model.predict(self.batches, verbose=0)
+        logits = np.concatenate([self.forward(inputs).numpy() for inputs in self.batches])
         if not np.isfinite(logits).all():
             raise CxrflowError(
                 f"training diverged in epoch {epoch + 1} (the network's outputs are not finite); "
@@ -121,16 +130,16 @@ class EpochSeeds(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         random = np.random.default_rng([self.seed, epoch])
         for layer in self.model.layers:
-            if isinstance(layer, keras.layers.Dropout) and layer.rate:
-                layer.seed_generator.state.assign(random.integers(2**32, size=2, dtype=np.uint32))
+            # Dropout that drops nothing has none.
+            if generator := getattr(layer, "seed_generator", None):
+                generator.state.assign(random.integers(2**32, size=2, dtype=np.uint32))
 
 
 class Progress(keras.callbacks.Callback):
-    """Reports steps, and logs a line an epoch."""
+    """Reports steps, logs a line an epoch, and ends the last epoch at the last step."""
 
-    def __init__(self, epochs: int, steps: int) -> None:
+    def __init__(self, steps: Steps) -> None:
         super().__init__()
-        self.epochs = epochs
         self.steps = steps
         self.epoch = 0
 
@@ -138,13 +147,16 @@ class Progress(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        report(self.epoch * self.steps + batch + 1, self.epochs * self.steps, "steps")
+        done = self.epoch * self.steps.epoch + batch + 1
+        report(done, self.steps.total, "steps")
+        if done == self.steps.total:
+            self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logger.info(
             "epoch %d/%d: loss %.4f, eval loss %.4f, eval AUC %.4f",
             epoch + 1,
-            self.epochs,
+            self.steps.epochs,
             logs["loss"],
             logs["val_loss"],
             logs["val_auc"],

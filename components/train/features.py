@@ -20,7 +20,10 @@ def store_features(
 ) -> store.Stored:
     """Stores float16 features of `views` copies of each image: one plain, the rest augmented."""
     # predict_on_batch would use XLA; see fit.py.
-    forward = tf.function(lambda pixels: frozen(pixels, training=False), reduce_retracing=True)
+    forward = tf.function(
+        lambda pixels: frozen(pixels, training=False),
+        input_signature=[tf.TensorSpec(frozen.inputs[0].shape)],
+    )
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for view in range(views):

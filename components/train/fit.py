@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -17,14 +18,17 @@ from components.train.callbacks import (
 )
 from components.train.features import store_features
 from components.train.inputs import (
+    Steps,
     augmented_pixels,
+    count_steps,
     evaluation_batches,
-    steps_per_epoch,
     to_pixels,
     training_batches,
 )
+from components.train.losses import make_loss
 from components.train.metrics import per_class_auc
 from components.train.network import Network
+from components.train.optimizers import make_optimizer
 from components.train.recipe import TrainConfig
 from components.train.store import Stored
 from schema.errors import CxrflowError
@@ -40,6 +44,7 @@ class _Task:
     prepare: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # stored training inputs, seed -> inputs
     prepare_eval: Callable[[tf.Tensor], tf.Tensor]
     classes: list[str]
+    tuned: list[keras.Layer]  # of the backbone, trained
 
 
 def train(
@@ -54,21 +59,24 @@ def train(
     """Trains the network in place and leaves it with the weights of the best epoch.
 
     Whatever is finished under `work_dir` is not done again, so that a killed run goes on after its
-    last epoch. TensorBoard logs go to `log_dir`. Returns the metrics of each epoch. Raises
-    CxrflowError where nothing can be learnt from the data or training diverges.
+    last epoch. It ends as an unbroken one: with the same bits if the recipe is deterministic, else
+    with probabilities within .01, as sums are not always taken in the same order. TensorBoard logs
+    go to `log_dir`. Returns the metrics of each epoch. Raises CxrflowError where nothing can be
+    learnt from the data or training diverges.
     """
     if np.isnan(per_class_auc(eval_images.labels, eval_images.labels)).all():
         raise CxrflowError(
             "no class has both positive and negative images in the eval split, so that no AUC "
             "exists; give more data"
         )
-    _set_prior(network.full.get_layer("logits"), train_images.labels)
+    _set_prior(network.full.get_layer("logits"), train_images.labels, recipe)
     task = _task(network, train_images, eval_images, classes, recipe, work_dir)
     if recipe.head_epochs and network.tuned:
         head_only = replace(
             recipe,
             epochs=recipe.head_epochs,
             patience=recipe.head_epochs,
+            images_seen=0,
             learning_rate=recipe.head_learning_rate,
         )
         for layer in network.tuned:
@@ -79,10 +87,15 @@ def train(
     return _fit(task, recipe, work_dir / "epochs", log_dir)
 
 
-def _set_prior(output: keras.layers.Dense, labels: np.ndarray) -> None:
-    """Starts each class at its prevalence, with one image's worth of doubt for absent ones."""
+def _set_prior(output: keras.layers.Layer, labels: np.ndarray, recipe: TrainConfig) -> None:
+    """Starts each class at its prevalence as the loss weighs it.
+
+    Absent classes get one image's worth of doubt.
+    """
     prevalence = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
-    output.bias.assign(np.log(prevalence / (1 - prevalence)))
+    loss = make_loss(recipe, labels)
+    odds = prevalence / (1 - prevalence) * loss.positive / loss.negative
+    output.bias.assign(np.log(odds))
 
 
 def _task(
@@ -99,9 +112,10 @@ def _task(
             network.classifier,
             train_images,
             eval_images,
-            lambda images, seed: augmented_pixels(images, seed, recipe),
+            partial(augmented_pixels, recipe=recipe),
             to_pixels,
             classes,
+            network.tuned,
         )
     features = [
         store_features(work_dir / "features" / name, network.frozen, images, recipe, views)
@@ -113,30 +127,45 @@ def _task(
     return _Task(
         network.tail,
         *features,
-        lambda inputs, seed: tf.cast(inputs, tf.float32),
-        lambda inputs: tf.cast(inputs, tf.float32),
+        _as_stored,
+        _as_stored,
         classes,
+        network.tuned,
     )
+
+
+def _as_stored(inputs: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    return tf.cast(inputs, tf.float32)
+
+
+def compile_model(
+    model: keras.Model, recipe: TrainConfig, labels: np.ndarray, tuned: list[keras.Layer]
+) -> Steps:
+    """Gives the model its loss and optimizer; returns the steps that these count on.
+
+    labels: k-hot [N, C] of the training split; tuned: the backbone's trained layers in order.
+    """
+    steps = count_steps(recipe, len(labels))
+    gpus = tf.config.list_physical_devices("GPU")
+    model.compile(
+        optimizer=make_optimizer(recipe, steps.total, model, tuned),
+        loss=make_loss(recipe, labels),
+        metrics=[
+            keras.metrics.AUC(
+                multi_label=True, num_labels=labels.shape[1], from_logits=True, name="auc"
+            )
+        ],
+        # Keras would use XLA, whose compilation takes minutes and gigabytes on a CPU.
+        jit_compile=bool(gpus) and model.distribute_strategy.num_replicas_in_sync == 1,
+    )
+    return steps
 
 
 def _fit(task: _Task, recipe: TrainConfig, work_dir: Path, log_dir: Path) -> list[dict[str, float]]:
     """Fits the task's model, going on where an earlier call was killed; restores the best epoch."""
     model = task.model
-    steps = steps_per_epoch(len(task.train), recipe.batch_size)
-    model.compile(
-        optimizer=_optimizer(recipe, steps),
-        loss=keras.losses.BinaryCrossentropy(
-            from_logits=True, label_smoothing=recipe.label_smoothing
-        ),
-        metrics=[
-            keras.metrics.AUC(
-                multi_label=True, num_labels=len(task.classes), from_logits=True, name="auc"
-            )
-        ],
-        # Keras would use XLA, whose compilation takes minutes and gigabytes on a CPU.
-        jit_compile=bool(tf.config.list_physical_devices("GPU")),
-    )
-    stopping = ResumableStopping(work_dir, recipe.patience, recipe.epochs)
+    steps = compile_model(model, recipe, task.train.labels, task.tuned)
+    stopping = ResumableStopping(work_dir, recipe.patience, steps.epochs)
     first_epoch = stopping.resume(model)
     averaging = [EpochAverage(resumed=first_epoch > 0)] if recipe.ema else []
     if not stopping.finished:
@@ -144,8 +173,8 @@ def _fit(task: _Task, recipe: TrainConfig, work_dir: Path, log_dir: Path) -> lis
         model.fit(
             training_batches(task.train, recipe, first_epoch, task.prepare),
             initial_epoch=first_epoch,
-            epochs=recipe.epochs,
-            steps_per_epoch=steps,
+            epochs=steps.epochs,
+            steps_per_epoch=steps.epoch,
             shuffle=False,  # the batches are shuffled already
             verbose=0,
             callbacks=[
@@ -153,34 +182,9 @@ def _fit(task: _Task, recipe: TrainConfig, work_dir: Path, log_dir: Path) -> lis
                 *averaging,
                 EvalAuc(eval_batches, task.eval.labels, task.classes),
                 keras.callbacks.TensorBoard(log_dir, write_graph=False),
-                Progress(recipe.epochs, steps),
+                Progress(steps),
                 stopping,
             ],
         )
     stopping.restore_best(model)
     return stopping.history
-
-
-def _optimizer(recipe: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
-    total = recipe.epochs * steps
-    rising = int(recipe.warmup * total)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if rising else recipe.learning_rate,
-        decay_steps=total - rising,
-        alpha=0.0 if recipe.schedule == "cosine" else 1.0,  # the share that is left at the end
-        warmup_target=recipe.learning_rate if rising else None,
-        warmup_steps=rising,
-    )
-    options = {
-        "learning_rate": schedule,
-        "weight_decay": recipe.weight_decay or None,
-        "use_ema": recipe.ema > 0,
-        "ema_momentum": recipe.ema,
-    }
-    if recipe.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(momentum=0.9, **options)
-    else:
-        optimizer = keras.optimizers.Adam(**options)
-    if recipe.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer

@@ -1,6 +1,7 @@
 """Input pipelines: transformed examples -> stored images -> batches for training and evaluation."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -38,7 +39,15 @@ def to_pixels(images: tf.Tensor) -> tf.Tensor:
 def augmented_pixels(images: tf.Tensor, seed: tf.Tensor, recipe: TrainConfig) -> tf.Tensor:
     """Gray images [N, S, S, 1] to float32 [N, S, S, 3], changed at random as the recipe says."""
     return to_pixels(
-        augment(images, seed, recipe.rotation, recipe.shift, recipe.zoom, recipe.contrast)
+        augment(
+            images,
+            seed,
+            recipe.rotation,
+            recipe.shift,
+            recipe.zoom,
+            recipe.contrast,
+            recipe.flip,
+        )
     )
 
 
@@ -72,9 +81,39 @@ def read_transformed(
         raise CxrflowError(f"no transformed examples under {', '.join(patterns)}; run Transform")
 
 
-def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Full batches only: a batch norm over a few left-over images is noise."""
-    return max(1, examples // batch_size)
+@dataclass(frozen=True)
+class Steps:
+    """How many batches a training takes."""
+
+    batch: int  # images
+    epoch: int
+    total: int
+
+    @property
+    def epochs(self) -> int:
+        """How many, the last of which may be shorter."""
+        return -(-self.total // self.epoch)
+
+
+def count_steps(recipe: TrainConfig, images: int) -> Steps:
+    """Full batches only, as a batch norm over a few left-over images is noise, and whole updates.
+
+    Without accumulation, a batch that is larger than the split is the split. Raises CxrflowError
+    if an epoch has no whole update.
+    """
+    accumulated = recipe.accumulation_steps
+    batch = min(recipe.batch_size, images) if accumulated == 1 else recipe.batch_size
+    epoch_images = recipe.epoch_images or images
+    updates = epoch_images // (batch * accumulated)
+    if not updates:
+        raise CxrflowError(
+            f"an epoch of {epoch_images} training images has no update of train.accumulation_steps "
+            f"{accumulated} × train.batch_size {batch}; lower one of them"
+        )
+    total = recipe.epochs * updates
+    if recipe.images_seen:
+        total = max(1, round(recipe.images_seen / (batch * accumulated)))
+    return Steps(batch, updates * accumulated, total * accumulated)
 
 
 def training_batches(
@@ -90,49 +129,66 @@ def training_batches(
     Order and seeds of an epoch depend on the recipe's seed and the epoch's number only, so that a
     resumed run sees what the uninterrupted one would have seen.
     """
-    steps = steps_per_epoch(len(stored), recipe.batch_size)
+    steps = count_steps(recipe, len(stored))
+    first_step = first_epoch * steps.epoch
+    passes = -(-steps.epoch * steps.batch // len(stored))  # more than 1 with epoch_images
+    images, views = [], []
+    for epoch in range(first_epoch, steps.epochs):
+        random = np.random.default_rng([recipe.seed, epoch])
+        order = np.concatenate([random.permutation(len(stored)) for _ in range(passes)])
+        images.append(order[: steps.epoch * steps.batch])
+        views.append(random.integers(stored.views, size=len(stored))[images[-1]])
+    rows = (steps.total - first_step) * steps.batch
+    order, view = (np.concatenate(each)[:rows].astype(np.int64) for each in (images, views))
+    numbers = np.arange(first_step, steps.total)
+    seeds = np.stack([np.full_like(numbers, recipe.seed), numbers], axis=1)
+    labels = tf.constant(stored.labels)
 
-    def batches() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for epoch in range(first_epoch, recipe.epochs):
-            random = np.random.default_rng([recipe.seed, epoch])
-            order = random.permutation(len(stored))
-            views = random.integers(stored.views, size=len(stored))
-            for step in range(steps):
-                images = order[step * recipe.batch_size :][: recipe.batch_size]
-                seed = np.array([recipe.seed, epoch * steps + step], np.int64)
-                yield stored.take(images, views[images]), stored.labels[images], seed
-
-    signature = (*_signature(stored), tf.TensorSpec([2], tf.int64))
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    dataset = dataset.apply(
-        tf.data.experimental.assert_cardinality((recipe.epochs - first_epoch) * steps)
-    )
-
-    def prepared(x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def prepared(inputs: tf.Tensor, images: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        y = tf.gather(labels, images)
         has_finding = tf.reduce_any(y > 0, axis=1)
-        return prepare(x, seed), y, tf.where(has_finding, 1.0, recipe.normal_weight)
+        weights = tf.where(has_finding, 1.0, recipe.normal_weight)
+        return prepare(inputs, seed), y, weights
 
-    return dataset.map(prepared, tf.data.AUTOTUNE).prefetch(2)
+    batches = tf.data.Dataset.zip(
+        _read(stored, order, view, steps.batch),
+        tf.data.Dataset.from_tensor_slices(order).batch(steps.batch),
+        tf.data.Dataset.from_tensor_slices(seeds),
+    )
+    return (
+        batches.map(prepared, tf.data.AUTOTUNE)
+        .apply(tf.data.experimental.assert_cardinality(len(seeds)))
+        .prefetch(2)
+    )
 
 
 def evaluation_batches(
     stored: Stored, batch_size: int, prepare: Callable[[tf.Tensor], tf.Tensor]
 ) -> tf.data.Dataset:
     """The inputs of the first view in their stored order."""
+    rows = tf.data.FixedLengthRecordDataset(str(stored.path), stored.row_bytes).take(len(stored))
+    batches = rows.batch(batch_size).map(
+        lambda batch: prepare(_decode(batch, stored)), tf.data.AUTOTUNE
+    )
+    count = -(-len(stored) // batch_size)
+    return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
 
-    starts = range(0, len(stored), batch_size)
+
+def _read(
+    stored: Stored, images: np.ndarray, views: np.ndarray, batch_size: int
+) -> tf.data.Dataset:
+    """Batches of these images' inputs [N, *row]; TensorFlow itself can't seek in a file."""
 
     def batches() -> Iterator[np.ndarray]:
-        for start in starts:
-            yield stored.take(range(start, min(start + batch_size, len(stored))))
+        for start in range(0, len(images), batch_size):
+            rows = slice(start, start + batch_size)
+            yield stored.take(images[rows], views[rows])
 
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=_signature(stored)[0])
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(starts)))
-    return dataset.map(prepare, tf.data.AUTOTUNE).prefetch(2)
-
-
-def _signature(stored: Stored) -> tuple[tf.TensorSpec, tf.TensorSpec]:
-    return (
-        tf.TensorSpec([None, *stored.row], stored.dtype),
-        tf.TensorSpec([None, stored.labels.shape[1]], stored.labels.dtype),
+    return tf.data.Dataset.from_generator(
+        batches, output_signature=tf.TensorSpec([None, *stored.row], stored.dtype)
     )
+
+
+def _decode(rows: tf.Tensor, stored: Stored) -> tf.Tensor:
+    """Bytes [N] to inputs [N, *row]."""
+    return tf.reshape(tf.io.decode_raw(rows, stored.dtype), [-1, *stored.row])

@@ -8,29 +8,38 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from components.progress import report
 from components.train import store
+from components.train.calibration import calibrate
+from components.train.devices import in_float32, training_devices
 from components.train.fit import train
-from components.train.inputs import read_transformed
+from components.train.inputs import evaluation_batches, read_transformed, to_pixels
 from components.train.model_info import model_info, write_assets
 from components.train.network import build_network
 from components.train.recipe import TrainConfig
 from components.train.signatures import CompactFormat, export
+from components.train.test_time import Network, with_views
+from components.train.thresholds import class_thresholds
 from schema.errors import CxrflowError
 
 logger = logging.getLogger(__name__)
+
+_BATCH = 32
 
 
 def run_fn(fn_args: Any) -> None:
     """Trains and exports one model; `fn_args` is TFX's FnArgs.
 
-    custom_config: `train` (fields of TrainConfig), `transform` (image_size, encoding,
-    jpeg_quality), `classes` (in order), `data_version`, `code_version`, `synthetic` (True where
-    the images are phantoms), `work_dir` (this trainer's own folder, where a killed training's state
-    waits for the next call; removed after success).
+    custom_config: `name` (the model's), `train` (fields of TrainConfig), `transform` (image_size,
+    encoding, jpeg_quality), `classes` (in order), `calibrate` (method, sensitivity, specificity),
+    `data_version`, `code_version`, `synthetic` (True where the images are phantoms), `work_dir`
+    (this trainer's own folder, where a killed training's state waits for the next call; removed
+    after success).
     """
-    _require_keras_3()
+    require_keras_3()
     config = fn_args.custom_config
     recipe = TrainConfig(**config["train"])
     compact = CompactFormat(**config["transform"])
@@ -38,41 +47,81 @@ def run_fn(fn_args: Any) -> None:
     # Weights from random initializers, dropout and whatever else isn't seeded by epoch.
     keras.utils.set_random_seed(recipe.seed)
 
-    work_dir = own_folder(Path(config["work_dir"]), _fingerprint(fn_args))
+    work_dir = own_folder(Path(config["work_dir"]), fingerprint(fn_args))
+    train_images, eval_images = stored_images(
+        fn_args, compact, recipe.image_size, work_dir / "images"
+    )
+    with training_devices(recipe):
+        network = build_network(recipe, len(classes))
+        train(
+            network,
+            train_images,
+            eval_images,
+            classes,
+            recipe,
+            work_dir,
+            Path(fn_args.model_run_dir),
+        )
+    model = in_float32(network.full)
+    forward = with_views(lambda pixels: model(pixels, training=False), recipe.test_time_views)
+    logits = predict_logits(forward, eval_images)
+    calibration = calibrate(config["calibrate"]["method"], logits, eval_images.labels)
+    saved_model = Path(fn_args.serving_model_dir)
+    export(forward, calibration, model, compact, recipe.image_size, saved_model)
+    member = {"name": config["name"], "backbone": recipe.backbone, "head": recipe.head}
+    write_assets(
+        saved_model,
+        model_info(
+            name=config["name"],
+            classes=classes,
+            image_size=recipe.image_size,
+            compact=config["transform"],
+            members=[member | {"weight": 1.0}],
+            calibration=calibration.to_json(classes),
+            thresholds=class_thresholds(
+                classes,
+                eval_images.labels,
+                calibration.apply(logits),
+                config["calibrate"]["sensitivity"],
+                config["calibrate"]["specificity"],
+            ),
+            data_version=config["data_version"],
+            code_version=config["code_version"],
+            synthetic=config["synthetic"],
+        ),
+    )
+    shutil.rmtree(work_dir)
+
+
+def predict_logits(network: Network, images: store.Stored) -> np.ndarray:
+    """The logits [N, C] of stored images."""
+    # Keras's predict would use XLA; see fit.py.
+    forward = tf.function(lambda pixels: network(pixels)["logits"], reduce_retracing=True)
+    batches = []
+    for pixels in evaluation_batches(images, _BATCH, to_pixels):
+        batches.append(forward(pixels).numpy())
+        report(sum(map(len, batches)), len(images), "images")
+    return np.concatenate(batches)
+
+
+def stored_images(
+    fn_args: Any, compact: CompactFormat, image_size: int, folder: Path
+) -> tuple[store.Stored, store.Stored]:
+    """The train and the eval images, stored below the folder in the size of the network."""
     train_images, eval_images = (
         store.write(
-            work_dir / "images" / split,
+            folder / split,
             read_transformed(
-                patterns, compact.encoding, compact.image_size, recipe.image_size, len(classes)
+                patterns,
+                compact.encoding,
+                compact.image_size,
+                image_size,
+                len(fn_args.custom_config["classes"]),
             ),
         )
         for split, patterns in (("train", fn_args.train_files), ("eval", fn_args.eval_files))
     )
-    network = build_network(recipe, len(classes))
-    train(
-        network,
-        train_images,
-        eval_images,
-        classes,
-        recipe,
-        work_dir,
-        Path(fn_args.model_run_dir),
-    )
-    saved_model = Path(fn_args.serving_model_dir)
-    export(network.full, compact, saved_model)
-    write_assets(
-        saved_model,
-        model_info(
-            classes,
-            recipe.image_size,
-            config["transform"],
-            [{"backbone": recipe.backbone, "head": recipe.head, "weight": 1.0}],
-            config["data_version"],
-            config["code_version"],
-            config.get("synthetic", False),
-        ),
-    )
-    shutil.rmtree(work_dir)
+    return train_images, eval_images
 
 
 def own_folder(parent: Path, fingerprint: str) -> Path:
@@ -83,7 +132,7 @@ def own_folder(parent: Path, fingerprint: str) -> Path:
     return folder
 
 
-def _require_keras_3() -> None:
+def require_keras_3() -> None:
     """Importing TFX can turn tf.keras into Keras 2, which would train and save other models."""
     if not keras.__version__.startswith("3.") or keras.backend.backend() != "tensorflow":
         raise CxrflowError(
@@ -92,7 +141,7 @@ def _require_keras_3() -> None:
         )
 
 
-def _fingerprint(fn_args: Any) -> str:
+def fingerprint(fn_args: Any) -> str:
     """A name for this very training: settings, code and the files it reads."""
     config = {k: v for k, v in fn_args.custom_config.items() if k != "work_dir"}
     files = [

@@ -23,11 +23,16 @@ class Stored:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row in the file."""
+        return math.prod(self.row) * self.dtype.itemsize
+
     def take(self, images: Sequence[int], views: Sequence[int] | int = 0) -> np.ndarray:
         """The inputs [n, *row] of n images, each in the view asked for."""
         # Reading, not a memory map, whose pages would count as this process's memory.
         inputs = np.empty((len(images), *self.row), self.dtype)
-        size = math.prod(self.row) * self.dtype.itemsize
+        size = self.row_bytes
         with self.path.open("rb", buffering=0) as file:
             for out, image, view in zip(
                 inputs, images, np.broadcast_to(views, len(images)), strict=True

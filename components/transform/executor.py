@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_data_validation as tfdv
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
+from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata
 from tfx import types
 from tfx.components.util import examples_utils
@@ -26,6 +27,7 @@ from tfx_bsl.tfxio import tensor_representation_util, tensor_to_arrow, tf_exampl
 
 from components import progress
 from components.transform.preprocessing import preprocessing_fn
+from schema.features import SPLIT
 
 _BATCH = 32  # examples; 32 originals are 12 MB
 _ASIDE = "unfinished"  # where shards grow; a reader never sees a part of one
@@ -35,6 +37,7 @@ _ASIDE = "unfinished"  # where shards grow; a reader never sees a part of one
 class Shard:
     """A file of raw examples to transform."""
 
+    split: str
     source: str
     aside: str
     target: str
@@ -143,21 +146,22 @@ class _TransformShard(beam.DoFn):
             autograph=False,
         )
         tensors = self._transform.get_concrete_function().structured_outputs
-        self._to_arrow = tensor_to_arrow.TensorsToRecordBatchConverter(
-            {
-                name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
-                for name, tensor in tensors.items()
-            }
-        )
-        self._encoder = example_coder.RecordBatchToExamplesEncoder(
-            output.transformed_metadata.schema
-        )
+        specs = {
+            name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
+            for name, tensor in tensors.items()
+        }
+        specs[SPLIT] = tf.TensorSpec([None], tf.string)
+        self._to_arrow = tensor_to_arrow.TensorsToRecordBatchConverter(specs)
+        schema = output.transformed_metadata.schema
+        schema.feature.add(name=SPLIT, type=schema_pb2.BYTES)
+        self._encoder = example_coder.RecordBatchToExamplesEncoder(schema)
 
     def process(self, shard: Shard) -> None:
         done = shard.before
         with tf.io.TFRecordWriter(shard.aside) as writer:
             for batch in tf.data.TFRecordDataset(shard.source).batch(_BATCH):
-                for example in self._encoder.encode(self._to_arrow.convert(self._transform(batch))):
+                transformed = self._transform(batch) | {SPLIT: tf.fill([len(batch)], shard.split)}
+                for example in self._encoder.encode(self._to_arrow.convert(transformed)):
                     writer.write(example)
                 done += len(batch)
                 progress.report(done, self._total)
@@ -180,5 +184,5 @@ def _make_shards(
             target = os.path.join(transformed.uri, f"Split-{split}", name)
             light = os.path.join(records.uri, f"Split-{split}", os.path.basename(source))
             count = int(tf.data.TFRecordDataset(light).reduce(0, lambda n, _: n + 1))
-            yield Shard(source, aside, target, count, before)
+            yield Shard(split, source, aside, target, count, before)
             before += count

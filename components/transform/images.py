@@ -2,11 +2,14 @@
 
 import tensorflow as tf
 
+from components.transform.guard import refuse_bad
+from serving.images import PNG_START, ImageLimits
+
 # Luminance of ITU-R BT.601, as Pillow and libjpeg compute it.
 _LUMA = (0.299, 0.587, 0.114)
 # White of images of 8, 9, ... 16 bits.
 _WHITES = tuple(2.0**bits - 1 for bits in range(8, 17))
-_PNG_SIGNATURE = tuple(b"\x89PNG\r\n\x1a\n")
+_LIMITS = ImageLimits()
 _OPAQUE_BLACK = -(1 << 24)  # alpha 255, RGB 0 as a little-endian int32
 
 
@@ -30,7 +33,7 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
     # Signature and IHDR are a PNG's first 29 bytes; the zeros stand in for a shorter file's.
     head = tf.strings.substr(encoded, 0, 29) + tf.constant(bytes(29))
     head = tf.io.decode_raw(head, tf.uint8)
-    is_png = tf.reduce_all(tf.equal(head[:8], _PNG_SIGNATURE))
+    is_png = tf.reduce_all(tf.equal(head[:8], list(PNG_START)))
     depth, colour_type = tf.cast(head[24], tf.int32), head[25]
     kind = 2 * tf.cast(depth > 8, tf.int32) + tf.cast(colour_type > 0, tf.int32)
     image = tf.switch_case(
@@ -40,7 +43,7 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
             lambda: _flatten(tf.io.decode_png(encoded, channels=4), depth),
             lambda: _scale(tf.cast(tf.io.decode_png(encoded, 1, tf.uint16), tf.float32)),
             lambda: _scale(_composite(tf.io.decode_png(encoded, 4, tf.uint16), 65535.0)),
-            lambda: _decode_jpeg(encoded),
+            lambda: tf.io.decode_jpeg(encoded, channels=1, dct_method="INTEGER_ACCURATE"),
         ],
     )
     return tf.ensure_shape(image, [None, None, 1])
@@ -85,9 +88,21 @@ def encode_compact(image: tf.Tensor, encoding: str, jpeg_quality: int = 95) -> t
 
 
 def compact_batch(
-    encoded: tf.Tensor, size: int, encoding: str, jpeg_quality: int = 95
+    encoded: tf.Tensor,
+    size: int,
+    encoding: str,
+    jpeg_quality: int = 95,
+    limits: ImageLimits | None = _LIMITS,
 ) -> tf.Tensor:
-    """Turns PNGs or JPEGs, string [N], into compact images of size × size pixels, string [N]."""
+    """Turns PNGs or JPEGs, string [N], into compact images of size × size pixels, string [N].
+
+    Raises:
+        tf.errors.InvalidArgumentError: when run, before any image is decoded, and names the first
+            one that breaks the rules of `serving.images` (none are checked without `limits`); or
+            when an image cannot be decoded.
+    """
+    if limits:
+        encoded = refuse_bad(encoded, limits)
     return tf.map_fn(
         lambda one: encode_compact(decode_and_resize(one, size), encoding, jpeg_quality),
         encoded,
@@ -109,20 +124,6 @@ def decode_compact(compact: tf.Tensor, encoding: str, size: int, channels: int =
     else:
         raise ValueError(f"encoding must be 'jpeg' or 'raw', not {encoding!r}")
     return tf.ensure_shape(image, [size, size, channels])
-
-
-def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """JPEG -> uint8 [H, W, 1]; libjpeg turns every colour space but CMYK into gray by itself."""
-
-    def cmyk() -> tf.Tensor:
-        rgb = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-        return _to_uint8(_luminance(rgb))
-
-    return tf.cond(
-        tf.equal(tf.image.extract_jpeg_shape(encoded)[2], 4),
-        cmyk,
-        lambda: tf.io.decode_jpeg(encoded, channels=1, dct_method="INTEGER_ACCURATE"),
-    )
 
 
 def _flatten(rgba: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,19 @@ import importlib
 import json
 import sys
 
-BENCHES = ("commands", "phantoms", "transform", "demo", "nih_mini")
+BENCHES = (
+    "commands",
+    "phantoms",
+    "transform",
+    "training",
+    "ensemble",
+    "demo",
+    "nih_mini",
+    "heads",
+    "serving",
+    "serving_fuzz",
+    "serving_soak",
+)
 
 
 def main(names: list[str]) -> int:

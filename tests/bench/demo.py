@@ -21,5 +21,6 @@ def main() -> Iterator[dict[str, Any]]:
         learned = sum(item.result.auc >= 0.8 for item in classes)
         yield figure("demo: classes with test AUC >= .80", learned, ">= 10", learned >= 10)
         seconds = measure(*DEMO, root).seconds
-        trained = "Trainer" in Run.read(Path(root)).executed
+        executed = Run.read(Path(root)).executed
+        trained = any(node.startswith("Trainer") for node in executed)
         yield figure("demo: seconds of a second run", seconds, "< 45", seconds < 45 and not trained)

@@ -10,6 +10,11 @@ import pytest
 COMMANDS = [
     ("run",),
     ("baseline",),
+    ("serve",),
+    ("dashboard",),
+    ("explain",),
+    ("predict",),
+    ("study",),
     ("data", "phantom"),
     ("data", "check"),
     ("data", "download"),
@@ -59,6 +64,9 @@ def test_answers_within_a_second_of_processor_time() -> None:
         (("data", "phantom"), "Missing option '--to'"),
         (("data", "check", "missing"), "missing"),
         (("baseline", "--root", "missing"), "no finished run"),
+        (("dashboard", "--root", "missing"), "no finished run"),
+        (("explain", "a.png", "--model", "missing"), "missing is no model"),
+        (("explain",), "Missing argument 'images'"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(args: tuple[str, ...], line: str, tmp_path: Path) -> None:

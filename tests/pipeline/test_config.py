@@ -13,7 +13,7 @@ def test_shipped_profile_loads(name: str) -> None:
 
 
 def test_profiles_are_all_listed() -> None:
-    assert config.profiles() == ["demo", "nih", "nih_mini", "nih_sample"]
+    assert config.profiles() == ["demo", "nih", "nih_mini", "nih_sample", "study"]
 
 
 def test_defaults() -> None:
@@ -90,5 +90,41 @@ def test_profile_file_of_ones_own(tmp_path) -> None:
 
 
 def test_to_dict_and_back() -> None:
-    settings = config.load("demo", ["evaluate.min_auc_per_class.Mass=.6"])
+    settings = config.load("demo", ["evaluate.min_auc_per_class.Mass=.6", "models.more.seed=7"])
     assert config.parse(config.to_dict(settings)) == settings
+
+
+def test_members_take_what_they_do_not_say_from_train() -> None:
+    models = {"wide": None, "narrow": {"alpha": 0.75, "epochs": 2}}
+    settings = config.parse({"train": {"epochs": 9, "head": "simple"}, "models": models})
+    assert list(settings.members) == ["wide", "narrow"]
+    assert settings.members["wide"] == settings.train
+    narrow = settings.members["narrow"]
+    assert (narrow.alpha, narrow.epochs, narrow.head) == (0.75, 2, "simple")
+
+
+def test_one_model_is_named_for_what_it_builds() -> None:
+    assert list(config.parse({}).members) == ["mobilenet_attention"]
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ({"a": {}}, "models has one member, a: name at least two"),
+        ({"a": {}, "mean": {"seed": 1}}, "models.mean: the name is an ensemble method's"),
+        ({"a": {}, "ensemble": {"seed": 1}}, "models.ensemble: the name is an ensemble method's"),
+        ({"a": {}, "b": {"image_size": 128}}, "different image sizes (a 224, b 128)"),
+        ({"a": {}, "b": {}}, "models.a and models.b are the same: give one another seed"),
+        ({"a": {}, "b": {"head": "rnn"}}, "models.b.head: input should be"),
+        ({"a": {}, "b": {"backbone": "AlexNet"}}, "models.b.backbone: input should be"),
+        ({"a": {}, "b": {"image_size": 600}}, "b: train.image_size 600 is above transform"),
+        ({"a": {}, "b": 3}, "models.b: input should be"),
+        ({"a": {}, "B": {"seed": 1}}, "models.B"),
+        ([1, 2], "models: input should be"),
+    ],
+)
+def test_ensemble_that_cannot_be(models: object, message: str) -> None:
+    with pytest.raises(CxrflowError) as error:
+        config.parse({"models": models})
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

@@ -12,9 +12,11 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from components.evaluate.gate import Limits
-from components.evaluate.results import OVERALL, load_evaluation
+from components.evaluate.results import load_evaluation
 from components.evaluate.verdict import read_verdict
-from components.publish.push import published, verify, versions
+from components.publish.push import published
+from serving.manifest import verify
+from serving.versions import list_versions
 
 pytestmark = pytest.mark.tf
 
@@ -47,6 +49,7 @@ def write_examples(folder: Path) -> None:
                 "labels": tf.train.Feature(float_list=tf.train.FloatList(value=labels[i])),
                 "patient/sex": feature(sexes[i].encode()),
                 "view": feature(views[i].encode()),
+                "split": feature(b"test"),
                 "age_band": feature(b"40-59" if i % 2 else b"80+"),
             }
             example = tf.train.Example(features=tf.train.Features(feature=features))
@@ -62,7 +65,7 @@ def write_model(folder: Path, factors: list[float], classes=CLASSES) -> None:
             spec = {"image": tf.io.FixedLenFeature([], tf.string)}
             raw = tf.io.parse_example(examples, spec)["image"]
             logits = tf.reshape(tf.io.decode_raw(raw, tf.float32), [-1, len(CLASSES)]) * factors
-            return {"logits": logits, "probabilities": tf.sigmoid(logits)}
+            return {"logits": logits - 1, "probabilities": tf.sigmoid(logits)}
 
     model = Tiny()
     saved = folder / "Format-Serving"
@@ -108,6 +111,7 @@ def run(root: Path, model: str) -> None:
         baseline_model=resolver.outputs["model"],
         classes=CLASSES,
         limits=Limits(min_auc=0.6, min_positives=20),
+        name="tiny",
         synthetic=True,
         code_version="1",
     )
@@ -186,13 +190,13 @@ def test_scores_equal_scikit_learns(runs):
     first, _ = runs.folders("Evaluator", "evaluation")
     candidate = load_evaluation(first, CLASSES)["candidate"]
     rows = {
-        OVERALL: np.ones(N, bool),
-        "patient/sex=F": sexes == "F",
-        "patient/sex=M": sexes == "M",
-        "view=AP": views == "AP",
-        "view=PA": views == "PA",
-        "age_band=40-59": np.arange(N) % 2 == 1,
-        "age_band=80+": np.arange(N) % 2 == 0,
+        "split=test": np.ones(N, bool),
+        "split=test,patient/sex=F": sexes == "F",
+        "split=test,patient/sex=M": sexes == "M",
+        "split=test,view=AP": views == "AP",
+        "split=test,view=PA": views == "PA",
+        "split=test,age_band=40-59": np.arange(N) % 2 == 1,
+        "split=test,age_band=80+": np.arange(N) % 2 == 0,
     }
     assert candidate.keys() == rows.keys()
     for name, row in rows.items():
@@ -202,6 +206,8 @@ def test_scores_equal_scikit_learns(runs):
             assert found.negatives == len(y) - y.sum()
             assert found.mean_prediction == pytest.approx(p.mean(), rel=1e-4)
             assert found.brier_score == pytest.approx(np.mean((p - y) ** 2), rel=1e-4)
+            q = p / (p + (1 - p) * np.e)  # the logit less 1
+            assert found.brier_score_uncalibrated == pytest.approx(np.mean((q - y) ** 2), rel=1e-4)
             if y.any():
                 assert found.auc == pytest.approx(roc_auc_score(y, p), abs=0.002)
                 assert found.auc_precision_recall == pytest.approx(
@@ -218,10 +224,11 @@ def test_good_model_is_blessed_and_pushed_once(runs):
     assert verdict.blessed
     assert verdict.synthetic
     assert verdict.baseline == ""
+    assert (verdict.name, verdict.split) == ("tiny", "test")
     assert [c.status for c in verdict.classes] == ["pass", "pass", "pass", "not gated"]
 
     serving = runs.root / "serving" / "cxrflow"
-    (version,) = versions(serving)
+    (version,) = list_versions(serving)
     assert verify(serving / str(version)) == []
     *pushes, not_pushed = runs.artifacts("PushedModel")
     assert len(pushes) == 2  # the second run's found its model published

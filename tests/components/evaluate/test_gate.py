@@ -5,13 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.evaluate.gate import Limits, judge
-from components.evaluate.results import OVERALL, ClassResult
+from components.evaluate.results import ClassResult
 from components.evaluate.verdict import FILE_NAME, read_verdict, write_verdict
 from schema.errors import CxrflowError
 
 NAN = math.nan
 
 LIMITS = Limits(min_positives=20)
+TEST = "split=test"
 
 
 def result(name="Mass", auc=0.8, positives=50, negatives=400, mean=0.2, spread=0.9):
@@ -26,6 +27,9 @@ def result(name="Mass", auc=0.8, positives=50, negatives=400, mean=0.2, spread=0
         calibration=2.0,
         brier_score=0.1,
         prediction_range=spread,
+        ece=0.05,
+        ece_uncalibrated=0.1,
+        brier_score_uncalibrated=0.2,
     )
 
 
@@ -56,8 +60,8 @@ def test_class_by_class(found, before, status, reason):
         min_auc_per_class={found.name: 0.85} if found.name == "Edema" else {},
         max_auc_drop=1.0,
     )
-    baseline = {OVERALL: (before,)} if before else None
-    verdict = judge({OVERALL: (found,)}, limits, baseline=baseline)
+    baseline = {TEST: (before,)} if before else None
+    verdict = judge({TEST: (found,)}, limits, baseline=baseline)
     (class_verdict,) = verdict.classes
     assert class_verdict.status == status
     assert class_verdict.reason.startswith(reason)
@@ -67,28 +71,28 @@ def test_class_by_class(found, before, status, reason):
 
 def test_blessed_with_classes_that_are_not_gated():
     results = (result("Edema", auc=0.9), result("Mass", auc=0.7), result("Hernia", NAN, 0))
-    verdict = judge({OVERALL: results, "view=AP": results[:1]}, LIMITS, synthetic=True)
+    verdict = judge({TEST: results, "split=test,view=AP": results[:1]}, LIMITS, synthetic=True)
     assert verdict.blessed
     assert verdict.reasons == ()
     assert verdict.synthetic
     assert verdict.mean_auc == pytest.approx(0.8)  # Hernia has none
     assert math.isnan(verdict.mean_auc_change)
-    assert verdict.slices == {"view=AP": results[:1]}
+    assert verdict.slices == {"split=test,view=AP": results[:1]}
 
 
 def test_one_failing_class_is_enough_and_all_are_named():
     results = (result("Edema", 0.9), result("Mass", 0.4), result("Nodule", 0.3))
-    verdict = judge({OVERALL: results}, LIMITS)
+    verdict = judge({TEST: results}, LIMITS)
     assert not verdict.blessed
     assert verdict.reasons == ("Mass: AUC 0.400, 0.500 needed", "Nodule: AUC 0.300, 0.500 needed")
 
 
 def test_without_a_class_to_gate_nothing_is_blessed():
-    verdict = judge({OVERALL: (result(positives=5), result("Edema", positives=7))}, LIMITS)
+    verdict = judge({TEST: (result(positives=5), result("Edema", positives=7))}, LIMITS)
     assert not verdict.blessed
     assert verdict.reasons == (
         "No class has 20 positives and as many negatives in the test split: nothing to judge by "
-        "(evaluate.min_positives).",
+        "(min_positives).",
     )
 
 
@@ -103,9 +107,9 @@ def test_without_a_class_to_gate_nothing_is_blessed():
 )
 def test_the_mean_must_not_drop(aucs, before, blessed):
     few = result("Hernia", 0.1, positives=2)  # isn't part of the comparison
-    candidate = {OVERALL: (result("Edema", aucs[0]), result("Mass", aucs[1]), few)}
+    candidate = {TEST: (result("Edema", aucs[0]), result("Mass", aucs[1]), few)}
     baseline = {
-        OVERALL: (
+        TEST: (
             result("Mass", before[1]),  # another order
             result("Edema", before[0]),
             result("Hernia", 0.99, positives=2),
@@ -118,14 +122,36 @@ def test_the_mean_must_not_drop(aucs, before, blessed):
     if not blessed:
         assert verdict.reasons == (
             "The mean AUC is 0.025 below the last blessed model's; 0.020 is allowed "
-            "(evaluate.max_auc_drop).",
+            "(max_auc_drop).",
         )
+
+
+def test_a_member_is_judged_by_its_mean_on_eval():
+    limits = Limits(min_auc=0, min_positives=10, min_mean_auc=0.55)
+    found = {
+        "split=eval": (result("Edema", 0.45), result("Mass", 0.64)),
+        TEST: (result("Edema", 0.7), result("Mass", 0.8)),
+    }
+    verdict = judge(found, limits, name="narrow", split="eval")
+    assert (verdict.name, verdict.split) == ("narrow", "eval")
+    assert verdict.mean_auc == verdict.mean_auc_of("eval") == pytest.approx(0.545)
+    assert verdict.reasons == (
+        "The gated classes' mean AUC is 0.545, 0.550 needed (min_mean_auc).",
+    )
+    assert verdict.results("test") == found[TEST]
+    assert verdict.mean_auc_of("test") == pytest.approx(0.75)
+    assert verdict.results("train") == ()
+
+
+def test_a_split_without_images_is_an_error():
+    with pytest.raises(CxrflowError, match="The eval split was not evaluated"):
+        judge({TEST: (result(),)}, LIMITS, split="eval")
 
 
 def test_a_bound_for_an_unknown_class_is_an_error():
     with pytest.raises(CxrflowError, match=r"min_auc_per_class names Oedema: not among"):
         judge(
-            {OVERALL: (result("Edema"),)},
+            {TEST: (result("Edema"),)},
             Limits(min_positives=20, min_auc_per_class={"Oedema": 0.7}),
         )
 
@@ -140,7 +166,7 @@ def test_a_bound_for_an_unknown_class_is_an_error():
 )
 def test_blessed_means_that_every_gated_class_reaches_its_bound(classes, bound):
     results = tuple(result(f"c{i}", a, p, n) for i, (a, p, n) in enumerate(classes))
-    verdict = judge({OVERALL: results}, Limits(min_positives=20, min_auc=bound))
+    verdict = judge({TEST: results}, Limits(min_positives=20, min_auc=bound, min_mean_auc=0))
     gated = [r for r in results if min(r.positives, r.negatives) >= 20]
     if verdict.blessed:
         assert gated
@@ -151,8 +177,8 @@ def test_blessed_means_that_every_gated_class_reaches_its_bound(classes, bound):
 
 def test_the_verdict_survives_its_file(tmp_path):
     results = (result("Edema", 0.9), result("Hernia", NAN, 0))
-    slices = {OVERALL: results, "patient/sex=F": results}
-    verdict = judge(slices, LIMITS, baseline={OVERALL: results}, synthetic=True)
+    slices = {TEST: results, "split=test,patient/sex=F": results, "split=eval": results}
+    verdict = judge(slices, LIMITS, baseline={TEST: results}, synthetic=True)
     path = write_verdict(verdict, tmp_path)
     assert path == tmp_path / FILE_NAME
     assert "NaN" not in path.read_text()  # not JSON

@@ -4,14 +4,19 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from components.publish import push as push_module
-from components.publish.push import MANIFEST, published, push, verify, versions
+from components.publish.models import promote
+from components.publish.push import published, push
+from components.publish.settings import PublishConfig
 from schema.errors import CxrflowError
+from serving.manifest import MANIFEST, verify
+from serving.versions import Labels, hold, list_versions, read_labels, write_labels
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -28,7 +33,7 @@ def make_model(folder: Path, content: bytes = b"graph", megabytes: int = 0) -> P
 
 
 def hidden(base: Path) -> list[str]:
-    return [p.name for p in base.iterdir() if not p.name.isdecimal() and p.name != ".lock"]
+    return sorted(p.name for p in base.iterdir() if not p.name.isdecimal() and p.name != ".lock")
 
 
 def test_pushes_a_whole_copy_with_a_manifest(tmp_path):
@@ -54,25 +59,6 @@ def test_pushes_a_whole_copy_with_a_manifest(tmp_path):
     assert hidden(tmp_path / "serving" / "cxrflow") == []
 
 
-@pytest.mark.parametrize(
-    ("damage", "problem"),
-    [
-        (lambda v: (v / "saved_model.pb").write_bytes(b"grapf"), "saved_model.pb was changed"),
-        (lambda v: (v / "empty").write_bytes(b"x"), "empty was changed"),
-        (lambda v: (v / "empty").unlink(), "empty is missing"),
-        (lambda v: (v / "more").touch(), "more isn't in manifest.json"),
-        (lambda v: (v / MANIFEST).unlink(), "manifest.json can't be read"),
-        (lambda v: (v / MANIFEST).write_text("{"), "manifest.json can't be read"),
-        (lambda v: (v / MANIFEST).write_text("[]"), "manifest.json can't be read"),
-    ],
-)
-def test_verify_finds_damage(tmp_path, damage, problem):
-    version = push(make_model(tmp_path / "model"), tmp_path / "base")
-    damage(version)
-    (found,) = verify(version)
-    assert found.startswith(problem)
-
-
 def test_versions_increase_even_when_the_clock_goes_back(tmp_path, monkeypatch):
     base = tmp_path / "base"
     numbers = []
@@ -80,7 +66,7 @@ def test_versions_increase_even_when_the_clock_goes_back(tmp_path, monkeypatch):
         monkeypatch.setattr(push_module.time, "time", lambda now=now: now)
         numbers.append(int(push(make_model(tmp_path / f"m{i}", b"%d" % i), base).name))
     assert numbers == [1000, 1001, 1002, 2000]
-    assert versions(base) == numbers
+    assert list_versions(base) == numbers
 
 
 def test_the_newest_version_is_not_pushed_twice(tmp_path):
@@ -91,7 +77,7 @@ def test_the_newest_version_is_not_pushed_twice(tmp_path):
     second = push(two, base)
     third = push(one, base)  # going back to an older model is a push
     assert int(first.name) < int(second.name) < int(third.name)
-    assert versions(base) == [int(v.name) for v in (first, second, third)]
+    assert list_versions(base) == [int(v.name) for v in (first, second, third)]
     # A damaged version doesn't count as published.
     (third / "saved_model.pb").write_bytes(b"x")
     assert push(one, base) != third
@@ -123,10 +109,10 @@ def test_a_failing_copy_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(push_module, "_write_manifest", full)
+    monkeypatch.setattr(push_module, "write_manifest", full)
     with pytest.raises(CxrflowError, match=r"can't be pushed to .*base: No space left on device"):
         push(model, base)
-    assert versions(base) == [int(first.name)]
+    assert list_versions(base) == [int(first.name)]
     assert hidden(base) == []
 
 
@@ -143,36 +129,216 @@ def test_says_why_a_folder_cannot_be_written(tmp_path):
         push(make_model(tmp_path / "model"), tmp_path / "base")
 
 
-def test_kill_at_any_moment_leaves_whole_versions_only(tmp_path):
+def test_the_push_moves_stable_unless_it_is_pinned(tmp_path):
     base = tmp_path / "base"
-    pusher = (
-        "import sys, pathlib; from components.publish.push import push;"
-        "print('go', flush=True); push(*map(pathlib.Path, sys.argv[1:]))"
-    )
-    rng = random.Random(0)
-    seconds, killed_midway = 0.05, 0
-    for i in range(10):
-        model = make_model(tmp_path / f"model{i}", b"%d" % i, megabytes=8)
-        process = subprocess.Popen(
-            [sys.executable, "-c", pusher, str(model), str(base)],
+    pushed = []
+
+    def push_next(**config):
+        i = len(pushed)
+        version = push(make_model(tmp_path / f"m{i}", b"%d" % i), base, PublishConfig(**config))
+        pushed.append(int(version.name))
+
+    push_next()
+    push_next()
+    assert not (base / "labels.json").exists()  # the newest is stable anyway
+    push_next(label="canary")
+    one, two, three = pushed
+    assert read_labels(base) == Labels({"stable": two, "canary": three})
+    push_next()
+    four = pushed[3]
+    assert read_labels(base) == Labels({"stable": four, "canary": three}, previous=two)
+    write_labels(base, Labels({"stable": one}, pinned=one))
+    push_next()
+    assert read_labels(base) == Labels({"stable": one}, pinned=one)
+
+
+def test_the_first_canary_is_stable_too(tmp_path):
+    version = push(make_model(tmp_path / "m"), tmp_path / "base", PublishConfig(label="canary"))
+    number = int(version.name)
+    assert read_labels(tmp_path / "base") == Labels({"canary": number, "stable": number})
+
+
+def make_versions(base: Path, numbers: list[int], monkeypatch) -> None:
+    for number in numbers:
+        monkeypatch.setattr(push_module.time, "time", lambda now=number: now)
+        push(make_model(base.parent / f"model{number}", b"%d" % number), base)
+
+
+@pytest.mark.parametrize(
+    ("labels", "keep", "left"),
+    [
+        (Labels(), 1, [5, 6]),  # 5: what a rollback goes to
+        (Labels(), 3, [4, 5, 6]),
+        (Labels(), 9, [1, 2, 3, 4, 5, 6]),
+        (Labels({"stable": 4}, pinned=4), 1, [3, 4, 6]),
+        (Labels({"stable": 4}, previous=2), 1, [4, 6]),  # the push moved stable from 4
+        (Labels({"canary": 1}), 2, [1, 5, 6]),
+    ],
+)
+def test_prunes_all_but_the_newest_and_what_is_named(tmp_path, monkeypatch, labels, keep, left):
+    base = tmp_path / "base"
+    make_versions(base, [1, 2, 3, 4, 5], monkeypatch)
+    write_labels(base, labels)
+    monkeypatch.setattr(push_module.time, "time", lambda: 6)
+    push(make_model(tmp_path / "last", b"6"), base, PublishConfig(keep_versions=keep))
+    assert list_versions(base) == left
+    assert hidden(base) == ["labels.json"]
+
+
+def test_never_prunes_what_a_server_has_loaded(tmp_path, monkeypatch):
+    base = tmp_path / "base"
+    make_versions(base, [1, 2, 3], monkeypatch)
+    handle = hold(base / "1")
+    monkeypatch.setattr(push_module.time, "time", lambda: 4)
+    push(make_model(tmp_path / "four", b"4"), base, PublishConfig(keep_versions=1))
+    assert list_versions(base) == [1, 3, 4]
+    os.close(handle)
+    monkeypatch.setattr(push_module.time, "time", lambda: 5)
+    push(make_model(tmp_path / "five", b"5"), base, PublishConfig(keep_versions=1))
+    assert list_versions(base) == [4, 5]
+
+
+def test_never_prunes_the_newest_whole_version(tmp_path, monkeypatch):
+    base = tmp_path / "base"
+    make_versions(base, [1, 2, 3, 4], monkeypatch)
+    for damaged in (2, 3, 4):
+        (base / str(damaged) / "empty").unlink()
+    push_module._prune(base, keep=2)
+    assert list_versions(base) == [1, 3, 4]  # 1 is what a server falls back to
+
+
+def test_a_damaged_labels_file_stops_the_push(tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "labels.json").write_text("{")
+    with pytest.raises(CxrflowError, match=r"labels.json can't be used"):
+        push(make_model(tmp_path / "model"), base)
+    assert list_versions(base) == []
+
+
+# A process a push: forked, since starting Python takes longer than pushing.
+PUSHER = """
+import os, pathlib, sys
+from components.publish.push import push
+from components.publish.settings import PublishConfig
+
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        push(*map(pathlib.Path, line.split()), PublishConfig(keep_versions=2, label="canary"))
+        os._exit(0)
+    print(pid, flush=True)
+    sys.stdin.readline()  # until then the process id is the push's, even once that has ended
+    print(os.waitpid(pid, 0)[1], flush=True)
+"""
+
+
+class Pushers:
+    """Pushes in processes of their own."""
+
+    def __init__(self):
+        self._parent = subprocess.Popen(
+            [sys.executable, "-c", PUSHER],
             cwd=REPO,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
         )
-        process.stdout.readline()
+
+    def start(self, model: Path, base: Path) -> int:
+        """Starts a push and returns its process id."""
+        self._parent.stdin.write(f"{model} {base}\n")
+        return int(self._parent.stdout.readline())
+
+    def wait(self) -> int:
+        """Waits for the push's end and returns its status, 0 if it came through."""
+        self._parent.stdin.write("\n")
+        return int(self._parent.stdout.readline())
+
+    def close(self) -> None:
+        self._parent.stdin.close()
+        self._parent.wait()
+        self._parent.stdout.close()
+
+
+@pytest.fixture
+def pushers():
+    started = Pushers()
+    yield started
+    started.close()
+
+
+def test_kill_at_any_moment_leaves_whole_versions_only(tmp_path, pushers):
+    """50 pushes, killed at random moments: while they copy, rename, label, write, prune."""
+    base = tmp_path / "serving" / "cxrflow"
+    model = make_model(tmp_path / "model", b"-1", megabytes=3)
+    rng = random.Random(0)
+    push(model, base)
+    (base.parent / "models.config").touch()  # TF Serving follows this root
+    durations, killed_midway, finished = [], 0, 0
+    for i in range(-3, 50):
+        (model / "saved_model.pb").write_bytes(b"%d" % i)
         started = time.monotonic()
-        if i == 0:  # the first one shows how long a push takes
-            assert process.wait() == 0
-            seconds = time.monotonic() - started
+        process = pushers.start(model, base)
+        if i < 0:  # shows how long a push takes
+            assert pushers.wait() == 0
+            durations.append(time.monotonic() - started)
         else:
-            time.sleep(rng.uniform(0, seconds))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        process.stdout.close()
-        killed_midway += bool(hidden(base))
-        assert versions(base)
-        for version in versions(base):
+            if i % 2:  # every other one once it copies, however slow the machine is
+                while not any(base.glob(".push-*")) and time.monotonic() < started + 3:
+                    time.sleep(0.001)
+                time.sleep(rng.uniform(0, 0.5 * min(durations)))
+            else:
+                time.sleep(rng.uniform(0, 1.2 * min(durations)))
+            os.kill(process, signal.SIGKILL)
+            finished += pushers.wait() == 0
+        killed_midway += any(name.startswith((".push", ".remove")) for name in hidden(base))
+
+        there = list_versions(base)
+        # Nothing else is what TF Serving, or int(), would read as a number.
+        assert (
+            sorted(
+                int(p.name)
+                for p in base.iterdir()
+                if p.name[-1:].isdigit() and not p.name.startswith(".")
+            )
+            == there
+        )
+        for version in there:
             assert verify(base / str(version)) == []
-    assert killed_midway  # else the test shows nothing
+        assert set(read_labels(base).all(there)) == {"stable", "canary"}
+    assert killed_midway >= 5 and finished < 40  # else the test shows nothing
     last = push(model, base)
     assert verify(last) == []
-    assert hidden(base) == []
+    assert hidden(base) == ["labels.json"]
+
+
+def test_push_and_promote_at_the_same_time(tmp_path, pushers):
+    base = tmp_path / "serving" / "cxrflow"
+    first = int(push(make_model(tmp_path / "model", b"first"), base).name)
+    (base.parent / "models.config").touch()
+    ended = threading.Event()
+
+    def push_three() -> None:
+        for i in range(3):
+            pushers.start(make_model(tmp_path / f"model{i}", b"%d" % i, megabytes=1), base)
+            assert pushers.wait() == 0
+        ended.set()
+
+    thread = threading.Thread(target=push_three)
+    thread.start()
+    promoted = 0
+    while not ended.is_set() and thread.is_alive():
+        promote(base, first, label="blue")
+        promote(base, list_versions(base)[-1], label="green")
+        promoted += 1
+    thread.join()
+    assert ended.is_set() and promoted > 3
+    there = list_versions(base)
+    given = read_labels(base).all(there)
+    assert given["stable"] == given["blue"] == first
+    assert given["canary"] == there[-1]  # no push's label was lost
+    assert given["green"] in there
+    assert [verify(base / str(version)) for version in there] == [[] for _ in there]
+    assert f"versions: {there[-1]}\n" in (base.parent / "models.config").read_text()

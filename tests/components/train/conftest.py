@@ -1,8 +1,10 @@
 """A small learnable data set in the form that Transform writes: squares on the left or right."""
 
 import runpy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,12 +23,43 @@ class Tiny:
 @pytest.fixture(scope="module")
 def tiny_backbone():
     """Lets "MobileNet" be a network that is traced in no time."""
-    from components.train.backbones import BACKBONES
+    import keras
 
     script = runpy.run_path(str(Path(__file__).with_name("train_tiny.py")))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BACKBONES, "MobileNet", script["TINY"])
+        patch.setattr(keras.applications.mobilenet, "MobileNet", script["tiny_backbone"])
         yield
+
+
+@pytest.fixture(scope="session")
+def save_legacy_h5() -> Callable[[Any, Path], None]:
+    """Saves a model as keras.applications' files are, which Keras 3 reads but no longer writes."""
+    import h5py
+
+    def save(model: Any, path: Path) -> None:
+        with h5py.File(path, "w") as file:
+            file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+            for layer in model.layers:
+                group = file.create_group(layer.name)
+                names = [f"{layer.name}/{weight.name}:0" for weight in layer.weights]
+                group.attrs["weight_names"] = [name.encode() for name in names]
+                for name, weight in zip(names, layer.weights, strict=True):
+                    group[name] = weight.numpy()
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def image_folder(tiny, tmp_path_factory) -> Path:
+    """The images of `tiny` as a training stores them, in train/ and eval/."""
+    from components.train import store
+    from components.train.inputs import read_transformed
+
+    folder = tmp_path_factory.mktemp("images")
+    for split in ("train", "eval"):
+        batches = read_transformed([f"{tiny.folder}/Split-{split}/*"], "jpeg", 64, 64, 3)
+        store.write(folder / split, batches)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,14 @@ def test_rotation_and_zoom_are_about_the_centre():
     assert np.ptp(zoomed) > 0.05
 
 
+def test_a_flip_mirrors_about_half_and_only_when_asked():
+    images = np.repeat(MARK[:1], 200, axis=0)
+    flipped = augment(images, [3, 0], flip=True).numpy()
+    mirrored = (flipped == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (mirrored | (flipped == images).all(axis=(1, 2, 3))).all()
+    assert 70 < mirrored.sum() < 130
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_left_stays_left(seed):
     changed = augment(MARK, [seed, 0], rotation=10.0, shift=0.05, zoom=0.1, contrast=0.1).numpy()

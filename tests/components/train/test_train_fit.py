@@ -1,5 +1,6 @@
 """Training on stored images, without files of TFX."""
 
+import logging
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from components.train import store
 from components.train.fit import train
-from components.train.inputs import read_transformed, steps_per_epoch, to_pixels
+from components.train.inputs import Steps, count_steps, read_transformed, to_pixels
 from components.train.metrics import per_class_auc
 from components.train.network import Network, build_network
 from components.train.recipe import TrainConfig
@@ -24,15 +25,8 @@ CLASSES = tiny_script["CLASSES"]
 
 
 @pytest.fixture(scope="module")
-def splits(tiny, tmp_path_factory) -> list[store.Stored]:
-    folder = tmp_path_factory.mktemp("images")
-    return [
-        store.write(
-            folder / split,
-            read_transformed([f"{tiny.folder}/Split-{split}/*"], "jpeg", 64, 64, 3),
-        )
-        for split in ("train", "eval")
-    ]
+def splits(image_folder) -> list[store.Stored]:
+    return [store.read(image_folder / split) for split in ("train", "eval")]
 
 
 def fit(splits: list[store.Stored], plan: TrainConfig, folder: Path) -> tuple[Network, list[dict]]:
@@ -100,28 +94,68 @@ def test_frozen_batch_norms_and_head_only(splits, tmp_path):
     assert head_only.tuned == []
 
 
+def few(stored: store.Stored, images: int) -> store.Stored:
+    """The first images only."""
+    return replace(stored, labels=stored.labels[:images])
+
+
+def weights_of(network: Network) -> list[np.ndarray]:
+    return network.full.get_weights()
+
+
+def test_accumulated_batches_train_as_one_large_batch(splits, tmp_path):
+    # Neither dropout nor batch norm, which see single batches.
+    plain = {"head": "simple", "batch_norm": "frozen", "dropout": 0.0, "rotation": 0, "shift": 0}
+    plain |= {"zoom": 0, "contrast": 0, "epochs": 2, "layer_decay": 0.5, "weight_decay": 0.1}
+    large, _ = fit(splits, recipe(**plain, batch_size=32), tmp_path / "large")
+    small = recipe(**plain, batch_size=8, accumulation_steps=4)
+    accumulated, _ = fit(splits, small, tmp_path / "small")
+    for one, other in zip(weights_of(large), weights_of(accumulated), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-4)
+
+
+def test_training_ends_after_the_images_asked_for(splits, tmp_path, caplog):
+    # 7 batches of 16: an epoch of 4 and one of 3, with an evaluation each.
+    with caplog.at_level("INFO", logger="cxrflow.progress"):
+        logging.getLogger("cxrflow.progress").propagate = True
+        _, history = fit(splits, recipe(images_seen=112, epochs=9), tmp_path)
+        logging.getLogger("cxrflow.progress").propagate = False
+    assert len(history) == 2
+    assert [r.done for r in caplog.records if getattr(r, "unit", "") == "steps"][-1] == 7
+
+
+# Images in train and eval, changes of the recipe, epochs or the error.
+@pytest.mark.parametrize(
+    ("images", "changes", "outcome"),
+    [
+        ((1, 24), {}, 2),
+        ((64, 2), {}, 2),  # one image of each kind
+        ((64, 1), {}, "no class has both positive and negative images in the eval split"),
+        ((5, 24), {"batch_size": 64}, 2),  # a batch of all there are
+        ((5, 24), {"batch_size": 4, "accumulation_steps": 2}, "5 training images has no update"),
+        ((5, 24), {"loss": "wcel", "cached_views": 3, "finetune_from": "head"}, 2),
+        ((1, 24), {"images_seen": 16}, 16),  # as often as asked
+    ],
+)
+def test_degenerate_data(splits, tmp_path, images, changes, outcome):
+    data = [few(split, count) for split, count in zip(splits, images, strict=True)]
+    data[1] = replace(data[1], labels=data[1].labels[:, [0, 0, 2]])
+    data[1].labels[: images[1] // 2, 0] = 1 - data[1].labels[images[1] // 2, 0]
+    plan = recipe(epochs=2, patience=99, dropout=0.0)
+    plan = replace(plan, **changes)
+    if isinstance(outcome, str):
+        with pytest.raises(CxrflowError, match=outcome):
+            fit(data, plan, tmp_path)
+    else:
+        _, history = fit(data, plan, tmp_path)
+        assert len(history) == outcome
+        assert np.isfinite([logs["loss"] for logs in history]).all()
+
+
 def test_the_same_seed_gives_the_same_result(splits, tmp_path):
     once, again = (fit(splits, recipe(), tmp_path / name)[1] for name in "ab")
     assert once[0]["loss"] == pytest.approx(again[0]["loss"], abs=1e-4)
     assert once[0]["val_loss"] == pytest.approx(again[0]["val_loss"], abs=1e-4)
-
-
-def test_unknown_layer_is_named():
-    with pytest.raises(CxrflowError, match=r"finetune_from.*'conv_99'.*conv2_relu"):
-        build_network(recipe(finetune_from="conv_99"), 3)
-
-
-def test_a_layer_inside_a_branch_is_refused(monkeypatch):
-    from components.train import network
-
-    pixels = keras.Input((8, 8, 3))
-    stem = keras.layers.Conv2D(4, 1, name="stem")(pixels)
-    side = keras.layers.Conv2D(4, 1, name="side")(keras.layers.ReLU()(stem))
-    residual = keras.Model(pixels, keras.layers.Add()([stem, side]), name="Residual")
-    monkeypatch.setattr(network, "backbone_with_weights", lambda *_: residual)
-    with pytest.raises(CxrflowError, match="'side' lies inside a branch of Residual"):
-        build_network(recipe(finetune_from="side"), 3)
-    assert build_network(recipe(finetune_from="stem"), 3).frozen is not None
 
 
 def test_eval_split_without_any_gradable_class(splits, tmp_path):
@@ -142,6 +176,31 @@ def test_no_examples(tmp_path):
         list(read_transformed([f"{tmp_path}/Split-train/*"], "jpeg", 64, 64, 3))
 
 
-@pytest.mark.parametrize(("examples", "steps"), [(1, 1), (16, 1), (31, 1), (32, 2), (100, 6)])
-def test_steps_are_full_batches(examples, steps):
-    assert steps_per_epoch(examples, 16) == steps
+# 100 images.
+@pytest.mark.parametrize(
+    ("changes", "epoch", "total"),
+    [
+        ({"batch_size": 16}, 6, 12),  # full batches only
+        ({"batch_size": 128}, 1, 2),  # a batch of all
+        ({"batch_size": 16, "accumulation_steps": 4}, 4, 8),  # whole updates only
+        ({"batch_size": 25, "accumulation_steps": 4}, 4, 8),
+        # As many images whatever the batch; the last of the epochs is shorter.
+        ({"batch_size": 16, "images_seen": 320}, 6, 20),
+        ({"batch_size": 64, "images_seen": 320}, 1, 5),
+        ({"batch_size": 8, "accumulation_steps": 4, "images_seen": 320}, 12, 40),
+        ({"batch_size": 128, "images_seen": 350}, 1, 4),  # batches of 100
+        ({"batch_size": 16, "images_seen": 16}, 6, 1),
+    ],
+)
+def test_steps(changes, epoch, total):
+    steps = count_steps(TrainConfig(epochs=2, **changes), 100)
+    assert (steps.epoch, steps.total, steps.epochs) == (epoch, total, -(-total // epoch))
+
+
+def test_an_epoch_without_an_update_is_refused():
+    with pytest.raises(CxrflowError, match=r"100 training images .*accumulation_steps 4 .*size 32"):
+        count_steps(TrainConfig(batch_size=32, accumulation_steps=4), 100)
+
+
+def test_one_image_makes_one_step():
+    assert count_steps(TrainConfig(epochs=3), 1) == Steps(1, 1, 3)

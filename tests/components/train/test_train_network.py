@@ -35,16 +35,55 @@ def test_head_sees_means_of_earlier_maps() -> None:
     ("changes", "message"),
     [
         ({"feature_layers": ("conv_pw_99",)}, "train.feature_layers: .* no layer 'conv_pw_99'"),
-        ({"finetune_from": "nope"}, "train.finetune_from: .* no layer 'nope'"),
+        ({"feature_layers": ("default",)}, "no layer 'default'.* are [^(]*$"),
+        ({"feature_layers": ("conv_pad_2",)}, "conv_pad_2, .33, 33, 16., is no map"),
         (
-            {"finetune_from": "conv_dw_12", "feature_layers": ("conv_pw_5_relu",)},
-            "behind one of train.feature_layers",
+            {"finetune_from": "conv_pw_99"},
+            'no layer \'conv_pw_99\'.* conv_pw_9, .*"default", "head" and "" are allowed too',
         ),
+        ({"finetune_from": "image"}, "no layer 'image'"),
     ],
 )
 def test_layers_that_cannot_be_used(changes, message) -> None:
     with pytest.raises(CxrflowError, match=message):
         build(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "trained"),
+    [
+        # Inside a branch: its rest is trained, and what lies behind; the other branch is not.
+        ("side", {}, {"side"}),
+        ("stem", {}, {"stem", "side"}),
+        ("join", {}, set()),  # what follows is the head
+        # The head sees an earlier map beside what is trained.
+        ("side", {"feature_layers": ("stem",)}, {"side"}),
+    ],
+)
+def test_cut_anywhere_is_the_same_function(monkeypatch, name, changes, trained) -> None:
+    import keras
+
+    from components.train import network
+
+    pixels = keras.Input((8, 8, 3), name="image")
+    stem = keras.layers.Conv2D(4, 1, name="stem")(pixels)
+    side = keras.layers.Conv2D(4, 1, name="side")(keras.layers.ReLU(name="relu")(stem))
+    join = keras.layers.Add(name="join")([stem, side])
+    monkeypatch.setattr(
+        network, "backbone_with_weights", lambda *_: keras.Model(pixels, join, name="Residual")
+    )
+    built = build(finetune_from=name, **changes)
+    images = np.random.default_rng(0).uniform(0, 1, (2, 8, 8, 3)).astype(np.float32)
+    features = built.frozen(images)
+    np.testing.assert_allclose(built.tail(features), built.full(images)["logits"], atol=1e-6)
+    assert {layer.name for layer in built.tuned if layer.weights} == trained
+    assert {
+        layer.name
+        for layer in built.full.layers
+        if layer.name in ("stem", "side") and layer.trainable
+    } == trained
+    dropouts = [x for x in built.tail.layers if isinstance(x, keras.layers.Dropout)]
+    assert len(dropouts) == 2  # the head's, within reach of the callback that seeds them
 
 
 def test_images_without_a_finding_weigh_as_the_recipe_says(tmp_path) -> None:

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.train.calibration import Calibration, fit
 from components.train.run import own_folder
+from components.train.thresholds import class_thresholds
 
 pytestmark = [pytest.mark.tf, pytest.mark.usefixtures("tiny_backbone")]
 
+CLASSES = ["Left", "Right", "Absent"]
 SCRIPT = Path(__file__).with_name("train_tiny.py")
 REPO = Path(__file__).parents[3]
 run = runpy.run_path(str(SCRIPT))["run"]
@@ -27,9 +30,12 @@ RECIPE = {
     "cached_views": 2,
     "head_epochs": 1,
     "ema": 0.5,
+    "accumulation_steps": 2,
+    "layer_decay": 0.7,
     "schedule": "cosine",
     "warmup": 0.2,
     "weight_decay": 0.01,
+    "test_time_views": 2,
 }
 
 
@@ -38,6 +44,10 @@ def trained(tiny, tiny_backbone, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("trained")
     run(str(tiny.folder), str(out), **RECIPE)
     return out
+
+
+def model_json(trained: Path) -> dict:
+    return json.loads((trained / "Format-Serving/assets.extra/model.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +80,22 @@ def test_every_signature_has_its_names_and_free_batch(signatures):
             probabilities | {"attention": (tf.float32, [None, 8, 8])},
         ),
         "pixels": ({"image": (tf.float32, [None, 64, 64, 3])}, probabilities),
+        "network": (
+            {"image": (tf.float32, [None, 64, 64, 3])},
+            scores | {"attention": (tf.float32, [None, 8, 8])},
+        ),
     }
 
 
-def test_originals_and_compact_images_give_the_same(tiny, signatures):
+def test_originals_and_compact_images_give_the_same(tiny, trained, signatures):
     served = signatures["serving_default"](image_bytes=tf.constant(tiny.pngs))
     assert np.ptp(served["probabilities"], axis=0)[:2].min() > 0.01  # it isn't a constant
+    calibration = Calibration.from_json(model_json(trained)["calibration"], CLASSES)
     np.testing.assert_allclose(
-        served["probabilities"], tf.sigmoid(served["logits"]), rtol=1e-5, atol=1e-7
+        served["probabilities"],
+        calibration.apply(served["logits"].numpy()),
+        rtol=1e-5,
+        atol=1e-7,
     )
     for other in (
         signatures["examples"](examples=tf.constant(tiny.raw)),
@@ -158,17 +176,41 @@ def test_pixels_converts_to_tflite(tiny, trained):
 
 
 def test_model_json(trained):
-    info = json.loads((trained / "Format-Serving/assets.extra/model.json").read_text())
+    info = model_json(trained)
+    calibration, thresholds = info.pop("calibration"), info.pop("thresholds")
     assert info == {
+        "name": "tiny",
         "classes": ["Left", "Right", "Absent"],
         "image_size": 64,
         "compact": {"image_size": 64, "encoding": "jpeg", "jpeg_quality": 95},
-        "members": [{"backbone": "MobileNet", "head": "attention", "weight": 1.0}],
+        "members": [{"name": "tiny", "backbone": "MobileNet", "head": "attention", "weight": 1.0}],
+        "ensemble": None,
         "data": "data-1",
         "code": "code-1",
         "synthetic": True,
-        "thresholds": {},
     }
+    assert calibration["Absent"] == {"slope": 1.0, "intercept": 0.0}
+    assert thresholds["Absent"] is None
+    assert calibration["Left"] != {"slope": 1.0, "intercept": 0.0}
+
+
+def test_calibration_and_thresholds_are_those_of_eval(tiny, trained, signatures):
+    served = signatures["transformed_examples"](examples=tf.constant(tiny.transformed))
+    labels = np.array(
+        [
+            tf.train.Example.FromString(one).features.feature["labels"].float_list.value
+            for one in tiny.transformed
+        ]
+    )
+    info = model_json(trained)
+    fitted = fit(served["logits"].numpy(), labels).to_json(CLASSES)
+    for name in CLASSES:
+        assert info["calibration"][name] == pytest.approx(fitted[name], abs=1e-3)
+    # The same decision for every image: nothing lies between the thresholds.
+    points = class_thresholds(CLASSES, labels, served["probabilities"].numpy(), 0.9, 0.9)
+    for name in ("Left", "Right"):
+        for kind, point in points[name].items():
+            assert info["thresholds"][name][kind] == pytest.approx(point, abs=1e-4)
 
 
 def test_warmup_requests_are_valid(trained, signatures):

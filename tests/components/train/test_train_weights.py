@@ -6,27 +6,16 @@ import numpy as np
 import pytest
 
 from components.train import weights
-from components.train.backbones import build_backbone, find_backbone
-from components.train.weights import backbone_with_weights
+from components.train.backbones import build_backbone
+from components.train.recipe import TrainConfig
+from components.train.weights import backbone_with_weights, weights_fingerprint
 from schema.errors import CxrflowError
 
 pytestmark = pytest.mark.tf
 
 
-def save_legacy_h5(model: keras.Model, path: Path) -> None:
-    """The format of keras.applications' files, which Keras 3 reads but no longer writes."""
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
-        for layer in model.layers:
-            group = file.create_group(layer.name)
-            names = [f"{layer.name}/{weight.name}:0" for weight in layer.weights]
-            group.attrs["weight_names"] = [name.encode() for name in names]
-            for name, weight in zip(names, layer.weights, strict=True):
-                group[name] = weight.numpy()
-
-
 @pytest.fixture(scope="module")
-def quarter(tmp_path_factory) -> tuple[keras.Model, Path]:
+def quarter(tmp_path_factory, save_legacy_h5) -> tuple[keras.Model, Path]:
     """A MobileNet of alpha .25 and the folder with its weights under Keras's file name."""
     folder = tmp_path_factory.mktemp("weights")
     model = build_backbone("MobileNet", 64, 0.25)
@@ -50,7 +39,7 @@ def test_misfit_names_the_layer(quarter):
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_ends_early_names_the_layer(quarter, tmp_path):
+def test_a_file_that_ends_early_names_the_layer(quarter, tmp_path, save_legacy_h5):
     model = quarter[0]
     cut = keras.Model(model.inputs, model.get_layer("conv_pw_12").output)
     save_legacy_h5(cut, tmp_path / "cut.h5")
@@ -83,13 +72,41 @@ def test_failed_download_is_one_clear_line(monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_real_imagenet_weights(shared_dir):
-    model = backbone_with_weights("MobileNet", 224, 1.0, "imagenet", str(shared_dir / "weights"))
-    assert model.count_params() == 3_228_864
+def test_names_in_numbered_parts_and_a_whole_models_file(quarter, tmp_path):
+    """Keras splits attributes above 64 KB, and puts a whole model's weights into a group."""
+    model, folder = quarter
+    file = tmp_path / "parts.h5"
+    with (
+        h5py.File(folder / "mobilenet_2_5_224_tf_no_top.h5") as plain,
+        h5py.File(file, "w") as parts,
+    ):
+        group = parts.create_group("model_weights")
+        for layer in plain:
+            plain.copy(layer, group)
+        names = plain.attrs["layer_names"]
+        group.attrs["layer_names0"], group.attrs["layer_names1"] = names[:40], names[40:]
+    loaded = backbone_with_weights("MobileNet", 64, 0.25, "imagenet", str(file))
+    np.testing.assert_array_equal(loaded.weights[-1], model.weights[-1])
+
+
+def test_fingerprint_follows_the_files(quarter, tmp_path):
+    def fingerprint(**changes: object) -> str:
+        return weights_fingerprint([TrainConfig(**{"alpha": 0.25, **changes})])
+
+    file = tmp_path / "mobilenet_2_5_224_tf_no_top.h5"
+    missing = fingerprint(weights_dir=str(tmp_path))
+    file.write_bytes(b"one")
+    first = fingerprint(weights_dir=str(tmp_path))
+    assert first == fingerprint(weights_dir=str(file))
+    file.write_bytes(b"three")
+    nothing = fingerprint()
+    assert len({missing, first, fingerprint(weights_dir=str(tmp_path)), nothing}) == 4
+    assert nothing == fingerprint(weights="none", weights_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(("alpha", "parameters"), [(1.0, 3_228_864), (0.75, 1_832_976)])
+def test_real_imagenet_weights(shared_dir, alpha, parameters):
+    model = backbone_with_weights("MobileNet", 224, alpha, "imagenet", str(shared_dir / "weights"))
+    assert model.count_params() == parameters
     # ImageNet's first batch norm has seen data; a new one has variance 1 everywhere.
     assert np.ptp(model.get_layer("conv1_bn").moving_variance.numpy()) > 0.1
-
-
-def test_unknown_backbone_is_named():
-    with pytest.raises(CxrflowError, match=r"train\.backbone.*'ResNet1'.*MobileNet"):
-        find_backbone("ResNet1")

@@ -119,6 +119,7 @@ def _read(folder: Path) -> dict[str, dict[str, Any]]:
         name: tf.io.FixedLenFeature([], tf.string)
         for name in (
             features.AGE_BAND,
+            features.SPLIT,
             features.IMAGE_ID,
             features.PATIENT_ID,
             features.SEX,
@@ -150,6 +151,12 @@ def test_slice_features_pass_through(transformed: Path) -> None:
     assert example[features.AGE_BAND] == b"20-39"
     assert example[features.PATIENT_ID] == b"9"
     assert (example[features.SEX], example[features.VIEW]) == (b"F", b"PA")
+
+
+def test_every_example_names_its_split(transformed: Path) -> None:
+    for split, count in (("train", 5), ("eval", 1)):
+        examples = _read(transformed / "examples" / f"Split-{split}").values()
+        assert [example[features.SPLIT] for example in examples] == [split.encode()] * count
 
 
 def test_prevalence_is_that_of_the_training_split(transformed: Path) -> None:

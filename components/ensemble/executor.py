@@ -1,0 +1,133 @@
+"""Runs the ensemble inside TFX."""
+
+import glob
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from components.ensemble.compare import Comparison, compare
+from components.ensemble.graph import Members, export_ensemble
+from components.ensemble.members import LeftOut, Member, read_members
+from components.ensemble.predict import predict
+from components.ensemble.report import FILE_NAME
+from components.ensemble.settings import METHODS, EnsembleConfig
+from components.train.calibration import calibrate
+from components.train.model_info import model_info, write_assets
+from components.train.signatures import CompactFormat
+from components.train.thresholds import class_thresholds
+
+
+class Executor(base_executor.BaseExecutor):
+    """Scores all methods, exports one of them and reports on all."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Combines the models that passed their gates; see `component.Ensemble`."""
+        config = {
+            key: json.loads(exec_properties[key])
+            for key in ("settings", "calibrate", "classes", "compact")
+        }
+        settings = EnsembleConfig(**config["settings"])
+        classes = config["classes"]
+        compact = CompactFormat(**config["compact"])
+        synthetic = bool(exec_properties["synthetic"])
+
+        chosen_members, left_out = read_members(
+            [Path(path_utils.serving_model_path(m.uri)) for m in input_dict["models"]],
+            [Path(verdict.uri) for verdict in input_dict["verdicts"]],
+            classes,
+        )
+        members = Members(chosen_members)
+        predictions = {
+            split: predict(
+                members, _files(input_dict["examples"], split), compact, settings.batch_size
+            )
+            for split in ("eval", "test")
+        }
+        found = compare([m.name for m in chosen_members], predictions, settings)
+        method = found.methods[found.chosen]
+        labels = predictions["eval"].labels
+        calibration = calibrate(config["calibrate"]["method"], method.eval_log_odds, labels)
+        described = _describe(chosen_members, method.combination.weights)
+
+        model = artifact_utils.get_single_instance(output_dict["model"])
+        folder = Path(path_utils.serving_model_dir(model.uri))
+        export_ensemble(members, method.combination, calibration, compact, folder)
+        write_assets(
+            folder,
+            model_info(
+                name="ensemble",
+                classes=classes,
+                image_size=members.image_size,
+                compact=config["compact"],
+                members=described,
+                ensemble=method.combination.parameters,
+                calibration=calibration.to_json(classes),
+                thresholds=class_thresholds(
+                    classes,
+                    labels,
+                    calibration.apply(method.eval_log_odds),
+                    config["calibrate"]["sensitivity"],
+                    config["calibrate"]["specificity"],
+                ),
+                data_version=exec_properties["data_version"],
+                code_version=exec_properties["code_version"],
+                synthetic=synthetic,
+            ),
+        )
+        report = artifact_utils.get_single_instance(output_dict["report"])
+        report.set_int_custom_property("synthetic", int(synthetic))
+        os.makedirs(report.uri, exist_ok=True)
+        content = _report(found, described, left_out, classes, synthetic)
+        (Path(report.uri) / FILE_NAME).write_text(json.dumps(content, indent=1, allow_nan=False))
+
+
+def _files(examples: list[types.Artifact], split: str) -> list[str]:
+    return glob.glob(os.path.join(artifact_utils.get_split_uri(examples, split), "*"))
+
+
+def _describe(members: list[Member], weights: np.ndarray) -> list[dict[str, Any]]:
+    return [
+        {"name": m.name, "backbone": m.backbone, "head": m.head, "weight": float(weight)}
+        for m, weight in zip(members, weights, strict=True)
+    ]
+
+
+def _report(
+    found: Comparison,
+    members: list[dict[str, Any]],
+    left_out: list[LeftOut],
+    classes: list[str],
+    synthetic: bool,
+) -> dict[str, Any]:
+    return {
+        "chosen": found.chosen,
+        "members": members,
+        "left_out": [{"name": model.name, "reason": model.reason} for model in left_out],
+        "synthetic": synthetic,
+        "classes": classes,
+        "scores": {
+            split: {
+                name: {
+                    c: None if math.isnan(auc) else float(auc)
+                    for c, auc in zip(classes, aucs, strict=True)
+                }
+                for name, aucs in scored.items()
+            }
+            for split, scored in found.scores.items()
+        },
+        "methods": [name for name in METHODS if name in found.scores["eval"]],
+        "eval_note": found.eval_note,
+    }

@@ -1,0 +1,50 @@
+"""What members say about transformed examples; each image is decoded once for all of them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from components.ensemble.compare import Predictions
+from components.ensemble.graph import Members
+from components.progress import report
+from components.train.inputs import model_images, to_pixels
+from components.train.signatures import CompactFormat
+from schema.errors import CxrflowError
+from schema.features import PATIENT_ID, T_IMAGE, T_LABELS
+
+
+def predict(
+    members: Members, paths: Sequence[str], compact: CompactFormat, batch_size: int
+) -> Predictions:
+    """Predictions for the transformed examples in these TFRecords (gzip if named .gz).
+
+    Raises CxrflowError if there are none.
+    """
+    spec = {
+        T_IMAGE: tf.io.FixedLenFeature([], tf.string),
+        T_LABELS: tf.io.FixedLenFeature([members.classes], tf.float32),
+        PATIENT_ID: tf.io.FixedLenFeature([], tf.string),
+    }
+
+    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        example = tf.io.parse_example(serialized, spec)
+        images = model_images(
+            example[T_IMAGE], compact.encoding, compact.image_size, members.image_size
+        )
+        return to_pixels(images), example[T_LABELS], example[PATIENT_ID]
+
+    batches = []
+    for path in sorted(paths):
+        records = tf.data.TFRecordDataset(path, "GZIP" if path.endswith(".gz") else "")
+        dataset = records.batch(batch_size).map(parse, tf.data.AUTOTUNE).prefetch(2)
+        for pixels, labels, patients in dataset:
+            log_odds = members.log_odds(pixels)
+            batches.append((log_odds.numpy(), labels.numpy(), patients.numpy()))
+            report(sum(len(batch[1]) for batch in batches), None, "images")
+    if not batches:
+        raise CxrflowError("an ensemble needs eval and test images; give more data")
+    log_odds, labels, patients = zip(*batches, strict=True)
+    return Predictions(
+        np.concatenate(log_odds, axis=1), np.concatenate(labels), np.concatenate(patients)
+    )

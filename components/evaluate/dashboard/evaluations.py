@@ -1,0 +1,157 @@
+"""Evaluations as TFMA's components take them, by class name instead of class id."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.evaluate.tfma_config import CANDIDATE
+from schema.errors import CxrflowError
+from schema.features import SPLIT
+
+# Of the two plots, what TFMA's ROC, precision-recall and calibration components read.
+MATRICES = ("threshold", "truePositives", "falsePositives", "trueNegatives", "falseNegatives")
+RATES = ("precision", "recall")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model's scores and plots."""
+
+    classes: tuple[str, ...]
+    metrics: dict[str, dict[str, dict[str, float]]]  # slice -> class -> score -> value, or NaN
+    examples: dict[str, int]  # slice -> count
+    plots: dict[str, dict[str, dict[str, Any]]]  # split -> class -> TFMA's plot data
+
+    def whole(self, split: str) -> dict[str, dict[str, float]]:
+        """Scores of a split by class; empty where it wasn't evaluated."""
+        return self.metrics.get(split, {})
+
+
+def load(directory: Path, classes: Sequence[str]) -> Evaluation:
+    """Reads what TFX's Evaluator wrote.
+
+    Slices are named "test" or "test, view=AP". Evaluations from before splits were told apart are
+    of the test split alone; those from before plots have none.
+
+    Args:
+        directory: the Evaluator's `evaluation` artifact.
+        classes: names in the order of the labels, where the model doesn't say.
+
+    Raises:
+        CxrflowError: there is no evaluation of these classes.
+    """
+    import tensorflow_model_analysis as tfma
+    from tensorflow_model_analysis.writers.eval_config_writer import load_eval_run
+
+    if not (directory / "eval_config.json").is_file():
+        raise CxrflowError(f"no evaluation in {directory}: run the pipeline again")
+    locations = load_eval_run(str(directory))[3]
+    # Where there is no baseline, TFMA leaves the model's name out.
+    result = tfma.load_eval_result(
+        str(directory), model_name=CANDIDATE if len(locations) > 1 else None
+    )
+    names = tuple(_model_classes(result.model_location) or classes)
+    metrics, examples, plots = {}, {}, {}
+    for key, outputs in result.slicing_metrics or []:
+        found = _by_class(outputs, names)
+        if not found:
+            continue
+        if set(found) != set(names):
+            raise CxrflowError(f"the evaluation in {directory} isn't about {len(names)} classes")
+        metrics[_slice_name(key)] = {
+            name: {k: _number(v) for k, v in found[name].items() if not k.endswith("_diff")}
+            for name in names
+        }
+        count = outputs.get("", {}).get("", {}).get("example_count", {})
+        examples[_slice_name(key)] = int(_number(count) if count else 0)
+    for key, outputs in result.plots or []:
+        if outputs and "," not in _slice_name(key):
+            plots[_slice_name(key)] = {
+                name: _drawn(plot) for name, plot in _by_class(outputs, names).items()
+            }
+    if not metrics:
+        raise CxrflowError(f"the evaluation in {directory} is empty: run the pipeline again")
+    return Evaluation(names, metrics, examples, plots)
+
+
+def slicing_views(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
+    """Data of <tfma-nb-slicing-metrics>: one table of all classes' AUC, and one a class."""
+    views = {
+        "AUC of all classes": {
+            slice_: {name: scores["auc"] for name, scores in classes.items()}
+            for slice_, classes in evaluation.metrics.items()
+        }
+    }
+    for name in evaluation.classes:
+        views[name] = {slice_: found[name] for slice_, found in evaluation.metrics.items()}
+    return {
+        view: [
+            {"slice": slice_, "metrics": _component_metrics(scores, evaluation.examples[slice_])}
+            for slice_, scores in sorted(table.items())
+        ]
+        for view, table in views.items()
+    }
+
+
+def history_views(evaluations: dict[str, Evaluation], split: str) -> dict[str, list[Any]]:
+    """Data of <tfma-nb-time-series>: the mean and all classes' AUC over runs, and one a class.
+
+    evaluations: by the name under which the page shows them.
+    """
+    views: dict[str, list[Any]] = {}
+    for run, evaluation in evaluations.items():
+        classes = evaluation.whole(split)
+        if not classes:
+            continue
+        aucs = {name: scores["auc"] for name, scores in classes.items()}
+        tables = {"AUC of all classes": {"All (mean)": mean(aucs.values()), **aucs}, **classes}
+        for view, scores in tables.items():
+            config = {"modelIdentifier": run, "dataIdentifier": split}
+            metrics = _component_metrics(scores, evaluation.examples[split])
+            views.setdefault(view, []).append({"config": config, "metrics": metrics})
+    return views
+
+
+def mean(values: Any) -> float:
+    """Mean of those that aren't NaN; NaN if none is left."""
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _component_metrics(scores: dict[str, float], examples: int) -> dict[str, Any]:
+    # output name -> sub key -> metric; null stands for "undefined".
+    values = {k: {"doubleValue": v if math.isfinite(v) else None} for k, v in scores.items()}
+    return {"": {"": {**values, "example_count": {"doubleValue": examples}}}}
+
+
+def _by_class(outputs: dict[str, Any] | None, classes: Sequence[str]) -> dict[str, Any]:
+    found = (outputs or {}).get("", {})
+    ids = {f"classId:{i}": name for i, name in enumerate(classes)}
+    return {ids.get(key, key): value for key, value in found.items() if key}
+
+
+def _drawn(plot: dict[str, Any]) -> dict[str, Any]:
+    """TFMA's plot data without what no component of ours reads."""
+    matrices = plot.get("confusionMatrixAtThresholds", {}).get("matrices", [])
+    buckets = plot.get("calibrationHistogramBuckets", {}).get("buckets", [])
+    return {
+        "matrices": [{k: m[k] for k in (*MATRICES, *RATES) if k in m} for m in matrices],
+        "buckets": buckets,
+    }
+
+
+def _slice_name(key: tuple[tuple[str, Any], ...]) -> str:
+    rest = [f"{name}={value}" for name, value in key if name != SPLIT]
+    return ", ".join([dict(key).get(SPLIT, "test"), *rest])
+
+
+def _number(value: dict[str, Any]) -> float:
+    return float(value.get("doubleValue", 0.0))  # protobuf's JSON leaves zeros out
+
+
+def _model_classes(location: str) -> list[str]:
+    path = Path(location) / "assets.extra" / "model.json"
+    return json.loads(path.read_text())["classes"] if path.is_file() else []

@@ -1,0 +1,41 @@
+"""Expected calibration error."""
+
+import math
+
+import numpy as np
+
+BINS = 15  # Guo et al., "On Calibration of Modern Neural Networks", ICML 2017
+
+
+def expected_calibration_error(
+    labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS
+) -> float:
+    """Mean distance between probability and frequency, over bins of equally many examples.
+
+    Bins of equal width would put nearly every image of a rare class into the first one; with equal
+    mass each has the same say (Nixon et al., "Measuring Calibration in Deep Learning", CVPR
+    workshops 2019). Equal probabilities share a bin, so that the order of examples is of no matter.
+
+    Args:
+        labels: [N], 0 or 1.
+        probabilities: [N], in 0..1.
+        bins: at most so many, fewer where there are fewer distinct probabilities.
+
+    Returns:
+        0 (right) to 1; NaN without examples or where a probability is NaN.
+    """
+    y = np.asarray(labels, np.float64)
+    p = np.asarray(probabilities, np.float64)
+    if not len(p) or np.isnan(p).any():
+        return math.nan
+    of_bin = np.searchsorted(equal_mass_edges(p, bins), p)
+    gaps = np.bincount(of_bin, weights=p - y)  # count × (mean probability - frequency)
+    return float(np.abs(gaps).sum() / len(p))
+
+
+def equal_mass_edges(probabilities: np.ndarray, bins: int) -> np.ndarray:
+    """Upper bounds, inclusive, of all bins but the last: [bins - 1], rising, equal ones possible.
+
+    probabilities: [N], N > 0.
+    """
+    return np.quantile(probabilities, np.arange(1, bins) / bins, method="inverted_cdf")

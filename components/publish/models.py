@@ -1,0 +1,184 @@
+"""What an operator does with pushed versions: look at them, promote one, roll back."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from schema.errors import CxrflowError
+from serving.manifest import MANIFEST, read_manifest, verify
+from serving.tf_serving.models_config import update_models_config
+from serving.versions import (
+    CANARY,
+    STABLE,
+    Labels,
+    list_models,
+    list_versions,
+    locked,
+    read_labels,
+    serving_root,
+    write_labels,
+)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One pushed version."""
+
+    number: int
+    labels: tuple[str, ...]  # sorted
+    pinned: bool
+    problems: tuple[str, ...]  # why a server refuses it; none if it is whole
+    pushed: datetime | None  # local time; None if the manifest is gone
+    mean_auc: float | None  # of the gate, on test; None if it wasn't noted
+    synthetic: bool | None  # whether that figure stems from phantoms
+
+
+def find_model(root: Path, name: str = "") -> Path:
+    """The folder of a model's versions below a serving root or a run's root.
+
+    Raises:
+        CxrflowError: there is no such model, or there are several and no name.
+    """
+    base = serving_root(root)
+    models = list_models(base)
+    if not models or name not in ("", *models):
+        raise CxrflowError(
+            f"there is no model{f' {name}' if name else ''} in {base}, only {', '.join(models)}"
+            if models
+            else f"there is no model in {base}: `cxrflow run` pushes one, if it is blessed"
+        )
+    if not name and len(models) > 1:
+        raise CxrflowError(f"{base} has several models: give --name, one of {', '.join(models)}")
+    return base / (name or models[0])
+
+
+def versions_of(model_dir: Path) -> list[Version]:
+    """All versions, newest first; reads every byte to tell whether they are whole."""
+    numbers = list_versions(model_dir)
+    labels = read_labels(model_dir)
+    given = labels.all(numbers)
+    return [
+        _version(
+            model_dir / str(number),
+            tuple(sorted(label for label, of in given.items() if of == number)),
+            pinned=number == labels.pinned,
+        )
+        for number in reversed(numbers)
+    ]
+
+
+def promote(
+    model_dir: Path, version: int | None = None, label: str = STABLE, pin: bool = False
+) -> tuple[int | None, int]:
+    """Gives a label to a version; pushes move `stable` on again unless `pin` holds it.
+
+    Args:
+        model_dir: `<serving root>/<model name>`.
+        version: default: the one labelled canary.
+        label: stable, canary or a name of one's own.
+        pin: keep stable there, whatever is pushed. Without it, promoting stable unpins.
+
+    Returns:
+        The version that had the label, if any, and the one that has it now.
+
+    Raises:
+        CxrflowError: the version isn't there or is damaged, or there is no canary.
+    """
+    if pin and label != STABLE:
+        raise CxrflowError(f"--pin holds {STABLE}, not {label}: leave one of them out")
+    with locked(model_dir):
+        there, labels = list_versions(model_dir), _labels_or_none(model_dir)
+        if version is None:
+            version = labels.labels.get(CANARY)
+            if version is None or label == CANARY:
+                raise CxrflowError(f"no version is labelled {CANARY}: give --version N")
+        _require_whole(model_dir, version)
+        if label == STABLE:
+            before = labels.stable(there)
+            moved = Labels(
+                {**labels.labels, STABLE: version},
+                pinned=version if pin else None,
+                previous=labels.previous if before == version else before,
+            )
+        else:
+            before = labels.labels.get(label)
+            stable = labels.stable(there)
+            assert stable is not None  # there is a version
+            moved = replace(labels, labels={**labels.labels, STABLE: stable, label: version})
+        _write(model_dir, moved)
+    return before, version
+
+
+def rollback(model_dir: Path, version: int | None = None) -> tuple[int, int]:
+    """Makes the version before stable, and pins it, so that the next push doesn't undo that.
+
+    A canary label that would stay on the version left behind goes with it.
+
+    Args:
+        model_dir: `<serving root>/<model name>`.
+        version: default: what was stable before, or else the next lower whole version.
+
+    Returns:
+        The version that was stable, and the one that is now.
+
+    Raises:
+        CxrflowError: there is none to go back to, or it is damaged.
+    """
+    with locked(model_dir):
+        there, labels = list_versions(model_dir), read_labels(model_dir)
+        stable = labels.stable(there)
+        assert stable is not None  # there is a version
+        if version is None:
+            whole = [n for n in there if not verify(model_dir / str(n))]
+            version = labels.before([*whole, stable])
+            if version is None:
+                raise CxrflowError(
+                    f"there is no whole version before {stable} in {model_dir}: give --version N, "
+                    "or run the pipeline again"
+                )
+        _require_whole(model_dir, version)
+        kept = {name: of for name, of in labels.labels.items() if of != stable}
+        _write(model_dir, Labels({**kept, STABLE: version}, pinned=version))
+    return stable, version
+
+
+def _write(model_dir: Path, labels: Labels) -> None:
+    write_labels(model_dir, labels)
+    update_models_config(model_dir.parent)
+
+
+def _labels_or_none(model_dir: Path) -> Labels:
+    """Labels; none where the file is damaged, as promoting writes it anew."""
+    try:
+        return read_labels(model_dir)
+    except CxrflowError:
+        return Labels()
+
+
+def _require_whole(model_dir: Path, version: int) -> None:
+    there = list_versions(model_dir)
+    if version not in there:
+        listed = ", ".join(map(str, there))
+        raise CxrflowError(f"there is no version {version} in {model_dir}, only {listed}")
+    if problems := verify(model_dir / str(version)):
+        raise CxrflowError(
+            f"version {version} is damaged ({problems[0]}): a server refuses it; take another"
+        )
+
+
+def _version(folder: Path, labels: tuple[str, ...], pinned: bool) -> Version:
+    problems = tuple(verify(folder))
+    try:
+        pushed = datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime)
+        notes = read_manifest(folder).notes
+    except (OSError, ValueError, TypeError, KeyError):
+        pushed, notes = None, {}
+    return Version(
+        int(folder.name),
+        labels,
+        pinned,
+        problems,
+        pushed,
+        notes.get("mean_auc"),
+        notes.get("synthetic"),
+    )

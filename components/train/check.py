@@ -1,0 +1,62 @@
+"""Builds every recipe's network before anything is ingested or trained."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from components.train.recipe import TrainConfig
+from schema.errors import CxrflowError
+
+# What a network depends on; recipes that agree in these are built once.
+_NETWORK = (
+    "backbone",
+    "alpha",
+    "head",
+    "image_size",
+    "color",
+    "weights",
+    "weights_dir",
+    "feature_layers",
+    "finetune_from",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSize:
+    """Numbers of parameters; `trained` are those of the last phase, after any head_epochs."""
+
+    parameters: int
+    trained: int
+
+
+def check_recipe(name: str, recipe: TrainConfig, classes: int) -> NetworkSize:
+    """Builds the network with its weights, and forgets it.
+
+    Keras's session is cleared. Raises CxrflowError, beginning with `models.NAME`, for a layer that
+    doesn't exist and for weights that are missing or don't fit.
+    """
+    import keras
+
+    from components.train.network import build_network
+
+    try:
+        network = build_network(recipe, classes).full
+        return NetworkSize(
+            network.count_params(), sum(math.prod(w.shape) for w in network.trainable_weights)
+        )
+    except CxrflowError as error:
+        raise CxrflowError(f"models.{name}: {error}") from error
+    finally:
+        keras.backend.clear_session()
+
+
+def check_recipes(recipes: Mapping[str, TrainConfig], classes: int) -> dict[str, NetworkSize]:
+    """check_recipe of each member, by name; equal networks are built once."""
+    sizes: dict[tuple[object, ...], NetworkSize] = {}
+    found = {}
+    for name, recipe in recipes.items():
+        network = tuple(getattr(recipe, field) for field in _NETWORK)
+        if network not in sizes:
+            sizes[network] = check_recipe(name, recipe, classes)
+        found[name] = sizes[network]
+    return found

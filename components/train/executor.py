@@ -1,0 +1,38 @@
+"""RecipeCheck's executor."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+
+from components.train.check import check_recipes
+from components.train.recipe import TrainConfig
+
+
+class Executor(base_executor.BaseExecutor):
+    """Stops the run on a recipe whose network can't be built."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes `networks.json`: {name: {"parameters": int, "trained": int}}.
+
+        Raises:
+            CxrflowError: names the first member at fault.
+        """
+        recipes = json.loads(exec_properties["recipes"])
+        sizes = check_recipes(
+            {name: TrainConfig(**recipe) for name, recipe in recipes.items()},
+            exec_properties["classes"],
+        )
+        path = Path(artifact_utils.get_single_uri(output_dict["report"])) / "networks.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {name: dataclasses.asdict(size) for name, size in sizes.items()}
+        path.write_text(json.dumps(content, indent=2) + "\n")

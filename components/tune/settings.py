@@ -1,0 +1,55 @@
+"""What the study compares, as data; the defaults are the grids of the 2019 study."""
+
+from dataclasses import field
+from typing import Literal
+
+from pydantic import Field
+
+from schema.settings import Count, Pixels, Positive, Rate, Share, settings
+
+Experiment = Literal["optimizer", "learning_rate_batch", "image_size", "color", "head"]
+EXPERIMENTS: tuple[Experiment, ...] = (
+    "optimizer",
+    "learning_rate_batch",
+    "image_size",
+    "color",
+    "head",
+)
+
+
+@settings
+class OptimizerConfig:
+    """An optimizer at the learning rate that it is tried with."""
+
+    optimizer: str
+    learning_rate: Rate
+    momentum: Share = 0.0
+
+
+def _optimizers() -> dict[str, OptimizerConfig]:
+    return {
+        "sgd": OptimizerConfig(optimizer="sgd", learning_rate=0.1),
+        "sgd_momentum": OptimizerConfig(optimizer="sgd", learning_rate=0.1, momentum=0.9),
+        "adagrad": OptimizerConfig(optimizer="adagrad", learning_rate=0.01),
+        "adadelta": OptimizerConfig(optimizer="adadelta", learning_rate=1.0),
+        "adam": OptimizerConfig(optimizer="adam", learning_rate=0.001),
+    }
+
+
+@settings
+class TuneConfig:
+    """Budget and grids of `cxrflow study`. What a grid doesn't name is as in `train`."""
+
+    images_seen: Positive = 327_680  # by every trial: 10 times 32,768; the study's epoch had 32,000
+    evaluations: Positive = 10  # on eval, evenly spread over the images seen
+    optimizers: dict[str, OptimizerConfig] = field(default_factory=_optimizers)
+    batch_size: Positive = 32  # images in memory at once in learning_rate_batch
+    accumulation_steps: tuple[Positive, ...] = Field((16, 8, 4, 2, 1), min_length=1)
+    learning_rates: tuple[Rate, ...] = Field(
+        (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 1e-1), min_length=1
+    )
+    # Sizes above transform.image_size are left out: the detail isn't there.
+    image_sizes: tuple[Pixels, ...] = Field((1024, 512, 256, 224, 192, 128, 64), min_length=1)
+    color_sizes: tuple[Pixels, ...] = Field((256, 224), min_length=1)
+    heads: tuple[str, ...] = Field(("attention", "simple", "class_attention", "lse"), min_length=1)
+    seeds: tuple[Count, ...] = Field((0, 1, 2), min_length=1)  # of the head experiment

@@ -1,0 +1,113 @@
+"""The 2019 study's experiments, repeated: one Tuner node each on the pipeline's own data."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.tune.plan import check
+from components.tune.results import ExperimentResult, as_frame, read_results
+from components.tune.settings import EXPERIMENTS, Experiment
+from components.tune.tables import page, winner
+from pipeline.config import PipelineConfig
+from pipeline.run import execute
+from schema.errors import CxrflowError
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """One experiment, written."""
+
+    result: ExperimentResult
+    path: Path  # Markdown; the CSV with every evaluation lies beside it
+    winner: str  # settings for `cxrflow run`; empty if too many trials failed
+
+
+def find_experiments(names: str) -> list[Experiment]:
+    """Experiments from a comma-separated list. Raises CxrflowError for an unknown one."""
+    found = [name.strip() for name in names.split(",") if name.strip()]
+    unknown = [name for name in found if name not in EXPERIMENTS]
+    if unknown or not found:
+        raise CxrflowError(f"--experiments {names}: name some of {','.join(EXPERIMENTS)}")
+    return [name for name in EXPERIMENTS if name in found]
+
+
+def run_study(
+    config: PipelineConfig, data_dir: Path | None, root: Path, experiments: Sequence[Experiment]
+) -> list[StudyPage]:
+    """Runs the experiments that aren't cached, and writes a page and a CSV each to `<root>/study`.
+
+    What a run in the same root did with the data is taken from there.
+
+    Raises:
+        CxrflowError: bad input, a failed check, or an experiment of which no trial succeeded.
+    """
+    check(experiments, config.tune, config.train, config.transform.image_size)
+
+    def create(folder: Path, root: Path) -> Any:
+        return create_study(config, folder, root, experiments)
+
+    run = execute(create, config, data_dir, root, "local")
+    target = root / "study"
+    target.mkdir(exist_ok=True)
+    pages = []
+    for experiment in experiments:
+        result = read_results(Path(run.artifacts[_node(experiment)]["tuner_results"]))
+        path = target / f"{experiment}.md"
+        _write(path, page(result, config.tune))
+        _write(path.with_suffix(".csv"), as_frame(result).to_csv(index=False))
+        pages.append(StudyPage(result, path, winner(result, config.tune)))
+    return pages
+
+
+def create_study(
+    config: PipelineConfig, data_dir: Path, root: Path, experiments: Sequence[Experiment]
+) -> Any:
+    """Wires data nodes and a Tuner each; the data nodes are those of `dag.create_pipeline`."""
+    from tfx import v1 as tfx
+
+    from components.train.weights import weights_fingerprint
+    from components.tune.component import Tuner
+    from pipeline import dag
+    from pipeline.code_version import code_version
+
+    recipe_check = dag.recipe_check(dataclasses.replace(config, models={}))
+    data = dag.data_nodes(config, data_dir, root, after=recipe_check)
+    tuners = [
+        Tuner(
+            tuner_fn="components.tune.tuner.tuner_fn",
+            examples=data.transform.outputs["transformed_examples"],
+            transform_graph=data.transform.outputs["transform_graph"],
+            train_args=tfx.proto.TrainArgs(splits=["train"]),
+            eval_args=tfx.proto.EvalArgs(splits=["eval"]),
+            custom_config={
+                "experiment": experiment,
+                "tune": dataclasses.asdict(config.tune),
+                "train": dataclasses.asdict(config.train),
+                "transform": data.compact,
+                "classes": list(config.ingest.classes),
+                "synthetic": data.synthetic,
+                "weights": weights_fingerprint([config.train]),
+                "code_version": code_version(
+                    *(f"components/tune/{name}.py" for name in ("plan", "settings", "tuner")),
+                    "components/train",
+                    "components/transform",
+                    "schema",
+                ),
+                "work_dir": str(root / "work" / _node(experiment)),
+            },
+        ).with_id(_node(experiment))
+        for experiment in experiments
+    ]
+    return dag.assemble(config.name, [recipe_check, *data.nodes, *tuners], config.beam, root)
+
+
+def _node(experiment: Experiment) -> str:
+    return f"Tuner.{experiment}"
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_suffix(".tmp")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)

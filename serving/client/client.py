@@ -1,0 +1,257 @@
+"""The client: X-rays to a server and typed results back."""
+
+import json
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf import wrappers_pb2
+
+from schema.errors import CxrflowError
+from serving.client.images import Image, read_image
+from serving.client.protos import (
+    get_model_metadata_pb2,
+    model_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    tensor_pb2,
+    types_pb2,
+)
+from serving.client.results import Answer, Failure, Finding, Model, Result, describe_model
+from serving.client.settings import ClientConfig
+from serving.images import BadImage, check_image
+from serving.versions import serving_root
+
+_MODEL_JSON = "model.json"  # our server's own metadata field
+_SIGNATURES = "signature_def"
+
+
+class Client:
+    """Asks one model of one server. Its methods may be called by several threads at once."""
+
+    def __init__(self, config: ClientConfig | None = None):
+        """Nothing is sent yet.
+
+        Raises:
+            CxrflowError: the server's address is none, both a version and a label are given, or a
+                TLS file can't be read.
+        """
+        self.config = config = config or ClientConfig()
+        if config.version is not None and config.label:
+            raise CxrflowError("Give a version or a label, not both")
+        self._channel = _connect(config)
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._models: dict[int, Model] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._channel.close()
+
+    def check(self) -> int:
+        """The version that answers now.
+
+        Raises:
+            CxrflowError: no server, no such model or version, or it gives no probabilities (no
+                attention, where asked for).
+        """
+        config = self.config
+        try:
+            response = self._metadata(self._spec(), _SIGNATURES)
+        except grpc.RpcError as error:
+            hint = ""
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                hint = "; is it up? `cxrflow serve` starts one"
+            raise CxrflowError(f"{config.server}: {_reason(error, config)}{hint}") from None
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata[_SIGNATURES].Unpack(signatures)
+        there = signatures.signature_def
+        for output in self._outputs:
+            if self._signature not in there or output not in there[self._signature].outputs:
+                raise CxrflowError(f"The model {config.model} gives no {output}")
+        return response.model_spec.version.value
+
+    def predict(self, image: Path | bytes) -> Result:
+        """What the model says about an image file, or about the bytes of a PNG or JPEG.
+
+        Never raises for an image or a server: what went wrong is the result.
+        """
+        source = "" if isinstance(image, bytes) else str(image)
+        try:
+            sent = Image(image) if isinstance(image, bytes) else read_image(image, self.config)
+            header = check_image(sent.data, self.config.images)
+            response = self._stub.Predict(self._request(sent.data), timeout=self.config.deadline)
+            outputs = {name: _array(response.outputs[name])[0] for name in self._outputs}
+        except BadImage as error:
+            return Failure(source, error.reason)
+        except grpc.RpcError as error:
+            return Failure(source, _reason(error, self.config), error.code().name)
+        except (ValueError, IndexError):
+            return Failure(source, "the server's answer can't be understood", "INTERNAL")
+        probabilities = outputs["probabilities"].astype(float).tolist()
+        model = self._model(response.model_spec.version.value, len(probabilities))
+        findings = map(Finding, model.classes, probabilities, model.thresholds)
+        return Answer(
+            source,
+            model,
+            tuple(findings),
+            (header.width, header.height),
+            sent.notes + model.notes,
+            outputs.get("attention"),
+        )
+
+    def predict_all(self, images: Iterable[Path]) -> Iterator[Result]:
+        """`predict` for each, in their order, `window` at the same time."""
+        window = self.config.window
+        waiting: deque[Future[Result]] = deque()
+        with ThreadPoolExecutor(window, thread_name_prefix="predict") as pool:
+            try:
+                for image in images:
+                    waiting.append(pool.submit(self.predict, image))
+                    if len(waiting) == 2 * window:  # a slow one doesn't idle the others
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    @property
+    def _signature(self) -> str:
+        return "attention" if self.config.attention else "serving_default"
+
+    @property
+    def _outputs(self) -> tuple[str, ...]:
+        return ("probabilities", *(["attention"] if self.config.attention else []))
+
+    def _spec(self, version: int | None = None) -> model_pb2.ModelSpec:
+        config = self.config
+        spec = model_pb2.ModelSpec(name=config.model)
+        version = config.version if version is None else version
+        if version is not None:
+            spec.version.value = version
+        elif config.label:
+            spec.version_label = config.label
+        return spec
+
+    def _request(self, data: bytes) -> predict_pb2.PredictRequest:
+        request = predict_pb2.PredictRequest(model_spec=self._spec(), output_filter=self._outputs)
+        request.model_spec.signature_name = self._signature
+        value = request.inputs["image_bytes"]
+        value.dtype = types_pb2.DT_STRING
+        value.tensor_shape.dim.add(size=1)
+        value.string_val.append(data)
+        return request
+
+    def _metadata(self, spec: model_pb2.ModelSpec, field: str) -> Any:
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=spec, metadata_field=[field]
+        )
+        return self._stub.GetModelMetadata(request, timeout=self.config.deadline)
+
+    def _model(self, version: int, classes: int) -> Model:
+        """What is known of a version; asked for once."""
+        with self._lock:
+            if version not in self._models:
+                config = self.config
+                info = self._local_info(version) or self._served_info(version)
+                self._models[version] = describe_model(
+                    config.model, version, classes, info, config.point
+                )
+            return self._models[version]
+
+    def _local_info(self, version: int) -> dict[str, Any] | None:
+        config = self.config
+        if config.root is None:
+            return None
+        folder = serving_root(config.root) / config.model / str(version)
+        return _parse(lambda: (folder / "assets.extra" / _MODEL_JSON).read_bytes())
+
+    def _served_info(self, version: int) -> dict[str, Any] | None:
+        """Our own server tells; TF Serving refuses the question."""
+        text = wrappers_pb2.StringValue()
+        try:
+            self._metadata(self._spec(version), _MODEL_JSON).metadata[_MODEL_JSON].Unpack(text)
+        except grpc.RpcError:
+            return None
+        return _parse(lambda: text.value)
+
+
+def _connect(config: ClientConfig) -> grpc.Channel:
+    host, _, port = config.server.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise CxrflowError(f"{config.server} is no server's address: give HOST:PORT")
+    retry = config.retry
+    policy = {
+        "maxAttempts": retry.attempts,
+        "initialBackoff": f"{retry.pause}s",
+        "maxBackoff": f"{retry.max_pause}s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    methods = [
+        {"name": [{"service": "tensorflow.serving.PredictionService"}], "retryPolicy": policy}
+    ]
+    options = [
+        ("grpc.service_config", json.dumps({"methodConfig": methods})),
+        # A larger request wouldn't be sent again; its image is wrapped in a few hundred bytes.
+        ("grpc.per_rpc_retry_buffer_size", config.images.max_bytes + 2**16),
+        ("grpc.initial_reconnect_backoff_ms", int(1000 * retry.pause)),
+        ("grpc.max_reconnect_backoff_ms", int(1000 * retry.max_pause)),
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.enable_http_proxy", 0),  # X-rays go to the server, and nowhere else
+    ]
+    if not (config.tls_ca or config.tls_certificate):
+        return grpc.insecure_channel(config.server, options)
+    files = (config.tls_ca, config.tls_key, config.tls_certificate)
+    credentials = grpc.ssl_channel_credentials(*(_read(path) if path else None for path in files))
+    return grpc.secure_channel(config.server, credentials, options)
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise CxrflowError(f"{path} can't be read: {error.strerror}") from None
+
+
+def _parse(read: Any) -> dict[str, Any] | None:
+    """A JSON object; None if there is none."""
+    try:
+        info = json.loads(read())
+    except (OSError, ValueError):
+        return None
+    return info if isinstance(info, dict) else None
+
+
+def _array(proto: tensor_pb2.TensorProto) -> np.ndarray:
+    """A float32 tensor. Raises ValueError if it is none."""
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    if proto.dtype != types_pb2.DT_FLOAT:
+        raise ValueError("no float32 tensor")
+    if proto.tensor_content:
+        return np.frombuffer(proto.tensor_content, np.float32).reshape(shape)
+    values = np.array(proto.float_val, np.float32)
+    # One value may stand for all.
+    return np.resize(values, shape) if values.size == 1 else values.reshape(shape)
+
+
+def _reason(error: grpc.RpcError, config: ClientConfig) -> str:
+    """One line."""
+    code, details = error.code(), " ".join((error.details() or "").split())
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"no answer within {config.deadline:g} s"
+    if code == grpc.StatusCode.INVALID_ARGUMENT:
+        return details
+    return f"{code.name}: {details}"

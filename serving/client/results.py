@@ -1,0 +1,151 @@
+"""What becomes of an image: an answer, or why there is none."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from schema.classes import CLASSES_14, DEFAULT_CLASSES
+
+SYNTHETIC = "the model was trained on synthetic X-rays: its answers say nothing about real ones"
+GUESSED = "the server doesn't tell its classes: they are taken for NIH's {}; --root DIR names them"
+NUMBERED = "the server doesn't tell its {} classes: they are numbered; --root DIR names them"
+
+
+class Peak(NamedTuple):
+    """The middle of a map's highest cell, in shares of the image's width and height."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """A version of a model; what is known of it."""
+
+    name: str
+    version: int
+    classes: tuple[str, ...]  # in the order of the outputs
+    thresholds: tuple[float | None, ...]  # None where the model has none
+    synthetic: bool | None = None  # trained on phantoms; None: not known
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One class of one image."""
+
+    name: str
+    probability: float  # calibrated
+    threshold: float | None
+
+    @property
+    def positive(self) -> bool | None:
+        """Whether the probability reaches the threshold; None without one."""
+        return None if self.threshold is None else self.probability >= self.threshold
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says about an image."""
+
+    source: str
+    model: Model
+    findings: tuple[Finding, ...]  # in the model's order
+    size: tuple[int, int]  # width and height of what was sent, pixels
+    notes: tuple[str, ...] = ()  # what was done to the image, and what to know about the model
+    # float32 [h, w], or [h, w, C] for maps by class, in (0, 1); over the square that has the image
+    # in its middle.
+    attention: np.ndarray | None = None
+
+    def top(self) -> list[Finding]:
+        """The findings, most probable first."""
+        return sorted(self.findings, key=lambda finding: -finding.probability)
+
+    def peak(self) -> Peak | None:
+        """Where attention is highest; of maps by class, in that of the most probable class."""
+        if self.attention is None:
+            return None
+        found = self.attention
+        if found.ndim == 3:
+            found = found[..., int(np.argmax([f.probability for f in self.findings]))]
+        row, column = np.unravel_index(int(np.argmax(found)), found.shape)
+        width, height = self.size
+        rows, columns = found.shape
+        return Peak(
+            _in_image((int(column) + 0.5) / columns, width / max(self.size)),
+            _in_image((int(row) + 0.5) / rows, height / max(self.size)),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; probabilities keep what float32 holds."""
+        values: dict[str, Any] = {
+            "file": self.source,
+            "model": self.model.name,
+            "version": self.model.version,
+            "synthetic": self.model.synthetic,
+            "findings": [
+                {
+                    "class": finding.name,
+                    "probability": round(finding.probability, 7),
+                    "threshold": finding.threshold,
+                    "positive": finding.positive,
+                }
+                for finding in self.findings
+            ],
+            "notes": list(self.notes),
+        }
+        if self.attention is not None:
+            values["attention"] = self.attention.astype(float).round(4).tolist()
+        return values
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer."""
+
+    source: str
+    reason: str  # one line
+    code: str = "INVALID_ARGUMENT"  # gRPC's; this one too where the client refuses the image
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"file": self.source, "error": self.reason, "code": self.code}
+
+
+Result = Answer | Failure
+
+
+def _in_image(share: float, part: float) -> float:
+    """A share of the square's side as one of the image's, which takes `part` of it."""
+    return min(max((share - 0.5) / part + 0.5, 0.0), 1.0)
+
+
+def describe_model(
+    name: str, version: int, count: int, info: dict[str, Any] | None, point: str
+) -> Model:
+    """A model of `count` outputs, given its model.json if that is known.
+
+    Args:
+        name: the model's.
+        version: its version.
+        count: of classes.
+        info: model.json.
+        point: which operating point's thresholds: youden, sensitivity or specificity.
+    """
+    if info and len(info.get("classes", ())) == count:
+        points = info.get("thresholds") or {}
+        chosen = [(points.get(name) or {}).get(point) or {} for name in info["classes"]]
+        synthetic = bool(info.get("synthetic"))
+        return Model(
+            name=name,
+            version=version,
+            classes=tuple(info["classes"]),
+            thresholds=tuple(one.get("threshold") for one in chosen),
+            synthetic=synthetic,
+            notes=(SYNTHETIC,) if synthetic else (),
+        )
+    guesses = {len(classes): classes for classes in (DEFAULT_CLASSES, CLASSES_14)}
+    classes = guesses.get(count, tuple(f"class {i}" for i in range(1, count + 1)))
+    note = (GUESSED if count in guesses else NUMBERED).format(count)
+    return Model(name, version, classes, (None,) * count, notes=(note,))

@@ -1,0 +1,49 @@
+"""The client's settings."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schema.settings import Count, Positive, settings
+from serving.images import ImageLimits
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+@settings
+class DicomLimits:
+    """What a DICOM may be before it is rendered; detectors give up to some 20 million pixels."""
+
+    max_bytes: Positive = 256 * 2**20  # of the file
+    max_pixels: Positive = 2**26
+
+
+@settings
+class RetryPolicy:
+    """How often and after which pauses UNAVAILABLE is tried again, by gRPC itself (gRFC A6)."""
+
+    attempts: Annotated[int, Field(ge=2, le=5)] = 5  # the first one included; gRPC's limit is 5
+    pause: Seconds = 0.5  # before the second attempt, give or take a fifth; doubles each time
+    max_pause: Seconds = 5.0
+
+
+@settings
+class ClientConfig:
+    """Which server and model are asked, and how."""
+
+    server: str = "127.0.0.1:8500"
+    model: str = "cxrflow"
+    version: Count | None = None  # neither version nor label: what the server serves
+    label: str = ""
+    attention: bool = False  # ask for attention maps too
+    root: Path | None = None  # of a run or of served models: has each version's model.json
+    point: Literal["youden", "sensitivity", "specificity"] = "youden"  # which threshold
+    window: Positive = 8  # images under way at the same time
+    deadline: Seconds = 30.0  # for an answer, retries included
+    retry: RetryPolicy = RetryPolicy()
+    images: ImageLimits = ImageLimits()  # no wider than the server's
+    dicom: DicomLimits = DicomLimits()
+    tls_ca: str = ""  # PEM files; with a CA or a certificate the connection is encrypted
+    tls_certificate: str = ""  # of this client, where the server wants one
+    tls_key: str = ""

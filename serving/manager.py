@@ -1,0 +1,410 @@
+"""Which versions of which models are in memory, and how they come and go."""
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from tensorflow_serving.apis import get_model_status_pb2, model_pb2
+
+from schema.errors import CxrflowError
+from serving.batching import Batcher
+from serving.manifest import verify
+from serving.servable import Servable
+from serving.settings import ServerConfig
+from serving.status import StatusError, invalid, not_found
+from serving.versions import (
+    STABLE,
+    Labels,
+    hold,
+    list_models,
+    list_versions,
+    read_labels,
+)
+
+logger = logging.getLogger(__name__)
+
+State = get_model_status_pb2.ModelVersionStatus.State
+_KEPT = 20  # versions that are gone and still have a status
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model's folder, and what a configuration says about it.
+
+    Without `labels` and `versions`, labels.json in the folder decides, and without that file the
+    newest version is served and labelled stable.
+    """
+
+    folder: Path
+    labels: Mapping[str, int] | None = None
+    versions: Callable[[list[int]], list[int]] | None = None  # of those there, which are served
+
+
+@dataclass(eq=False)
+class Version:
+    """One version, from the moment it is wanted to after its end."""
+
+    model: str
+    number: int
+    state: int = State.START
+    error: str = ""
+    servable: Servable | None = None
+    batcher: Batcher | None = None
+    info: str = ""  # model.json
+    classes: tuple[str, ...] = ()  # its
+    leases: int = 0  # requests under way
+    hold: int | None = None  # keeps the folder from being pruned
+    fingerprint: object = None  # of the files that were rejected
+
+
+@dataclass(eq=False)
+class Model:
+    """One model's versions and labels; `default` answers requests that name neither."""
+
+    name: str
+    source: Source
+    versions: dict[int, Version] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    default: int | None = None
+    complaint: str = ""  # what was last logged about its labels
+
+
+class Manager:
+    """Follows the serving root: loads, warms up, switches, drains, unloads.
+
+    Only folders inside the root are read, without following links, and only versions whose
+    manifest holds. Models are looked for in the root until `configure` names them.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        config: ServerConfig,
+        observe: Callable[[str, int, float], None] | None = None,
+    ):
+        """`observe` is told each batch: model, rows, seconds its first request waited."""
+        self.root = root.resolve()
+        self._config, self._observe = config, observe
+        self._models: dict[str, Model] = {}
+        self._configured: dict[str, Source] | None = None
+        self._lock = threading.Condition()  # of what requests read
+        self._polling = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="manager", daemon=True)
+
+    def start(self) -> None:
+        """Loads what is there, then follows the root in the background."""
+        self.poll()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Drains and unloads everything."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with self._polling:
+            for model in self._models.values():
+                for version in list(model.versions.values()):
+                    self._unload(version)
+
+    def poll(self) -> None:
+        """Brings memory in line with the root once."""
+        with self._polling:
+            sources = self._configured if self._configured is not None else self._find()
+            for name, source in sources.items():
+                with self._lock:
+                    model = self._models.setdefault(name, Model(name, source))
+                    model.source = source
+                self._update(model)
+            if self._configured is not None:  # a folder that vanished is no reason to stop serving
+                for name in self._models.keys() - sources.keys():
+                    self._remove(self._models[name])
+
+    def configure(self, sources: dict[str, Source]) -> None:
+        """Serves these models, and only these, from now on; waits until they are loaded.
+
+        Raises StatusError if a model can't be served or a label names a version that isn't loaded.
+        """
+        with self._polling:
+            before, self._configured = self._configured, sources
+        self.poll()
+        problem = self._problem(sources)
+        if problem:
+            with self._polling:
+                self._configured = before
+            self.poll()
+            raise problem
+
+    @contextmanager
+    def lease(self, spec: model_pb2.ModelSpec) -> Iterator[Version]:
+        """The version that a request asks for; it stays loaded until the block ends.
+
+        Raises StatusError with TF Serving's codes and texts.
+        """
+        with self._lock:
+            version = self._resolve(spec)
+            version.leases += 1
+        try:
+            yield version
+        finally:
+            with self._lock:
+                version.leases -= 1
+                self._lock.notify_all()
+
+    def statuses(self, name: str) -> dict[int, Version]:
+        """The model's versions, those that ended too. Empty for a model that isn't there."""
+        with self._lock:
+            model = self._models.get(name)
+            return dict(model.versions) if model else {}
+
+    def labelled(self, name: str, label: str) -> int:
+        """The version with a label; raises StatusError INVALID_ARGUMENT, as TF Serving does."""
+        with self._lock:
+            model = self._models.get(name)
+            number = model.labels.get(label) if model else None
+        if number is None:
+            raise invalid(f"Unrecognized servable version label: {label}")
+        return number
+
+    def served(self) -> dict[str, int]:
+        """The default version of each model that can be asked."""
+        with self._lock:
+            return {m.name: m.default for m in self._models.values() if m.default is not None}
+
+    def overview(self) -> list[tuple[str, int, str, int]]:
+        """(model, version, state, requests that wait) for the metrics."""
+        with self._lock:
+            versions = [v for model in self._models.values() for v in model.versions.values()]
+        return [
+            (v.model, v.number, State.Name(v.state), v.batcher.waiting if v.batcher else 0)
+            for v in versions
+        ]
+
+    def _resolve(self, spec: model_pb2.ModelSpec) -> Version:
+        choice = spec.WhichOneof("version_choice")
+        model = self._models.get(spec.name)
+        if choice == "version_label":
+            number = model.labels.get(spec.version_label) if model else None
+            if number is None:
+                raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+        else:
+            number = spec.version.value if choice else model and model.default
+        version = model.versions.get(number) if model and number is not None else None
+        if version is None or version.state != State.AVAILABLE:
+            asked = f"Specific({spec.name}, {number})" if choice else f"Latest({spec.name})"
+            raise not_found(f"Servable not found for request: {asked}")
+        return version
+
+    def _follow(self) -> None:
+        while not self._stopped.wait(self._config.poll_seconds):
+            try:
+                self.poll()
+            except Exception:
+                logger.exception("the serving root can't be read")
+
+    def _find(self) -> dict[str, Source]:
+        """Folders of the root that hold versions."""
+        return {name: Source(self.root / name) for name in list_models(self.root)}
+
+    def _update(self, model: Model) -> None:
+        """Loads what is wanted and isn't there, switches, and unloads what isn't wanted."""
+        while True:
+            wanted, labels, default = self._wanted(model)
+            missing = sorted(n for n in wanted if not _is_loaded(model.versions.get(n)))
+            if not missing:
+                break
+            self._load(model, missing[-1])
+        with self._lock:
+            if default != model.default and default is not None:
+                logger.info("%s: version %d answers now", model.name, default)
+            if default is not None:
+                model.default = default
+            model.labels = {k: n for k, n in labels.items() if _is_loaded(model.versions.get(n))}
+        if default is None:
+            return  # nothing better: what is loaded goes on serving
+        for number, version in list(model.versions.items()):
+            if _is_loaded(version) and number not in wanted:
+                self._unload(version)
+        self._forget(model)
+
+    def _wanted(self, model: Model) -> tuple[set[int], dict[str, int], int | None]:
+        """Versions to have in memory, labels, and the default among them.
+
+        A rejected version counts as not there. If the stable one isn't there, what is served now
+        goes on; after a restart it is what was stable before, but never in a pinned one's place.
+        """
+        source = model.source
+        there = [
+            number
+            for number in list_versions(source.folder)
+            if not self._is_rejected(model, number)
+        ]
+        if source.versions is not None:
+            wanted = set(source.versions(there))
+            return wanted, dict(source.labels or {}), max(wanted, default=None)
+        complaint = ""
+        try:
+            read = Labels(dict(source.labels)) if source.labels else read_labels(source.folder)
+        except CxrflowError as error:
+            complaint = str(error)
+            read = Labels(dict(model.labels))
+        stable = read.stable(there)
+        if stable not in there:
+            complaint = complaint or f"version {stable} is not there or was rejected"
+            stable = model.default
+            if stable is None and read.pinned is None:
+                stable = read.before(there) or max(there, default=None)
+        if complaint != model.complaint:
+            model.complaint = complaint
+            if complaint:
+                logger.error("%s: %s", model.name, complaint)
+        labels = read.all(there) | ({} if stable is None else {STABLE: stable})
+        return set(labels.values()), labels, stable
+
+    def _is_rejected(self, model: Model, number: int) -> bool:
+        version = model.versions.get(number)
+        if version is None or version.state != State.END or not version.error:
+            return False
+        return version.fingerprint == _fingerprint(model.source.folder / str(number))
+
+    def _load(self, model: Model, number: int) -> None:
+        """Makes a version AVAILABLE, or ends it with the reason."""
+        version = Version(model.name, number)
+        with self._lock:
+            model.versions[number] = version
+        folder = model.source.folder / str(number)
+        version.fingerprint = _fingerprint(folder)
+        started = time.monotonic()
+        version.state = State.LOADING
+        servable = None
+        try:
+            version.hold = hold(folder)
+            if problems := verify(folder):
+                raise CxrflowError("; ".join(problems[:3]))
+            config = self._config
+            servable = Servable(folder, config.intra_op_threads, config.inter_op_threads)
+            version.info = _info(folder)
+            version.classes = _classes(version.info)
+            runs = servable.warm_up(folder, _batch_sizes(config.batching.max_batch_size))
+        except Exception as error:
+            if servable:
+                servable.close()
+            _let_go(version)
+            with self._lock:
+                version.state, version.error = State.END, str(error) or repr(error)
+            logger.error("%s: version %d is rejected: %s", model.name, number, version.error)
+            return
+        observe = self._observe
+        batcher = Batcher(
+            servable.run,
+            config.batching,
+            observe and (lambda rows, waited: observe(model.name, rows, waited)),
+        )
+        with self._lock:
+            version.servable, version.batcher = servable, batcher
+            version.state = State.AVAILABLE
+        seconds = time.monotonic() - started
+        logger.info(
+            "%s: version %d is loaded and warm (%d runs, %.1f s)", model.name, number, runs, seconds
+        )
+
+    def _unload(self, version: Version) -> None:
+        """Lets requests under way finish, then frees the memory."""
+        if not _is_loaded(version):
+            return
+        with self._lock:
+            version.state = State.UNLOADING
+            drained = self._lock.wait_for(
+                lambda: not version.leases, timeout=self._config.drain_seconds
+            )
+            servable, batcher = version.servable, version.batcher
+            version.servable = version.batcher = None
+        assert servable and batcher
+        batcher.close()
+        servable.close()
+        _let_go(version)
+        with self._lock:
+            version.state = State.END
+        how = "drained" if drained else "stopped with requests under way"
+        logger.info("%s: version %d is unloaded, %s", version.model, version.number, how)
+
+    def _remove(self, model: Model) -> None:
+        with self._lock:
+            model.default, model.labels = None, {}
+        for version in list(model.versions.values()):
+            self._unload(version)
+        with self._lock:
+            del self._models[model.name]
+
+    def _forget(self, model: Model) -> None:
+        """Drops the status of versions that ended long ago."""
+        with self._lock:
+            ended = sorted(n for n, v in model.versions.items() if v.state == State.END)
+            for number in ended[:-_KEPT]:
+                del model.versions[number]
+
+    def _problem(self, sources: Mapping[str, Source]) -> StatusError | None:
+        served = self.served()
+        for name, source in sources.items():
+            if name not in served:
+                text = f"Some models did not become available: {{{name}}}"
+                return StatusError(grpc.StatusCode.UNKNOWN, text)
+            for number in (source.labels or {}).values():
+                if not _is_loaded(self.statuses(name).get(number)):
+                    return StatusError(
+                        grpc.StatusCode.FAILED_PRECONDITION,
+                        f"Request to assign label to version {number} of model {name}, which is "
+                        "not currently available for inference",
+                    )
+        return None
+
+
+def _is_loaded(version: Version | None) -> bool:
+    return version is not None and version.state == State.AVAILABLE
+
+
+def _info(folder: Path) -> str:
+    """A version's assets.extra/model.json; empty without one."""
+    try:
+        return (folder / "assets.extra" / "model.json").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _classes(info: str) -> tuple[str, ...]:
+    """The classes that model.json names; empty if it can't be understood."""
+    try:
+        return tuple(json.loads(info)["classes"])
+    except (ValueError, KeyError, TypeError):
+        return ()
+
+
+def _batch_sizes(largest: int) -> list[int]:
+    """2, 4, ... and the largest."""
+    sizes = [2**i for i in range(1, largest.bit_length()) if 2**i < largest]
+    return [*sizes, largest]
+
+
+def _let_go(version: Version) -> None:
+    if version.hold is not None:
+        os.close(version.hold)
+        version.hold = None
+
+
+def _fingerprint(folder: Path) -> object:
+    """Changes when a file of a version does."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        try:
+            stat = path.lstat()
+        except FileNotFoundError:
+            continue
+        found.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return found

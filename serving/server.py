@@ -1,0 +1,218 @@
+"""The embedded server: gRPC and REST over one Manager."""
+
+import contextlib
+import gc
+import logging
+import os
+import signal
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from schema.errors import CxrflowError
+from serving.core import Core
+from serving.grpc_services import SERVICES, Boundary, add_services, describe_services
+from serving.manager import Manager
+from serving.metrics import Metrics
+from serving.rest import RestServer
+from serving.settings import ServerConfig
+
+logger = logging.getLogger(__name__)
+
+# Threads beyond those that can wait for the model, for status, health and quick refusals.
+_SPARE_THREADS = 16
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Server:
+    """Serves the models of one serving root until it is stopped."""
+
+    def __init__(self, root: Path, config: ServerConfig | None = None):
+        """Binds the ports; nothing is loaded or answered yet.
+
+        Args:
+            root: a serving root, `<root>/<model>/<version>/`.
+            config: the defaults without it.
+
+        Raises:
+            CxrflowError: the root isn't there, a port is taken, the TLS files can't be read.
+        """
+        if not root.is_dir():
+            raise CxrflowError(f"{root} is no folder; name a serving root or a run's folder")
+        self.config = config = config or ServerConfig()
+        tls = _rest_tls(config)  # first: it says more about a bad file than gRPC does
+        self.metrics = Metrics()
+        self.manager = Manager(root, config, self._observe)
+        self.metrics.watch(self.manager.overview)
+        core = Core(self.manager, config)
+        batching = config.batching
+        busy = batching.max_queue + batching.threads * batching.max_batch_size
+        self._health = health.HealthServicer()
+        self._grpc = grpc.server(
+            ThreadPoolExecutor(busy + _SPARE_THREADS, thread_name_prefix="grpc"),
+            interceptors=[Boundary(self.metrics)],
+            maximum_concurrent_rpcs=busy + _SPARE_THREADS,
+            options=[
+                ("grpc.max_receive_message_length", config.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                # A whole image may be on its way, not the usual 64 KB.
+                ("grpc.http2.lookahead_bytes", config.images.max_bytes),
+                ("grpc.so_reuseport", 0),  # else a second server could share the port unnoticed
+            ],
+        )
+        add_services(self._grpc, core, config.max_deadline)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        describe_services()
+        reflection.enable_server_reflection(
+            [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._grpc
+        )
+        self._set_health(False)
+        self.grpc_port = self._bind_grpc()
+        try:
+            self._rest = RestServer(
+                (config.host, config.rest_port),
+                core,
+                self.metrics,
+                config.max_message_bytes,
+                config.max_deadline,
+                max_requests=busy,
+                tls=tls,
+            )
+        except OSError as error:
+            self._grpc.stop(None)
+            raise _taken(config.host, config.rest_port, "--rest-port", error) from None
+        self.rest_port = self._rest.port
+        self._rest_thread = threading.Thread(
+            target=self._rest.serve_forever, name="rest", daemon=True
+        )
+
+    def start(self, need_model: bool = True) -> None:
+        """Loads and warms up the models, then answers.
+
+        Raises:
+            CxrflowError: there is no model to serve; says why. Not if `need_model` is off.
+        """
+        self.manager.start()
+        if need_model and not self.manager.served():
+            raise CxrflowError(self._why_no_model())
+        # What is there now stays; without this, full collections would stop requests for 100 ms.
+        gc.collect()
+        gc.freeze()
+        self._grpc.start()
+        self._rest_thread.start()
+        self._set_health(True)
+
+    def stop(self) -> None:
+        """Refuses new requests, lets those under way finish, frees the models."""
+        self._set_health(False)
+        self._grpc.stop(self.config.drain_seconds).wait()
+        if self._rest_thread.is_alive():
+            self._rest.shutdown()
+        self._rest.server_close()
+        self.manager.stop()
+
+    def describe(self) -> str:
+        """One line an address and a model."""
+        config = self.config
+        scheme = "https" if config.tls_certificate else "http"
+        lines = [
+            f"gRPC {config.host}:{self.grpc_port}{' (TLS)' if config.tls_certificate else ''}",
+            f"REST {scheme}://{config.host}:{self.rest_port}/v1/models",
+            *(f"model {name}, version {n}" for name, n in sorted(self.manager.served().items())),
+        ]
+        if config.host not in _LOOPBACK and not config.tls_certificate:
+            lines.append("warning: reachable from other machines, without encryption")
+        return "\n".join(lines)
+
+    def _bind_grpc(self) -> int:
+        config = self.config
+        address = f"{config.host}:{config.grpc_port}"
+        try:
+            if config.tls_certificate:
+                return self._grpc.add_secure_port(address, _grpc_tls(config))
+            return self._grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            raise _taken(config.host, config.grpc_port, "--port", error) from None
+
+    def _set_health(self, serving: bool) -> None:
+        kinds = health_pb2.HealthCheckResponse
+        for service in ("", *SERVICES):
+            self._health.set(service, kinds.SERVING if serving else kinds.NOT_SERVING)
+
+    def _observe(self, model: str, rows: int, waited: float) -> None:
+        self.metrics.batch_size.labels(model).observe(rows)
+        self.metrics.queue_seconds.labels(model).observe(waited)
+
+    def _why_no_model(self) -> str:
+        rejected = [
+            f"{name} version {number}: {version.error}"
+            for name in sorted({row[0] for row in self.manager.overview()})
+            for number, version in self.manager.statuses(name).items()
+            if version.error
+        ]
+        if rejected:
+            return f"No version can be served. {rejected[-1]}"
+        return f"There is no model in {self.manager.root}: push one with `cxrflow run`"
+
+
+@contextlib.contextmanager
+def running(
+    root: Path, config: ServerConfig | None = None, need_model: bool = True
+) -> Iterator[Server]:
+    """A server that answers inside the block; grpc_port=0 and rest_port=0 take free ports."""
+    server = Server(root, config)
+    try:
+        server.start(need_model)
+        yield server
+    finally:
+        server.stop()
+
+
+def serve(root: Path, config: ServerConfig, ready: Callable[[Server], None]) -> None:
+    """Serves until SIGTERM or SIGINT, then drains; `ready` is called once requests are answered."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with running(root, config) as server:
+        logger.info("listening on %s, process %d", config.host, os.getpid())
+        ready(server)
+        stop.wait()
+        logger.info("stopping")
+
+
+def _grpc_tls(config: ServerConfig) -> grpc.ServerCredentials:
+    key, certificate = (_read(path) for path in (config.tls_key, config.tls_certificate))
+    ca = _read(config.tls_client_ca) if config.tls_client_ca else None
+    return grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=bool(ca))
+
+
+def _rest_tls(config: ServerConfig) -> ssl.SSLContext | None:
+    if not config.tls_certificate:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.tls_certificate, config.tls_key)
+        if config.tls_client_ca:
+            context.load_verify_locations(config.tls_client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise CxrflowError(f"The TLS certificate, key or CA can't be used: {error}") from None
+    return context
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise CxrflowError(f"{path or 'the TLS key'} can't be read: {error.strerror}") from None
+
+
+def _taken(host: str, port: int, option: str, error: Exception) -> CxrflowError:
+    reason = getattr(error, "strerror", None) or "it is taken, or the address isn't this machine's"
+    return CxrflowError(f"Can't listen on {host}:{port}: {reason}; choose another with {option}")

@@ -1,0 +1,71 @@
+"""The embedded server's settings."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+
+from schema.errors import CxrflowError
+from schema.settings import Count, Positive, settings
+from serving.images import ImageLimits
+
+Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free one
+Seconds = Annotated[float, Field(gt=0)]
+
+
+@settings
+class BatchingConfig:
+    """How requests share a run of the model.
+
+    A free thread takes what waits, up to `max_batch_size`; `timeout_ms` lets it wait for more. With
+    0 a lone request is never held back, and batches form by themselves while all threads are busy.
+    """
+
+    max_batch_size: Positive = 16  # images in a run; 1 switches batching off
+    timeout_ms: Count = 0
+    threads: Positive = 2  # runs at the same time
+    max_queue: Positive = 64  # requests that wait; more are UNAVAILABLE, as in TF Serving
+
+
+@settings
+class ServerConfig:
+    """Where the server listens, what it accepts and how it runs models."""
+
+    host: str = "127.0.0.1"
+    grpc_port: Port = 8500
+    rest_port: Port = 8501
+    max_message_bytes: Positive = 32 * 2**20  # of a request; RESOURCE_EXHAUSTED, REST: 413
+    max_request_images: Positive = 64  # in one request; INVALID_ARGUMENT
+    images: ImageLimits = ImageLimits()
+    max_deadline: Seconds = 60.0  # of requests without or with a longer one
+    batching: BatchingConfig = BatchingConfig()
+    poll_seconds: Seconds = 1.0  # between two looks at the serving root
+    drain_seconds: Seconds = 30.0  # for requests under way, when a version or the server stops
+    intra_op_threads: Count = 0  # of TensorFlow; 0: one a core
+    inter_op_threads: Count = 0
+    tls_certificate: str = ""  # PEM files; with them gRPC and REST are encrypted
+    tls_key: str = ""
+    tls_client_ca: str = ""  # clients must show a certificate that it signed
+
+
+def read_config(path: Path | None, **changes: Any) -> ServerConfig:
+    """A configuration from a YAML file of ServerConfig's fields, and changes to it.
+
+    Raises:
+        CxrflowError: the file can't be read, a field is unknown or out of its range.
+    """
+    values: Any = {}
+    if path:
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise CxrflowError(f"{path} can't be read: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise CxrflowError(f"{path} must hold fields, such as `grpc_port: 8500`")
+    try:
+        return TypeAdapter(ServerConfig).validate_python(values | changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise CxrflowError(f"serve: {field}: {first['msg']}") from None

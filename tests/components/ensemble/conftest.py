@@ -1,0 +1,186 @@
+"""Two small members with random weights, and images on which they are of some use."""
+
+import json
+import runpy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CLASSES = ["Bright", "Noisy", "Absent"]
+COMPACT = {"image_size": 64, "encoding": "jpeg", "jpeg_quality": 95}
+HEADS = {"attentive": "attention", "plain": "simple"}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the ensemble's inputs look like on disk."""
+
+    root: Path
+    pngs: list[bytes]  # of the test split
+    raw: list[bytes]
+    transformed: list[bytes]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory) -> Made:
+    root = tmp_path_factory.mktemp("ensemble")
+    for seed, (name, head) in enumerate(HEADS.items()):
+        write_member(root / "models" / name / "Format-Serving", name, head, seed)
+    write_examples(root / "examples" / "Split-eval" / "data", 80, 0)
+    pngs, raw, transformed = write_examples(root / "examples" / "Split-test" / "data", 20, 1)
+    for name in HEADS:
+        write_verdict_on(root / "verdicts" / name, name)
+    return Made(root, pngs, raw, transformed)
+
+
+def write_verdict_on(folder: Path, name: str, *reasons: str) -> None:
+    from components.evaluate.verdict import Verdict, write_verdict
+
+    folder.mkdir(parents=True)
+    verdict = Verdict(
+        name=name,
+        split="eval",
+        blessed=not reasons,
+        reasons=reasons,
+        synthetic=True,
+        classes=(),
+        mean_auc=0.7,
+        mean_auc_change=0.0,
+        baseline="",
+        slices={},
+    )
+    write_verdict(verdict, folder)
+
+
+def write_member(folder: Path, name: str, head: str, seed: int) -> None:
+    """A network with random weights that sees something, calibrated otherwise than by identity."""
+    import keras
+
+    from components.train.calibration import Calibration
+    from components.train.model_info import model_info, write_assets
+    from components.train.network import build_network
+    from components.train.signatures import CompactFormat, export
+
+    tiny = runpy.run_path(str(Path(__file__).parents[1] / "train" / "train_tiny.py"))
+    keras.utils.set_random_seed(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.applications.mobilenet, "MobileNet", tiny["tiny_backbone"])
+        network = build_network(tiny["recipe"](head=head, seed=seed), len(CLASSES)).full
+    # Of the right sign and some units wide: brighter is Bright, noisier is Noisy.
+    noise = np.random.default_rng(0).normal(0, 30, (64, 64, 3))
+    gray, bright, noisy = network(
+        np.array([np.full((64, 64, 3), 90), noise * 0 + 140, noise + 90])
+    )["logits"].numpy()
+    output = network.get_layer("logits")
+    output.kernel.assign(output.kernel * 20 * np.sign([*(bright - gray)[:1], *(noisy - gray)[1:]]))
+    calibration = Calibration(np.array([0.8, 1.5, 1.0]), np.array([0.2 * seed, -0.5, 0.0]))
+    export(
+        lambda pixels: network(pixels, training=False),
+        calibration,
+        network,
+        CompactFormat(**COMPACT),
+        64,
+        folder,
+    )
+    write_assets(
+        folder,
+        model_info(
+            name=name,
+            classes=CLASSES,
+            image_size=64,
+            compact=COMPACT,
+            members=[{"name": name, "backbone": "MobileNet", "head": head, "weight": 1.0}],
+            calibration=calibration.to_json(CLASSES),
+            thresholds={},
+            data_version="data-1",
+            code_version="code-1",
+            synthetic=True,
+        ),
+    )
+
+
+def write_examples(path: Path, count: int, seed: int) -> tuple[list[bytes], ...]:
+    """Bright images are Bright, noisy ones Noisy, and none is Absent; members see brightness."""
+    import tensorflow as tf
+
+    from components.transform.images import compact_batch
+    from schema.features import IMAGE, PATIENT_ID, T_IMAGE, T_LABELS
+
+    def example(**features: bytes | np.ndarray) -> bytes:
+        kinds = {
+            name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+            if isinstance(value, bytes)
+            else tf.train.Feature(float_list=tf.train.FloatList(value=value))
+            for name, value in features.items()
+        }
+        return tf.train.Example(features=tf.train.Features(feature=kinds)).SerializeToString()
+
+    random = np.random.default_rng(seed)
+    labels = np.zeros((count, 3), np.float32)
+    labels[:, :2] = random.integers(0, 2, (count, 2))
+    pngs = []
+    for left, right, _ in labels:
+        image = random.normal(80 + 60 * left, 10 + 30 * right, (128, 128, 1))
+        pngs.append(tf.io.encode_png(np.clip(image, 0, 255).astype(np.uint8)).numpy())
+    compact = compact_batch(tf.constant(pngs), 64, "jpeg", 95).numpy()
+    transformed = [
+        example(**{T_IMAGE: image, T_LABELS: label, PATIENT_ID: str(i // 2).encode()})
+        for i, (image, label) in enumerate(zip(compact, labels, strict=True))
+    ]
+    path.parent.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for one in transformed:
+            writer.write(one)
+    return pngs, [example(**{IMAGE: png}) for png in pngs], transformed
+
+
+@pytest.fixture(scope="session")
+def fail_gate():
+    """Writes the verdict that a member isn't good enough."""
+    return write_verdict_on
+
+
+@pytest.fixture(scope="session")
+def run_ensemble(made):
+    """Runs the executor as TFX does; returns the folders of `model` and `report`."""
+    from tfx.types.standard_artifacts import Examples, Model
+
+    from components.ensemble.component import EnsembleReport
+    from components.ensemble.executor import Executor
+    from components.evaluate.component import VerdictArtifact
+
+    def artifact(kind: type, folder: Path):
+        made_artifact = kind()
+        made_artifact.uri = str(folder)
+        return made_artifact
+
+    def run(out: Path, models: list[Path], verdicts: list[Path], method: str) -> tuple[Path, Path]:
+        examples = artifact(Examples, made.root / "examples")
+        examples.split_names = json.dumps(["eval", "test"])
+        Executor().Do(
+            {
+                "models": [artifact(Model, folder) for folder in models],
+                "verdicts": [artifact(VerdictArtifact, folder) for folder in verdicts],
+                "examples": [examples],
+            },
+            {
+                "model": [artifact(Model, out / "model")],
+                "report": [artifact(EnsembleReport, out / "report")],
+            },
+            {
+                "settings": json.dumps({"method": method, "batch_size": 32}),
+                "calibrate": json.dumps(
+                    {"method": "platt", "sensitivity": 0.9, "specificity": 0.8}
+                ),
+                "classes": json.dumps(CLASSES),
+                "compact": json.dumps(COMPACT),
+                "synthetic": 1,
+                "data_version": "data-1",
+                "code_version": "code-1",
+            },
+        )
+        return out / "model" / "Format-Serving", out / "report"
+
+    return run

@@ -1,0 +1,197 @@
+"""Boxes, overlays and sheets, with a model whose map is known."""
+
+import gzip
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.evaluate.boxes import Box, find_boxes, read_boxes
+from components.evaluate.explain import explain, find_model
+from components.evaluate.overlay import PANEL, Panel, over_image, sheet
+from components.ingest.image import Limits
+from schema.errors import CxrflowError
+
+CLASSES = ["Effusion", "Mass"]
+HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"
+LIMITS = Limits(min_side=16, max_side=4096, max_bytes=2**24)
+
+
+def test_boxes_are_read_by_position(tmp_path):
+    text = HEADER + "a.png,Infiltrate,1,2,3,4,,,\nb.png,Mass,5.5,6,7,8,,,\na.png,Mass,9,9,9,9,,,\n"
+    plain, zipped = tmp_path / "BBox_List_2017.csv", tmp_path / "boxes.csv.gz"
+    plain.write_text(text)
+    zipped.write_bytes(gzip.compress(text.encode()))
+    expected = {
+        "a.png": [Box("Infiltration", 1, 2, 3, 4), Box("Mass", 9, 9, 9, 9)],
+        "b.png": [Box("Mass", 5.5, 6, 7, 8)],
+    }
+    assert read_boxes(plain) == read_boxes(zipped) == expected
+
+
+def test_all_of_nihs_boxes_are_read(shared_dir):
+    boxes = read_boxes(shared_dir / "data" / "labels" / "BBox_List_2017.csv.gz")
+    assert (len(boxes), sum(map(len, boxes.values()))) == (880, 984)
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", HEADER + "a.png,Mass,1,2,x,4,,,\n", None])
+def test_other_files_are_no_boxes(text, tmp_path):
+    path = tmp_path / "boxes.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(CxrflowError, match="is no list of boxes"):
+        read_boxes(path)
+
+
+@pytest.mark.parametrize("inside", ["images", "images_001/images", "."])
+def test_boxes_are_found_beside_the_images(inside, tmp_path):
+    (tmp_path / inside).mkdir(parents=True, exist_ok=True)
+    image = tmp_path / inside / "a.png"
+    assert find_boxes(image) is None
+    (tmp_path / "BBox_List_2017.csv").write_text(HEADER)
+    assert find_boxes(image) == tmp_path / "BBox_List_2017.csv"
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "rows", "columns"),
+    [(80, 80, (0, 80), (0, 80)), (40, 80, (20, 60), (0, 80)), (80, 40, (0, 80), (20, 60))],
+)
+def test_a_map_covers_the_letterboxed_square(height, width, rows, columns):
+    attention = np.zeros((8, 8))
+    attention[:, 4:] = 1
+    attention[4:] *= 0.5
+    whole = over_image(attention, 80, 80)
+    found = over_image(attention, height, width)
+    assert found.shape == (height, width)
+    np.testing.assert_array_equal(found, whole[slice(*rows), slice(*columns)])
+    assert found.min() >= 0 and found.max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 7)])
+def test_a_flat_map_leaves_the_xray_as_it_is(shape):
+    image = np.full((64, 64), 100, np.uint8)
+    found = sheet(image, [Panel("a", "", over_image(np.full(shape, 0.3), 64, 64))], ["head"])
+    assert (found[150:400, 100:400] == 100).all()
+
+
+def test_a_box_is_drawn_where_it_lies():
+    image = np.zeros((64, 64), np.uint8)
+    plain, boxed = (
+        sheet(image, [Panel("a", "", None, boxes)], ["head"]).astype(int)
+        for boxes in ([], [Box("Mass", 256, 512, 256, 128)])
+    )
+    y, x = np.nonzero(np.abs(boxed - plain).sum(axis=2))
+    # 1024 pixels became PANEL: x 128..256, y 256..320, in a line of 2 to 3 pixels.
+    assert np.ptp(x) == pytest.approx(PANEL / 4, abs=3)
+    assert np.ptp(y) == pytest.approx(PANEL / 8, abs=3)
+
+
+@pytest.mark.parametrize(
+    "shape", [(20, 4000), (4000, 20), (100, 3000)], ids=["flat", "tall", "wide"]
+)
+def test_odd_shapes_are_drawn(shape):
+    found = sheet(np.zeros(shape, np.uint8), [Panel("a", "b", np.zeros(shape))], ["head"])
+    assert found.ndim == 3 and found.dtype == np.uint8
+
+
+def write_model(folder: Path, per_class: bool, **info) -> Path:
+    """Its map is bright at the right; probabilities .8 and .3."""
+    import tensorflow as tf
+
+    class Known(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+        def attention(self, image_bytes):
+            n = tf.shape(image_bytes)[0]
+            one = tf.tile(tf.reshape(tf.constant([0.1, 0.9]), [1, 1, 2]), [n, 2, 1])
+            maps = tf.stack([one, one[:, :, ::-1]], axis=-1) if per_class else one
+            return {"attention": maps, "probabilities": tf.tile([[0.8, 0.3]], [n, 1])}
+
+    model = Known()
+    tf.saved_model.save(model, str(folder), signatures={"attention": model.attention})
+    described = {"classes": CLASSES, "members": [{"backbone": "B", "head": "h"}], **info}
+    (folder / "assets.extra").mkdir()
+    (folder / "assets.extra" / "model.json").write_text(json.dumps(described))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    youden = {"youden": {"threshold": 0.5, "sensitivity": 1, "specificity": 1}}
+    return write_model(
+        tmp_path_factory.mktemp("serving") / "7",
+        per_class=True,
+        name="known",
+        synthetic=True,
+        thresholds={"Effusion": youden, "Mass": None},
+    )
+
+
+@pytest.fixture
+def images(tmp_path) -> list[Path]:
+    folder = tmp_path / "data" / "images"
+    folder.mkdir(parents=True)
+    gray = np.full((64, 64), 90, np.uint8)
+    for name in ("good.png", "other.png"):
+        cv2.imwrite(str(folder / name), gray)
+    (folder / "bad.png").write_text("no image")
+    (folder.parent / "BBox_List_2017.csv").write_text(HEADER + "good.png,Mass,0,0,512,512,,,\n")
+    return [folder / name for name in ("good.png", "bad.png", "other.png", "missing.png")]
+
+
+@pytest.mark.tf
+def test_bad_images_are_named_and_the_rest_goes_on(model, images, tmp_path):
+    found = explain(images, model, tmp_path / "to", LIMITS)
+    assert [path.name for path in found.sheets] == ["good.png", "other.png"]
+    bad, missing = found.problems
+    assert bad.startswith(f"{images[1]}: not_png_or_jpeg")
+    assert missing.startswith(f"{images[3]}: missing")
+    assert found.synthetic
+    assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["good.png", "other.png"]
+    with Image.open(found.sheets[0]) as drawn:
+        assert drawn.width > 3 * PANEL  # the X-ray and both classes
+
+
+@pytest.mark.tf
+def test_the_same_name_twice_is_drawn_once(model, images, tmp_path):
+    found = explain([images[0], images[0]], model, tmp_path / "to", LIMITS)
+    assert len(found.sheets) == 1
+    assert "same name" in found.problems[0]
+
+
+@pytest.mark.tf
+def test_sheet_says_what_the_model_said(model, images, tmp_path, monkeypatch):
+    seen = {}
+
+    def record(image, panels, head):
+        seen.update(panels=panels, head=head)
+        return sheet(image, panels, head)
+
+    monkeypatch.setattr("components.evaluate.explain.sheet", record)
+    explain(images[:1], model, tmp_path / "to", LIMITS, ["Mass", "Effusion"])
+    xray, mass, effusion = seen["panels"]
+    assert (xray.text, mass.title, mass.text) == ("boxes: Mass", "Mass", "0.300")
+    assert effusion.text == "0.800, above its threshold 0.500"
+    assert len(mass.boxes) == 1 and not effusion.boxes
+    assert effusion.attention[0, -1] > 0.8 > 0.2 > effusion.attention[0, 0]
+    assert mass.attention[0, 0] > 0.8
+    assert any("synthetic" in line for line in seen["head"])
+
+    one_map = write_model(tmp_path / "one", per_class=False, synthetic=False)  # no thresholds
+    explain(images[:1], one_map, tmp_path / "to", LIMITS, ["Mass"])
+    assert [panel.title for panel in seen["panels"]] == ["X-ray", "all classes"]
+    assert "no class apart" in seen["panels"][1].text
+    assert "Mass 0.300" in seen["head"][1]
+    assert not any("synthetic" in line for line in seen["head"])
+
+
+@pytest.mark.tf
+def test_unknown_classes_and_other_folders_are_errors(model, images, tmp_path):
+    with pytest.raises(CxrflowError, match="no class Nodule; it has Effusion, Mass"):
+        explain(images, model, tmp_path / "to", LIMITS, ["Nodule"])
+    assert not (tmp_path / "to").exists()
+    assert find_model(model) == find_model(model.parent) == model
+    with pytest.raises(CxrflowError, match="is no model"):
+        find_model(tmp_path)

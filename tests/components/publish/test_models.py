@@ -1,0 +1,159 @@
+"""`cxrflow models`, from the functions below it to the terminal."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from components.publish.models import find_model, promote, rollback, versions_of
+from components.publish.push import push
+from components.publish.settings import PublishConfig
+from pipeline.cli import app
+from schema.errors import CxrflowError
+from serving.versions import Labels, list_versions, read_labels, write_labels
+
+
+@pytest.fixture
+def pushed(tmp_path, monkeypatch) -> Path:
+    """Versions 100, 200, 300 of model cxrflow in a run's root."""
+    base = tmp_path / "serving" / "cxrflow"
+    for number in (100, 200, 300):
+        model = tmp_path / f"model{number}"
+        model.mkdir()
+        (model / "saved_model.pb").write_bytes(b"%d" % number)
+        monkeypatch.setattr("components.publish.push.time.time", lambda number=number: number)
+        notes = {"mean_auc": number / 1000, "synthetic": number == 300} if number > 100 else {}
+        push(model, base, notes=notes)
+    return base
+
+
+def test_versions_tell_all(pushed):
+    write_labels(pushed, Labels({"stable": 200, "canary": 300, "blue": 200}, pinned=200))
+    (pushed / "100" / "saved_model.pb").unlink()
+    new, stable, old = versions_of(pushed)
+    assert (new.number, new.labels, new.pinned, new.problems) == (300, ("canary",), False, ())
+    assert (stable.number, stable.labels, stable.pinned) == (200, ("blue", "stable"), True)
+    assert (old.number, old.labels, old.problems) == (100, (), ("saved_model.pb is missing",))
+    assert [v.mean_auc for v in (new, stable, old)] == [0.3, 0.2, None]
+    assert [v.synthetic for v in (new, stable, old)] == [True, False, None]
+    assert abs((datetime.now() - new.pushed).total_seconds()) < 60
+
+
+def test_the_canary_is_promoted(pushed):
+    write_labels(pushed, Labels({"stable": 200, "canary": 300}))
+    assert promote(pushed) == (200, 300)
+    assert read_labels(pushed) == Labels({"stable": 300, "canary": 300}, previous=200)
+    assert rollback(pushed) == (300, 200)
+    # The canary that was rolled back is labelled no more, and the next push doesn't undo it.
+    assert read_labels(pushed) == Labels({"stable": 200}, pinned=200)
+    assert rollback(pushed) == (200, 100)
+    with pytest.raises(CxrflowError, match="no whole version before 100"):
+        rollback(pushed)
+    assert promote(pushed, 300) == (100, 300)
+    assert read_labels(pushed) == Labels({"stable": 300}, previous=100)  # unpinned
+
+
+def test_promote_any_version_and_label(pushed):
+    assert promote(pushed, 100, label="blue") == (None, 100)
+    # Naming a label fixes what is stable; the newest was.
+    assert read_labels(pushed) == Labels({"blue": 100, "stable": 300})
+    assert promote(pushed, 200, pin=True) == (300, 200)
+    assert read_labels(pushed) == Labels({"blue": 100, "stable": 200}, pinned=200, previous=300)
+    assert promote(pushed, 200) == (200, 200)
+    assert read_labels(pushed) == Labels({"blue": 100, "stable": 200}, previous=300)
+
+
+def test_rollback_skips_damaged_versions(pushed):
+    (pushed / "200" / "saved_model.pb").unlink()
+    assert rollback(pushed) == (300, 100)
+
+
+def test_rollback_from_a_version_that_is_gone(pushed):
+    write_labels(pushed, Labels({"stable": 250}))
+    assert rollback(pushed) == (250, 200)
+
+
+def test_promote_mends_a_damaged_labels_file(pushed):
+    (pushed / "labels.json").write_text("{")
+    with pytest.raises(CxrflowError, match="can't be used"):
+        rollback(pushed)
+    assert promote(pushed, 200) == (300, 200)
+    assert read_labels(pushed).labels == {"stable": 200}
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda base: promote(base), "no version is labelled canary: give --version N"),
+        (lambda base: promote(base, 7), "no version 7 in .*, only 100, 200, 300"),
+        (lambda base: promote(base, label="canary"), "give --version N"),
+        (lambda base: promote(base, 100, label="blue", pin=True), "--pin holds stable, not blue"),
+        (lambda base: rollback(base, 150), "no version 150"),
+        (lambda base: promote(base, 200), "version 200 is damaged .*saved_model.pb was changed"),
+        (lambda base: rollback(base, 200), "version 200 is damaged"),
+    ],
+)
+def test_what_is_refused_changes_nothing(pushed, change, error):
+    (pushed / "200" / "saved_model.pb").write_text("damaged")
+    with pytest.raises(CxrflowError, match=error):
+        change(pushed)
+    assert not (pushed / "labels.json").exists()
+
+
+def test_finds_the_model(pushed, tmp_path):
+    assert find_model(tmp_path) == find_model(tmp_path / "serving") == pushed
+    assert find_model(tmp_path, "cxrflow") == pushed
+    with pytest.raises(CxrflowError, match=r"no model other in .*, only cxrflow"):
+        find_model(tmp_path, "other")
+    (tmp_path / "serving" / "other" / "1").mkdir(parents=True)
+    with pytest.raises(CxrflowError, match="several models: give --name, one of cxrflow, other"):
+        find_model(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for nothing in (tmp_path / "empty", tmp_path / "missing"):
+        with pytest.raises(CxrflowError, match="there is no model in"):
+            find_model(nothing)
+
+
+def test_models_config_follows(pushed):
+    config = pushed.parent / "models.config"
+    config.touch()
+    promote(pushed, 200)
+    assert 'key: "stable" value: 200' in config.read_text()
+    rollback(pushed)
+    assert 'key: "stable" value: 300' in config.read_text()  # what was stable before
+
+
+def test_commands(pushed, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*args: str) -> str:
+        result = CliRunner().invoke(app, ["models", *args, "--root", str(tmp_path)])
+        assert result.exit_code == 0, result.output
+        return " ".join(result.output.split())
+
+    listed = run("list").partition("mean AUC")[2]
+    assert listed.index("300") < listed.index("200") < listed.index("100")
+    assert "stable" in listed and "whole" in listed and "0.300 synthetic" in listed
+    assert run("promote", "--version", "200", "--label", "canary") == "cxrflow: canary is 200"
+    assert run("promote", "--pin") == "cxrflow: stable is 200 (pinned), was 300"
+    assert "canary, stable (pinned)" in run("list")
+    assert run("rollback", "--version", "100").startswith(
+        "cxrflow: stable is 100 (pinned), was 200 next: cxrflow models promote"
+    )
+    assert list_versions(pushed) == [100, 200, 300]
+
+
+@pytest.mark.parametrize("command", ["", "list", "promote", "rollback"])
+def test_help_has_examples(command):
+    result = CliRunner().invoke(app, ["models", *command.split(), "--help"])
+    assert result.exit_code == 0
+    assert f"cxrflow models {command or 'list'} --root runs/demo" in result.output
+
+
+def test_a_canary_push_then_a_promotion(pushed, tmp_path):
+    model = tmp_path / "next"
+    model.mkdir()
+    (model / "saved_model.pb").write_bytes(b"next")
+    number = int(push(model, pushed, PublishConfig(label="canary")).name)
+    assert promote(pushed) == (300, number)

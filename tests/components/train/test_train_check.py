@@ -1,0 +1,78 @@
+import json
+
+import pytest
+
+from components.train.recipe import TrainConfig
+from schema.errors import CxrflowError
+
+pytestmark = pytest.mark.tf
+
+SMALL = {"alpha": 0.25, "weights": "none", "image_size": 64}
+
+
+def test_sizes():
+    from components.train.check import NetworkSize, check_recipe
+
+    # The study's figures for its attention head on MobileNet.
+    plan = TrainConfig(weights="none", finetune_from="head")
+    assert check_recipe("one", plan, 13) == NetworkSize(parameters=3_502_734, trained=270_798)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"finetune_from": "conv_99"}, "models.big: train.finetune_from: MobileNet has no layer"),
+        ({"feature_layers": ("relu",)}, "models.big: train.feature_layers: "),
+        ({"weights": "imagenet", "weights_dir": "EMPTY"}, "models.big: .*2_5_224.* is missing"),
+        ({"weights": "imagenet", "weights_dir": "WRONG"}, "models.big: .*its layer conv1 "),
+    ],
+)
+def test_what_cannot_be_built_is_said_with_the_members_name(
+    changes, said, tmp_path, save_legacy_h5
+):
+    from components.train.backbones import build_backbone
+    from components.train.check import check_recipes
+
+    (tmp_path / "EMPTY").mkdir()
+    save_legacy_h5(build_backbone("MobileNet", 64, 0.5), tmp_path / "WRONG")
+    if "weights_dir" in changes:
+        changes = {**changes, "weights_dir": str(tmp_path / changes["weights_dir"])}
+    good = TrainConfig(**SMALL)
+    with pytest.raises(CxrflowError, match=said) as error:
+        check_recipes({"small": good, "big": TrainConfig(**{**SMALL, **changes})}, 3)
+    assert "\n" not in str(error.value)
+
+
+def test_equal_networks_are_built_once(monkeypatch):
+    from components.train import check, network
+
+    built = []
+    real = network.build_network
+    monkeypatch.setattr(
+        network, "build_network", lambda recipe, classes: built.append(1) or real(recipe, classes)
+    )
+    recipes = {
+        "a": TrainConfig(**SMALL),
+        "b": TrainConfig(**SMALL, seed=1, learning_rate=0.1, finetune_from=""),
+        "c": TrainConfig(**SMALL, head="lse"),
+    }
+    sizes = check.check_recipes(recipes, 3)
+    assert len(built) == 2
+    assert sizes["a"] == sizes["b"] != sizes["c"]
+
+
+def test_node(tmp_path):
+    from components.train.component import RecipeCheck, RecipeReport
+
+    node = RecipeCheck(
+        recipes=json.dumps({"m": {**SMALL, "finetune_from": "head"}}),
+        classes=3,
+        weights="none",
+        code_version="1",
+    )
+    report = RecipeReport()
+    report.uri = str(tmp_path / "report")
+    executor = node.EXECUTOR_SPEC.executor_class()
+    executor.Do({}, {"report": [report]}, node.exec_properties)
+    written = json.loads((tmp_path / "report" / "networks.json").read_text())
+    assert set(written["m"]) == {"parameters", "trained"}

@@ -1,0 +1,80 @@
+"""Precision and several devices, as far as a CPU shows them."""
+
+import keras
+import numpy as np
+import pytest
+
+from components.train import devices
+from components.train.devices import in_float32, training_devices
+from components.train.network import build_network
+from components.train.recipe import TrainConfig
+from schema.errors import CxrflowError
+
+pytestmark = [pytest.mark.tf, pytest.mark.usefixtures("tiny_backbone")]
+
+
+def recipe(**changes: object) -> TrainConfig:
+    return TrainConfig(weights="none", image_size=64, **changes)
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_layers_float32_scores_and_a_float32_export(precision):
+    with training_devices(recipe(precision=precision)):
+        network = build_network(recipe(), 3)
+        assert keras.config.dtype_policy().name == precision
+        model = network.classifier
+        model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
+    assert keras.config.dtype_policy().name == "float32"
+    # Keras scales the loss where it must.
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (precision == "mixed_float16")
+    assert network.full.get_layer("conv1").compute_dtype == precision.removeprefix("mixed_")
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    mixed = network.full(pixels)["logits"]
+    assert mixed.dtype == "float32"
+
+    exported = in_float32(network.full)
+    assert {layer.compute_dtype for layer in exported.layers} == {"float32"}
+    assert exported.output_names == network.full.output_names
+    scores = exported(pixels)
+    assert {score.dtype.name for score in scores.values()} == {"float32"}
+    np.testing.assert_allclose(scores["logits"], mixed, atol=0.05)
+
+
+def test_a_float32_model_is_exported_as_it_is():
+    with training_devices(recipe()):
+        network = build_network(recipe(), 3)
+    assert in_float32(network.full) is network.full
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ([], "float32"),
+        ([(7, 5)], "mixed_float16"),
+        ([(9, 0), (8, 0)], "mixed_bfloat16"),
+        ([(9, 0), (7, 0)], "mixed_float16"),
+        ([None], "mixed_float16"),
+    ],
+)
+def test_precision_by_gpu(monkeypatch, capabilities, precision):
+    details = iter({"compute_capability": c} if c else {} for c in capabilities)
+    monkeypatch.setattr(
+        devices.tf.config.experimental, "get_device_details", lambda _: next(details)
+    )
+    assert devices._best_precision(capabilities) == precision
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accumulation_steps": 2}, r"accumulation_steps .* 2 GPUs: .*batch_size"),
+        ({"batch_size": 15}, r"batch_size 15 .* 2 GPUs: give a multiple"),
+    ],
+)
+def test_what_several_devices_cannot_train(changes, message):
+    with (
+        pytest.raises(CxrflowError, match=message),
+        training_devices(recipe(**changes), ["GPU:0", "GPU:1"]),
+    ):
+        pass

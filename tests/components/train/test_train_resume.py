@@ -1,0 +1,48 @@
+"""Kills at any moment, and several devices, each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.tf, pytest.mark.slow]
+
+HERE = Path(__file__).parent
+REPO = HERE.parents[2]
+
+
+def run(script: str, images: Path, out: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, HERE / script, images, out],
+        capture_output=True,
+        text=True,
+        cwd=REPO,
+        env=os.environ | {"PYTHONPATH": str(REPO)},
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_same_seed_gives_the_same_bits_however_often_training_is_killed(image_folder, tmp_path):
+    found = run("train_kills.py", image_folder, tmp_path)
+    assert found["once"] == found["killed"]
+    # Each kill lost the epoch it fell into, and no other; `epochs` are those of all layers.
+    assert found["finished"] == {
+        "storing features": {},
+        "the head's second epoch": {"head": 1},
+        "writing the first checkpoint of all layers": {"head": 2},
+        "the second epoch of all layers": {"epochs": 1, "head": 2},
+    }
+
+
+def test_two_devices_train_as_one(image_folder, tmp_path):
+    found = run("train_mirrored.py", image_folder, tmp_path)
+    assert found["weights"] < 1e-4
+    assert found["aucs"][0] == pytest.approx(found["aucs"][1], abs=0.02)
+    assert found["mixed"] < 0.1
+    assert found["dtypes"] == ["float32"]

@@ -1,0 +1,399 @@
+"""The client against a server that misbehaves, and what it makes of files and results."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+
+import cv2
+import grpc
+import numpy as np
+import pytest
+from rich.console import Console
+
+from schema.classes import CLASSES_14, DEFAULT_CLASSES
+from schema.errors import CxrflowError
+from serving.client import Answer, Client, ClientConfig, Failure, Finding, Model
+from serving.client.images import find_files, read_image
+from serving.client.output import csv_lines, json_lines, table
+from serving.client.protos import predict_pb2, prediction_service_pb2_grpc
+from serving.client.results import SYNTHETIC, describe_model
+from serving.client.settings import RetryPolicy
+from serving.images import BadImage, ImageLimits
+
+REPO = Path(__file__).parents[2]
+GRAY = np.resize(np.arange(256, dtype=np.uint8), (80, 96))
+PNG = cv2.imencode(".png", GRAY)[1].tobytes()
+CODES = grpc.StatusCode
+
+
+class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Answers each Predict with the next of `codes`, then with OK; takes `seconds`."""
+
+    def __init__(self, *codes: grpc.StatusCode, seconds: float = 0, outputs: int = 13):
+        self.codes, self.seconds, self.outputs = list(codes), seconds, outputs
+        self.times: list[float] = []
+        self.requests: list[predict_pb2.PredictRequest] = []
+        self.busy = self.busiest = 0
+        self._lock = threading.Lock()
+
+    def Predict(self, request, context):
+        with self._lock:
+            self.times.append(time.monotonic())
+            self.requests.append(request)
+            self.busy += 1
+            self.busiest = max(self.busiest, self.busy)
+            code = self.codes.pop(0) if self.codes else None
+        time.sleep(self.seconds)
+        with self._lock:
+            self.busy -= 1
+        if code:
+            context.abort(code, "by order\nof the test")
+        response = predict_pb2.PredictResponse()
+        response.model_spec.version.value = 7
+        value = response.outputs["probabilities"]
+        value.dtype = 1
+        for size in (1, self.outputs):
+            value.tensor_shape.dim.add(size=size)
+        # Distinct: the image's size is the first.
+        value.float_val.extend([len(request.inputs["image_bytes"].string_val[0]) / 2**20])
+        value.float_val.extend([0.5] * (self.outputs - 1))
+        return response
+
+    def GetModelMetadata(self, request, context):
+        context.abort(CODES.INVALID_ARGUMENT, "Metadata field is not supported")
+
+
+@contextmanager
+def asked(fake: Fake, **settings):
+    server = grpc.server(ThreadPoolExecutor(32))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(fake, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    settings = {"retry": RetryPolicy(pause=0.1), **settings}
+    try:
+        with Client(ClientConfig(server=f"127.0.0.1:{port}", **settings)) as client:
+            yield client
+    finally:
+        server.stop(None)
+
+
+# --- the wire ------------------------------------------------------------------------------------
+
+
+def test_request_is_the_file_itself():
+    fake = Fake()
+    with asked(fake, label="canary", model="lungs") as client:
+        result = client.predict(PNG)
+    (request,) = fake.requests
+    assert list(request.inputs["image_bytes"].string_val) == [PNG]
+    assert [d.size for d in request.inputs["image_bytes"].tensor_shape.dim] == [1]
+    spec = request.model_spec
+    assert (spec.name, spec.version_label, spec.signature_name) == (
+        "lungs", "canary", "serving_default"
+    )  # fmt: skip
+    assert list(request.output_filter) == ["probabilities"]
+    assert isinstance(result, Answer)
+    assert (result.model.name, result.model.version, result.size) == ("lungs", 7, (96, 80))
+    assert result.findings[0] == Finding("Atelectasis", len(PNG) / 2**20, None)
+    assert "classes" in result.notes[0]
+
+
+def test_unavailable_is_tried_again_after_growing_pauses():
+    fake = Fake(*[CODES.UNAVAILABLE] * 3)
+    # Larger than what gRPC would send again on its own account.
+    large = cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (800, 800)))[1].tobytes()
+    assert len(large) > 500_000
+    with asked(fake) as client:
+        assert isinstance(client.predict(large), Answer)
+    assert all(r.inputs["image_bytes"].string_val[0] == large for r in fake.requests)
+    pauses = np.diff(fake.times)
+    assert len(pauses) == 3
+    assert (pauses > [0.07, 0.15, 0.3]).all()  # 0.1, 0.2, 0.4 give or take a fifth
+
+
+def test_unavailable_for_good_is_the_reason():
+    fake = Fake(*[CODES.UNAVAILABLE] * 99)
+    with asked(fake, retry=RetryPolicy(pause=0.01)) as client:
+        result = client.predict(PNG)
+    assert result == Failure("", "UNAVAILABLE: by order of the test", "UNAVAILABLE")
+    assert len(fake.times) == 5
+
+
+@pytest.mark.parametrize(
+    "code", [c for c in CODES if c not in (CODES.OK, CODES.UNAVAILABLE, CODES.DEADLINE_EXCEEDED)]
+)
+def test_nothing_else_is_tried_again(code):
+    fake = Fake(code)
+    with asked(fake) as client:
+        result = client.predict(PNG)
+    assert isinstance(result, Failure) and result.code == code.name
+    assert "by order of the test" in result.reason
+    assert len(fake.times) == 1
+
+
+def test_deadline_ends_a_request_and_its_retries():
+    for fake, calls in ((Fake(seconds=2), 1), (Fake(*[CODES.UNAVAILABLE] * 99), 2)):
+        begin = time.monotonic()
+        with asked(fake, deadline=0.5, retry=RetryPolicy(pause=0.35)) as client:
+            result = client.predict(PNG)
+            assert time.monotonic() - begin < 1.5
+        if calls == 1:
+            assert result == Failure("", "no answer within 0.5 s", "DEADLINE_EXCEEDED")
+        assert isinstance(result, Failure) and len(fake.times) <= calls
+
+
+def test_window_bounds_what_is_under_way_and_order_is_kept(tmp_path):
+    paths = []
+    for i in range(24):
+        paths.append(tmp_path / f"{i}.png")
+        cv2.imwrite(str(paths[-1]), GRAY[: 64 + i % 3])
+    paths.insert(5, tmp_path / "none.png")
+    fake = Fake(seconds=0.05)
+    with asked(fake, window=4) as client:
+        results = list(client.predict_all(paths))
+    assert fake.busiest == 4 and len(fake.times) == 24
+    assert [result.source for result in results] == [str(path) for path in paths]
+    assert [i for i, result in enumerate(results) if isinstance(result, Failure)] == [5]
+    assert results[5] == Failure(str(paths[5]), "can't be read: No such file or directory")
+    sizes = [r.findings[0].probability * 2**20 for r in results if isinstance(r, Answer)]
+    assert sizes == [p.stat().st_size for p in paths if p.exists()]
+
+
+def test_what_the_server_would_refuse_is_not_sent():
+    fake = Fake()
+    with asked(fake, images=ImageLimits(max_side=90)) as client:
+        result = client.predict(PNG)
+    assert result == Failure("", "96x80 pixels; each side must have 64 to 90")
+    assert not fake.requests
+
+
+@pytest.mark.parametrize(
+    "settings, text",
+    [
+        ({"server": "localhost"}, "localhost is no server's address: give HOST:PORT"),
+        ({"server": ":8500"}, "give HOST:PORT"),
+        ({"server": "a:b"}, "give HOST:PORT"),
+        ({"server": "a:70000"}, "give HOST:PORT"),
+        ({"version": 3, "label": "stable"}, "a version or a label, not both"),
+        ({"tls_ca": "/nope.pem"}, "/nope.pem can't be read"),
+    ],
+)
+def test_bad_settings_are_one_line(settings, text):
+    with pytest.raises(CxrflowError, match=text):
+        Client(ClientConfig(**settings))
+
+
+def test_absent_server_is_one_line():
+    config = ClientConfig(server="127.0.0.1:1", retry=RetryPolicy(pause=0.01))
+    with Client(config) as client, pytest.raises(CxrflowError) as caught:
+        client.check()
+    assert "127.0.0.1:1: UNAVAILABLE: " in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).endswith("is it up? `cxrflow serve` starts one")
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_folders_are_searched_by_suffix_and_by_marker(tmp_path):
+    marker = bytes(128) + b"DICM"
+    files = {
+        "b/a.PNG": b"", "b/c/d.jpeg": b"", "b/e.dcm": b"", "b/IM0001": marker,
+        "b/1.2.840.10008.5": marker, "b/DICOMDIR": marker, "b/notes.txt": b"DICM", "b/empty": b"",
+        "b/.hidden.png": b"", "b/.git/x.png": b"", "c/readme": b"none", "z.txt": b"",
+    }  # fmt: skip
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    os.mkfifo(tmp_path / "b" / "pipe")
+    given = [tmp_path / name for name in ("b", "c", "z.txt", "nope.png", "b/e.dcm")]
+    found = [path.relative_to(tmp_path).as_posix() for path in find_files(given)]
+    assert found == [
+        "b/1.2.840.10008.5", "b/IM0001", "b/a.PNG", "b/e.dcm", "b/c/d.jpeg", "c", "z.txt",
+        "nope.png",
+    ]  # fmt: skip
+    for name, reason in (("c", "a folder without"), ("b/pipe", "no regular file")):
+        with pytest.raises(BadImage, match=reason):
+            read_image(tmp_path / name, ClientConfig())
+
+
+def test_content_tells_the_format_and_bytes_stay_as_they_are(tmp_path):
+    path = tmp_path / "xray.dcm"
+    path.write_bytes(PNG)
+    assert read_image(path, ClientConfig()).data == PNG
+
+
+def test_large_files_are_refused_unread(tmp_path):
+    path = tmp_path / "a.png"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(BadImage, match="1099511627776 bytes; at most 16777216 are accepted"):
+        read_image(path, ClientConfig())
+
+
+# --- results -------------------------------------------------------------------------------------
+
+INFO = {
+    "classes": ["Mass", "Edema"],
+    "thresholds": {"Mass": {"youden": {"threshold": 0.4}, "specificity": None}, "Edema": None},
+    "synthetic": True,
+}
+
+
+def test_model_json_names_classes_and_thresholds():
+    model = describe_model("cxr", 3, 2, INFO, "youden")
+    assert model == Model("cxr", 3, ("Mass", "Edema"), (0.4, None), True, (SYNTHETIC,))
+    assert describe_model("cxr", 3, 2, INFO, "specificity").thresholds == (None, None)
+
+
+@pytest.mark.parametrize(
+    "count, info, classes",
+    [
+        (13, None, DEFAULT_CLASSES),
+        (14, None, CLASSES_14),
+        (14, INFO, CLASSES_14),
+        (3, INFO, ("class 1", "class 2", "class 3")),
+        (2, {}, ("class 1", "class 2")),
+    ],
+)
+def test_classes_that_nobody_tells_are_guessed_and_said_to_be(count, info, classes):
+    model = describe_model("cxr", 3, count, info, "youden")
+    assert model.classes == classes and model.synthetic is None
+    assert len(model.notes) == 1 and "--root" in model.notes[0]
+
+
+MODEL = describe_model("cxr", 3, 2, INFO, "youden")
+MAP = np.array([[0.1, 0.2, 0.3, 0.4], [0.1, 0.9, 0.1, 0.1]] * 2, np.float32)
+
+
+def answer(source="a.png", p=(0.3, 0.6), size=(100, 100), attention=None):
+    findings = tuple(map(Finding, MODEL.classes, p, MODEL.thresholds))
+    return Answer(source, MODEL, findings, size, ("DICOM shrunk", *MODEL.notes), attention)
+
+
+def test_finding_is_positive_from_its_threshold_on():
+    assert [Finding("Mass", p, 0.4).positive for p in (0.39, 0.4)] == [False, True]
+    assert Finding("Mass", 0.9, None).positive is None
+
+
+def test_peak_is_where_attention_is_highest_in_the_image():
+    assert answer().peak() is None
+    assert answer(attention=MAP).peak() == pytest.approx((0.375, 0.375))
+    # The map is of the square around the image, of which a wide one takes the middle half.
+    assert answer(attention=MAP, size=(100, 50)).peak() == pytest.approx((0.375, 0.25))
+    by_class = np.stack([MAP, MAP[::-1, ::-1]], axis=-1)  # the second is the more probable
+    assert answer(attention=by_class).peak() == pytest.approx((0.625, 0.125))
+    assert answer(attention=MAP, size=(100, 10)).peak().y == 0  # the highest cell is margin
+
+
+RESULTS = [
+    Failure("x, y.png", "empty"),
+    answer(),
+    Failure("z.png", "UNAVAILABLE: gone", "UNAVAILABLE"),
+]
+
+
+def test_csv_has_a_column_a_class():
+    rows = list(csv.DictReader(StringIO("".join(csv_lines(RESULTS)))))
+    assert [row["file"] for row in rows] == ["x, y.png", "a.png", "z.png"]
+    assert [row["error"] for row in rows] == ["empty", "", "UNAVAILABLE: gone"]
+    assert (rows[1]["Mass"], rows[1]["Edema"], rows[1]["version"]) == ("0.300000", "0.600000", "3")
+    assert rows[1]["notes"] == f"DICOM shrunk; {SYNTHETIC}" and rows[0]["Mass"] == ""
+    assert "".join(csv_lines([])) == "file,model,version,notes,error\n"
+    other = Answer(
+        "b", describe_model("cxr", 4, 1, None, "youden"), (Finding("a", 1, None),), (9, 9)
+    )
+    last = list(csv.DictReader(StringIO("".join(csv_lines([answer(), other])))))[1]
+    assert last["error"] == "version 4 has other classes than the first" and not last["Mass"]
+
+
+def test_json_is_one_array():
+    found = json.loads("".join(json_lines([*RESULTS, answer(attention=MAP)])))
+    assert found[0] == {"file": "x, y.png", "error": "empty", "code": "INVALID_ARGUMENT"}
+    assert found[1]["findings"][0] == {
+        "class": "Mass", "probability": 0.3, "threshold": 0.4, "positive": False
+    }  # fmt: skip
+    assert found[1]["synthetic"] is True and "attention" not in found[1]
+    assert np.allclose(found[3]["attention"], MAP, atol=1e-4)
+    assert json.loads("".join(json_lines([]))) == []
+
+
+def shown(results):
+    console = Console(file=StringIO(), width=100)
+    for part in table(results):
+        console.print(part)
+    return console.file.getvalue()
+
+
+def test_table_shows_all_of_one_and_the_most_probable_of_many():
+    one = shown([answer(p=(0.5, 0.1), attention=MAP)])
+    assert (
+        "Mass +" in one
+        and "+ reaches" in one
+        and "0.400" in one
+        and "0.100" in one
+        and SYNTHETIC in one
+    )
+    assert "attention is highest 38% from the left, 38% from the top" in one
+    many = shown(RESULTS)
+    assert (
+        "Edema 0.600, Mass 0.300" in many
+        and "failed: empty" in many
+        and "+" not in many
+        and SYNTHETIC in many
+    )
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_neither_tensorflow_nor_pydicom_is_imported():
+    code = (
+        "import sys, serving.client, pipeline.predict\n"
+        "found = {name.split('.')[0] for name in sys.modules} & {'tensorflow', 'tfx', 'pydicom'}\n"
+        "sys.exit(str(found) if found else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=REPO, check=True)
+
+
+@pytest.mark.tf
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["serving.client.protos", "tensorflow"])
+def test_tensorflow_is_whole_before_and_after(first):
+    code = (
+        f"import {first}\n"
+        "from serving.client.protos import predict_pb2\n"
+        "import tensorflow as tf\n"
+        "request = predict_pb2.PredictRequest()\n"
+        "request.inputs['x'].CopyFrom(tf.make_tensor_proto([1.0, 2.0]))\n"
+        "assert tf.make_ndarray(request.inputs['x']).tolist() == [1, 2]\n"
+        "assert tf.saved_model.save and tf.__version__\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=REPO, check=True)
+
+
+@pytest.mark.parametrize(
+    "args, text",
+    [
+        (["x.png", "--format", "xml"], "--format xml: name one of table, json, csv"),
+        (["x.png", "--format", "csv", "--attention"], "--attention: a map doesn't fit into CSV"),
+        (["x.png", "--server", "here"], "here is no server's address: give HOST:PORT"),
+        (["x.png", "--version", "1", "--label", "stable"], "a version or a label, not both"),
+    ],
+)
+def test_bad_input_is_one_line(args, text):
+    result = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "predict", *args],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2 and not result.stdout
+    assert text in result.stderr and result.stderr.count("\n") == 1

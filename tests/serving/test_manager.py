@@ -1,0 +1,317 @@
+"""Versions come and go while the server answers."""
+
+import gc
+import json
+import logging
+import shutil
+import threading
+import time
+import weakref
+
+import grpc
+import numpy as np
+import pytest
+
+from tests.serving.tiny import gray_png
+
+pytestmark = [pytest.mark.tf, pytest.mark.slow]
+
+AVAILABLE, END = 30, 50
+
+
+@pytest.fixture
+def root(tmp_path, tiny_models, push_version):
+    push_version(tiny_models[0.25], tmp_path / "tiny", 3)
+    return tmp_path
+
+
+@pytest.fixture
+def manager(root):
+    from serving.manager import Manager
+    from serving.settings import ServerConfig
+
+    made = []
+
+    def make():
+        made.append(Manager(root, ServerConfig(poll_seconds=3600)))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def spec(**wanted):
+    from tensorflow_serving.apis import model_pb2
+
+    made = model_pb2.ModelSpec(name="tiny")
+    if "version" in wanted:
+        made.version.value = wanted["version"]
+    if "label" in wanted:
+        made.version_label = wanted["label"]
+    return made
+
+
+def mark(manager, **wanted):
+    """The answer of the version that is asked: (its number, its mark)."""
+    with manager.lease(spec(**wanted)) as version:
+        inputs = {"image_bytes": np.array([gray_png(0)], object)}
+        found = version.servable.run("serving_default", inputs, ("probabilities",))
+        return version.number, float(found["probabilities"][0, 1])
+
+
+def states(manager):
+    return {number: version.state for number, version in manager.statuses("tiny").items()}
+
+
+def label(root, pinned=None, **labels):
+    (root / "tiny" / "labels.json").write_text(json.dumps({"labels": labels, "pinned": pinned}))
+
+
+def test_the_newest_version_takes_over(manager, root, tiny_models, push_version):
+    manager = manager()
+    assert mark(manager) == (3, 0.25)
+    push_version(tiny_models[0.75], root / "tiny", 7)
+    manager.poll()
+    assert mark(manager) == mark(manager, label="stable") == (7, 0.75)
+    assert states(manager) == {3: END, 7: AVAILABLE}
+    assert manager.statuses("tiny")[3].servable is None
+
+
+def test_a_version_goes_when_its_last_request_is_answered(manager, root, tiny_models, push_version):
+    manager = manager()
+    order = []
+    with manager.lease(spec()) as old:
+        push_version(tiny_models[0.75], root / "tiny", 7)
+        thread = threading.Thread(target=lambda: (manager.poll(), order.append("unloaded")))
+        thread.start()
+        while mark_number(manager) != 7:
+            time.sleep(0.01)
+        assert old.servable is not None  # the request under way can go on
+        order.append("answered")
+    thread.join(10)
+    assert order == ["answered", "unloaded"]
+    assert old.servable is None
+
+
+def test_versions_leave_nothing_behind(manager, root, tiny_models, push_version):
+    manager = manager()
+    threads = threading.active_count()
+    old = weakref.ref(manager.statuses("tiny")[3].servable)
+    for number in range(4, 8):
+        push_version(tiny_models[0.75], root / "tiny", number)
+        manager.poll()
+        assert mark(manager) == (number, 0.75)
+    gc.collect()
+    assert old() is None
+    assert threading.active_count() == threads
+
+
+def mark_number(manager):
+    with manager.lease(spec()) as version:
+        return version.number
+
+
+@pytest.mark.parametrize(
+    "damage, reason",
+    [
+        (lambda v: (v / "saved_model.pb").write_bytes(b"x"), "saved_model.pb was changed"),
+        (lambda v: (v / "manifest.json").unlink(), "manifest.json can't be read"),
+        (lambda v: (v / "more").write_bytes(b""), "more isn't in manifest.json"),
+        (lambda v: next((v / "variables").iterdir()).unlink(), "is missing"),
+        (lambda v: (v / "link").symlink_to("/etc/hostname"), "link"),
+    ],
+)
+def test_a_version_that_does_not_match_is_rejected(
+    manager, root, tiny_models, push_version, damage, reason, caplog
+):
+    manager = manager()
+    damage(push_version(tiny_models[0.75], root / "tiny", 7))
+    with caplog.at_level(logging.ERROR):
+        manager.poll()
+    assert mark(manager) == mark(manager, label="stable") == (3, 0.25)
+    assert states(manager) == {3: AVAILABLE, 7: END}
+    assert reason in manager.statuses("tiny")[7].error
+    assert "version 7 is rejected" in caplog.text
+    caplog.clear()
+    manager.poll()
+    assert not caplog.text  # not tried again until it changes
+    shutil.rmtree(root / "tiny" / "7")
+    push_version(tiny_models[0.75], root / "tiny", 7)
+    manager.poll()
+    assert mark(manager) == (7, 0.75)
+
+
+def test_a_model_that_tensorflow_cannot_load_is_rejected(manager, root, push_version, tmp_path):
+    manager = manager()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "saved_model.pb").write_bytes(b"\x08\x01")
+    push_version(broken, root / "tiny", 7)
+    manager.poll()
+    assert mark(manager) == (3, 0.25)
+    assert states(manager)[7] == END and manager.statuses("tiny")[7].error
+
+
+def test_after_a_restart_a_damaged_version_is_passed_over(manager, root, tiny_models, push_version):
+    (push_version(tiny_models[0.75], root / "tiny", 7) / "more").write_bytes(b"")
+    assert mark(manager()) == (3, 0.25)
+
+
+def test_a_damaged_version_that_is_pinned_is_not_replaced(manager, root, tiny_models, push_version):
+    (push_version(tiny_models[0.75], root / "tiny", 7) / "more").write_bytes(b"")
+    label(root, pinned=7)
+    assert manager().served() == {}
+
+
+def test_labels_move_while_it_serves(manager, root, tiny_models, push_version):
+    from serving.status import StatusError
+
+    push_version(tiny_models[0.75], root / "tiny", 7)
+    label(root, stable=3, canary=7)
+    manager = manager()
+    assert mark(manager) == mark(manager, label="stable") == mark(manager, version=3) == (3, 0.25)
+    assert mark(manager, label="canary") == (7, 0.75)
+    label(root, stable=7)
+    manager.poll()
+    assert mark(manager) == (7, 0.75)
+    assert states(manager)[3] == END
+    with pytest.raises(StatusError, match="Unrecognized servable version label: canary"):
+        mark(manager, label="canary")
+    label(root, pinned=3, stable=7)  # a rollback
+    manager.poll()
+    assert mark(manager) == mark(manager, label="stable") == (3, 0.25)
+    (root / "tiny" / "labels.json").write_text("nonsense")
+    manager.poll()
+    assert mark(manager) == (3, 0.25)
+
+
+def test_a_loaded_version_is_held_against_pruning(manager, root):
+    from serving.versions import locked, remove
+
+    one = manager()
+    with locked(root / "tiny"):
+        assert not remove(root / "tiny", 3)
+    one.stop()
+    with locked(root / "tiny"):
+        assert remove(root / "tiny", 3)
+
+
+def test_folders_that_vanish_do_not_stop_the_service(manager, root):
+    manager = manager()
+    shutil.rmtree(root / "tiny")
+    manager.poll()
+    assert mark(manager) == (3, 0.25)
+
+
+def test_links_are_not_followed(manager, root, tiny_models, push_version, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    push_version(tiny_models[0.75], outside / "other", 9)
+    (root / "tiny" / "9").symlink_to(outside / "other" / "9")
+    (root / "other").symlink_to(outside / "other")
+    manager = manager()
+    assert manager.served() == {"tiny": 3}
+
+
+def reload(manager, *configs):
+    from tensorflow_serving.apis import model_management_pb2
+
+    from serving.core import Core
+    from serving.settings import ServerConfig
+
+    ask = model_management_pb2.ReloadConfigRequest()
+    for name, path, versions, labels in configs:
+        made = ask.config.model_config_list.config.add(name=name, base_path=path)
+        made.model_platform = "tensorflow"
+        if versions:
+            made.model_version_policy.specific.versions.extend(versions)
+        made.version_labels.update(labels)
+    return Core(manager, ServerConfig()).reload(ask)
+
+
+def test_a_new_configuration(manager, root, tiny_models, push_version):
+    from serving.status import StatusError
+
+    push_version(tiny_models[0.75], root / "tiny", 7)
+    manager = manager()
+    reload(manager, ("tiny", str(root / "tiny"), [3, 7], {"old": 3}))
+    assert mark(manager) == (7, 0.75)
+    assert mark(manager, label="old") == (3, 0.25)
+    for config, text in (
+        (("tiny", "/etc", [], {}), "no folder inside the serving root"),
+        (("tiny", str(root / ".." / "x"), [], {}), "no folder inside the serving root"),
+        (("tiny", str(root), [], {}), "no folder inside the serving root"),
+        (("tiny", "tiny", [7], {"old": 3}), "label to version 3 of model tiny, which is not"),
+        (("", "tiny", [], {}), "unnamed"),
+    ):
+        with pytest.raises(StatusError, match=text):
+            reload(manager, config)
+        assert mark(manager, label="old") == (3, 0.25)  # as it was
+    reload(manager, ("again", "tiny", [], {}))
+    assert manager.served() == {"again": 7}
+
+
+def test_no_request_fails_while_versions_change(root, tiny_models, push_version):
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    from serving.server import running
+    from serving.settings import ServerConfig
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "tiny"
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([gray_png(0)]))
+    answers, errors, stop = [], [], threading.Event()
+
+    def client(port):
+        with grpc.insecure_channel(
+            f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]
+        ) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            while not stop.is_set():
+                try:
+                    found = stub.Predict(request)
+                    answers.append((found.model_spec.version.value, found.outputs["probabilities"]))
+                except grpc.RpcError as error:
+                    errors.append(error)
+
+    with running(root, ServerConfig(grpc_port=0, rest_port=0, poll_seconds=0.1)) as server:
+        threads = [threading.Thread(target=client, args=(server.grpc_port,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for number in (4, 5, 6):
+            push_version(tiny_models[0.75 if number % 2 else 0.25], root / "tiny", number)
+            deadline = time.monotonic() + 60
+            while server.manager.served() != {"tiny": number} and time.monotonic() < deadline:
+                time.sleep(0.02)
+        time.sleep(0.2)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not errors
+    assert {number for number, _ in answers} == {3, 4, 5, 6}
+    expected = {3: 0.25, 4: 0.25, 5: 0.75, 6: 0.25}
+    assert all(output.float_val[1] == expected[number] for number, output in answers)
+
+
+def test_stopping_lets_requests_under_way_finish(root):
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    from serving.server import running
+    from serving.settings import ServerConfig
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "tiny"
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([gray_png(0)]))
+    with running(root, ServerConfig(grpc_port=0, rest_port=0)) as server:
+        batcher = server.manager.statuses("tiny")[3].batcher
+        run = batcher._run
+        batcher._run = lambda *args: (time.sleep(1), run(*args))[1]
+        channel = grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}")
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        future = stub.Predict.future(request)
+        time.sleep(0.4)
+    assert future.result().outputs["probabilities"].float_val[1] == 0.25
+    channel.close()
