@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from os.path import commonpath
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -47,6 +48,7 @@ def show(run: Run, root: Path, console: Console | None = None) -> None:
     report = ensemble_report(run)
     if report:
         console.print(_member_table(run, report))
+        console.print(report["eval_note"], soft_wrap=True)
         for left in report["left_out"]:
             console.print(f"left out: {left['name']}: {left['reason']}", soft_wrap=True)
     console.print(_class_table(found))
@@ -65,7 +67,7 @@ def show(run: Run, root: Path, console: Console | None = None) -> None:
         "model": run.artifacts["Ensemble" if report else trainers[0]]["model"],
         "pushed": run.pushed or "nothing: only a blessed model is pushed",
         "quarantine": f"{run.artifacts['ImageExampleGen']['quarantine']}/quarantine.csv",
-        "TensorBoard": " ".join(run.artifacts[name]["model_run"] for name in trainers),
+        "TensorBoard": commonpath(run.artifacts[name]["model_run"] for name in trainers),
         "log": run.log,
     }
     for name, text in lines.items():
@@ -94,7 +96,7 @@ def show_baseline(run: Run, found: Baseline, console: Console | None = None) -> 
 def _member_table(run: Run, report: dict[str, Any]) -> Table:
     """Mean AUCs of all members and methods; those on eval chose, those on test are told only."""
     title = "mean AUC" + (" (synthetic X-rays)" if run.synthetic else "")
-    table = Table(title=title, caption=report["eval_note"])
+    table = Table(title=title)
     for heading in ("model", "eval", "test", ""):
         table.add_column(heading, justify="left" if heading in ("model", "") else "right")
     means = {
