@@ -174,6 +174,9 @@ class Core:
             if not config.name or config.name in sources:
                 raise invalid(f"Illegal to list model {config.name} multiple times or unnamed")
             sources[config.name] = self._source(config)
+        if not sources:
+            # TF Serving would unload everything; some damaged requests read as an empty list.
+            raise invalid("config.model_config_list names no model: nothing would be served")
         self.manager.configure(sources)
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()  # OK

@@ -221,6 +221,7 @@ def reload(manager, *configs):
     from serving.settings import ServerConfig
 
     ask = model_management_pb2.ReloadConfigRequest()
+    ask.config.model_config_list.SetInParent()
     for name, path, versions, labels in configs:
         made = ask.config.model_config_list.config.add(name=name, base_path=path)
         made.model_platform = "tensorflow"
@@ -248,6 +249,9 @@ def test_a_new_configuration(manager, root, tiny_models, push_version):
         with pytest.raises(StatusError, match=text):
             reload(manager, config)
         assert mark(manager, label="old") == (3, 0.25)  # as it was
+    with pytest.raises(StatusError, match="names no model"):
+        reload(manager)
+    assert mark(manager, label="old") == (3, 0.25)
     reload(manager, ("again", "tiny", [], {}))
     assert manager.served() == {"again": 7}
 
