@@ -50,11 +50,20 @@ class Run:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     @property
+    def trainers(self) -> list[str]:
+        """Ids of the nodes that train, one a model."""
+        return sorted(node for node in self.artifacts if node.startswith("Trainer"))
+
+    @property
+    def candidate(self) -> str:
+        """Folder of the model that the last gate judged."""
+        node = "Ensemble" if "Ensemble" in self.artifacts else self.trainers[0]
+        return self.artifacts[node]["model"]
+
+    @property
     def model(self) -> Path:
         """Folder of the model that was pushed, or would have been."""
-        trainers = sorted(node for node in self.artifacts if node.startswith("Trainer"))
-        node = "Ensemble" if "Ensemble" in self.artifacts else trainers[0]
-        return Path(self.pushed or self.artifacts[node]["model"])
+        return Path(self.pushed or self.candidate)
 
     def write(self, root: Path) -> None:
         path = root / "run.json"

@@ -58,16 +58,15 @@ def show(run: Run, root: Path, console: Console | None = None) -> None:
     for reason in found.reasons:
         if not reason.startswith(of_classes):  # those stand in the table
             console.print(reason, soft_wrap=True)
-    trainers = [name for name in run.artifacts if name.startswith("Trainer.")]
-    trained = [name for name in trainers if name in run.executed]
+    trained = [name for name in run.trainers if name in run.executed]
     served = run.artifacts.get("ServingCheck", {}).get("report")
     lines = {
         "took": f"{run.seconds:.0f} s" + ("" if trained else ", nothing trained: nothing changed"),
         **({"served": CheckReport.read(Path(served)).line} if served else {}),
-        "model": run.artifacts["Ensemble" if report else trainers[0]]["model"],
+        "model": run.candidate,
         "pushed": run.pushed or "nothing: only a blessed model is pushed",
         "quarantine": f"{run.artifacts['ImageExampleGen']['quarantine']}/quarantine.csv",
-        "TensorBoard": commonpath(run.artifacts[name]["model_run"] for name in trainers),
+        "TensorBoard": commonpath(run.artifacts[name]["model_run"] for name in run.trainers),
         "log": run.log,
     }
     for name, text in lines.items():

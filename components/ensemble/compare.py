@@ -9,6 +9,7 @@ from sklearn.model_selection import GroupKFold
 
 from components.ensemble.combine import Combination, fit, score
 from components.ensemble.settings import METHODS, EnsembleConfig
+from components.evaluate.results import mean_auc
 from components.train.metrics import per_class_auc
 from schema.errors import CxrflowError
 
@@ -101,7 +102,9 @@ def compare(
         # More than half of the votes: log-odds above 0.
         scores[split]["hard_vote_majority"] = per_class_auc(predictions[split].labels, log_odds > 0)
     # The simplest of equals; no method where no class has an AUC, then the mean.
-    best = max(methods, key=lambda name: mean_auc(scores["eval"][name]))
+    best = max(
+        methods, key=lambda name: np.nan_to_num(mean_auc(scores["eval"][name]), nan=-math.inf)
+    )
     return Comparison(
         chosen=best if settings.method == "best" else settings.method,
         methods=methods,
@@ -120,9 +123,3 @@ def cross_fit(
         combination = fit(method, log_odds[:, others], labels[others], settings)
         combined[held_out] = score(combination, log_odds[:, held_out])
     return combined
-
-
-def mean_auc(aucs: np.ndarray) -> float:
-    """Mean over the classes that have an AUC; minus infinity if none has."""
-    known = aucs[np.isfinite(aucs)]
-    return float(known.mean()) if len(known) else -math.inf
