@@ -1,5 +1,6 @@
 """The `cxrflow` command. TensorFlow and TFX are imported only by the commands that need them."""
 
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,9 @@ from schema.errors import CxrflowError
 if TYPE_CHECKING:
     from components.ingest.check import CheckReport
     from serving.settings import ServerConfig
+
+_RESUMING = {"run", "study", "download"}  # commands that go on where they were stopped
+_INTERRUPTED = 130  # Typer's exit code after Ctrl-C
 
 
 def _examples(*commands: str) -> str:
@@ -550,14 +554,21 @@ def main() -> None:
     """Runs the command line; user errors end as one line and exit code 2."""
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough; Typer ends likewise, before the last flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except CxrflowError as error:
         _fail(str(error))
     except typer.TyperException as error:
         # Without arguments, Typer has printed the help already and the message is empty.
         _fail(error.format_message()) if error.format_message() else sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        print("stopped; the same command goes on where this one stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        resumes = not _RESUMING.isdisjoint(sys.argv[1:3])
+        hint = "; the same command goes on where this one stopped" if resumes else ""
+        print(f"stopped{hint}", file=sys.stderr)
     raise SystemExit(code or 0)
 
 

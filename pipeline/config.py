@@ -43,8 +43,9 @@ class IngestConfig:
     test_share: Share = 0.2  # of all patients; used without official lists
     split_salt: str = "cxrflow"  # another salt makes another split
     max_bad_share: Share = 0.01  # of images in quarantine, then the run stops
+    # Served images are held to serving.images.ImageLimits, whatever stands here.
     min_side: Positive = 64  # pixels
-    max_side: Positive = 4096
+    max_side: Positive = 5120
     max_bytes: Positive = 16 * 2**20
 
     @model_validator(mode="after")

@@ -36,19 +36,18 @@ from schema.features import IMAGE, T_IMAGE
 from serving.batching import Task, expired
 from serving.images import BadImage, ImageLimits, check_image
 from serving.manager import Manager, Source, Version
-from serving.servable import DEFAULT_SIGNATURE
+from serving.pixels import unpack
+from serving.servable import DEFAULT_SIGNATURE, EXAMPLES, IMAGE_BYTES
 from serving.settings import ServerConfig
 from serving.status import StatusError, invalid, not_found
 from serving.tensors import to_array, to_proto
 
-# Inputs whose images are looked at before the graph gets them.
-_IMAGE_BYTES = "image_bytes"
-_EXAMPLES = "examples"
 _METADATA = "signature_def"
 # Ours: assets.extra/model.json as a StringValue, for clients to name classes by.
 _MODEL_JSON = "model.json"
 _CLASSIFY = "tensorflow/serving/classify"
 _PLATFORM = "tensorflow"
+_GRAPH_LIMITS = ImageLimits()
 _TENSOR_PROTO = b"\x08"  # how a serialized tensor starts: its dtype
 
 
@@ -89,21 +88,21 @@ class Core:
         """
         _require_spec(request)
         with self.manager.lease(request.model_spec) as version:
-            name = request.model_spec.signature_name or _EXAMPLES
+            name = request.model_spec.signature_name or EXAMPLES
             definition = version.servable and version.servable.signatures.get(name)
             if not definition:
                 raise invalid(f"No signature was found with the name: {name}")
             classes = version.classes
-            if name != _EXAMPLES or not classes or "probabilities" not in definition.outputs:
+            if name != EXAMPLES or not classes or "probabilities" not in definition.outputs:
                 raise invalid(
                     f"Expected classification signature method_name to be {_CLASSIFY}. "
-                    f"Was: {definition.method_name}; use Predict, or the signature {_EXAMPLES}"
+                    f"Was: {definition.method_name}; use Predict, or the signature {EXAMPLES}"
                 )
             serialized = _examples(request.input)
             if not serialized:
                 raise invalid("Input is empty.")
             self._check_count(len(serialized))
-            inputs = {_EXAMPLES: np.array(serialized, object)}
+            inputs = {EXAMPLES: np.array(serialized, object)}
             self._check_images(inputs)
             values = self._run(version, name, inputs, ("probabilities",), call)
             response = classification_pb2.ClassificationResponse()
@@ -231,17 +230,19 @@ class Core:
             )
 
     def _check_images(self, inputs: dict[str, np.ndarray]) -> None:
-        """Looks at the headers of images; nothing is decoded."""
-        for name, check in ((_IMAGE_BYTES, check_image), (_EXAMPLES, _check_example)):
+        """Looks at images; nothing is decoded. PNGs are unpacked, as far as memory allows."""
+        room = self._config.max_message_bytes
+        for name, check in ((IMAGE_BYTES, _check_bytes), (EXAMPLES, _check_example)):
             values = inputs.get(name)
             if values is None or values.dtype != object:
                 continue
-            for i, value in enumerate(values.ravel()):
+            for i, value in enumerate(values.flat):
                 try:
-                    check(value, self._config.images)
+                    values.flat[i] = check(value, self._config.images, room)
                 except BadImage as error:
                     where = f"image {i}: " if values.size > 1 else ""
                     raise invalid(where + error.reason) from None
+                room -= len(values.flat[i])
 
     def _run(
         self,
@@ -331,20 +332,26 @@ def _examples(given: Any) -> list[bytes]:
     return [example.SerializeToString() for example in given.example_list.examples]
 
 
-def _check_example(serialized: bytes, limits: ImageLimits) -> None:
-    """`check_image` for the image in a raw or transformed tf.Example."""
+def _check_bytes(data: bytes, limits: ImageLimits, room: int) -> bytes:
+    """The image as the graph gets it, which takes at most `room` bytes more."""
+    check_image(data, limits)
+    return unpack(data, min(room, _GRAPH_LIMITS.max_bytes))
+
+
+def _check_example(serialized: bytes, limits: ImageLimits, room: int) -> bytes:
+    """`serialized`, a raw or transformed tf.Example, once its image has passed the checks."""
     try:
         features = example_pb2.Example.FromString(serialized).features.feature
     except DecodeError:
         raise BadImage("not a tf.Example") from None
     for name in (IMAGE, T_IMAGE):
         for value in features[name].bytes_list.value if name in features else ():
-            if name == IMAGE:
-                check_image(value, limits)
-            elif value.startswith(_TENSOR_PROTO):
+            if name == T_IMAGE and value.startswith(_TENSOR_PROTO):
                 _check_raw(value, limits)
             else:
-                check_image(value, replace(limits, min_side=1))
+                sides = limits if name == IMAGE else replace(limits, min_side=1)
+                _check_bytes(value, sides, 0)
+    return serialized
 
 
 def _check_raw(serialized: bytes, limits: ImageLimits) -> None:

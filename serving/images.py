@@ -1,9 +1,10 @@
 """Whether bytes are a PNG or JPEG that may be decoded, told in microseconds without decoding.
 
 Server and client call `check_image`; the models' graph applies the same rules with its own ops
-(components/transform/guard.py) and gives the same reasons, whose templates stand here. What only
-decoding can show (flipped bits in the pixels) is left to the decoder: see DAMAGED. The sources are
-the PNG specification (W3C, 3rd edition) and ITU-T T.81.
+(components/transform/guard.py) and gives the same reasons, whose templates stand here. A PNG whose
+pixels inflate to more than its header promises is found by serving.pixels; no op of a graph can
+tell. What only decoding can show (flipped bits in the pixels) is left to the decoder: see DAMAGED.
+The sources are the PNG specification (W3C, 3rd edition) and ITU-T T.81.
 """
 
 import re
@@ -45,10 +46,10 @@ DAMAGED = "damaged: its pixels cannot be decoded"
 
 @settings
 class ImageLimits:
-    """What an image may be."""
+    """What an image may be. A model's graph has the defaults built in."""
 
     min_side: Positive = 64  # pixels
-    max_side: Positive = 4096
+    max_side: Positive = 5120  # detectors have up to some 4,300
     max_bytes: Positive = 16 * 2**20  # of the file
 
 

@@ -5,15 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.example import example_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from schema.features import IMAGE
 from serving.status import from_tensorflow
 from serving.tensors import shape_of, to_array
 
 _WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 _ROUNDS = 2  # a graph is optimized in its first run, memory is at rest from the second on
 DEFAULT_SIGNATURE = "serving_default"
+# Inputs, of encoded images and of tf.Examples with one each; EXAMPLES is also a signature.
+IMAGE_BYTES, EXAMPLES = "image_bytes", "examples"
 _RUNTIME_SIGNATURE = "__saved_model_init_op"  # initializes, computes nothing
 
 v1 = tf.compat.v1
@@ -43,30 +47,32 @@ class Servable:
             for name, signature in meta_graph.signature_def.items()
             if name != _RUNTIME_SIGNATURE
         }
-        self._calls: dict[tuple[str, ...], Callable[..., list[np.ndarray]]] = {}
+        self._calls: dict[str, Callable[..., list[np.ndarray]]] = {}
 
     def run(
         self, signature: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        """Computes the named outputs.
+        """Computes a signature, and returns the named outputs.
+
+        All are computed: each other choice would be another graph to optimize, for seconds.
 
         Raises StatusError with TensorFlow's code, INVALID_ARGUMENT for an image that the graph
         refuses.
         """
         definition = self.signatures[signature]
-        names = sorted(definition.inputs)
-        key = (signature, *outputs)
-        call = self._calls.get(key)
+        names, computed = sorted(definition.inputs), sorted(definition.outputs)
+        call = self._calls.get(signature)
         if call is None:
-            call = self._calls[key] = self._session.make_callable(
-                [definition.outputs[name].name for name in outputs],
+            call = self._calls[signature] = self._session.make_callable(
+                [definition.outputs[name].name for name in computed],
                 [definition.inputs[name].name for name in names],
             )
         try:
             values = call(*(inputs[name] for name in names))
         except tf.errors.OpError as error:
             raise from_tensorflow(error.error_code, error.message or str(error)) from None
-        return dict(zip(outputs, values, strict=True))
+        found = dict(zip(computed, values, strict=True))
+        return {name: found[name] for name in outputs}
 
     def batches(self, signature: str) -> bool:
         """Whether requests to a signature can share a run: every tensor has rows."""
@@ -77,8 +83,9 @@ class Servable:
     def warm_up(self, folder: Path, batch_sizes: Sequence[int]) -> int:
         """Runs the version's own warm-up records; returns how many runs that were.
 
-        A record is also sent to the other signatures that take the same input, and the first one
-        of a signature in batches too, so that no request is the first of its kind.
+        A record is also sent to the other signatures that take the same input, as a tf.Example to
+        `examples`, and the first one of a signature in batches too, so that no request is the first
+        of its kind.
         """
         runs, batched = 0, set()
         for request in _records(folder / _WARMUP):
@@ -88,9 +95,13 @@ class Servable:
                 name: to_array(name, proto, definition.inputs[name], max_rows=max(batch_sizes))
                 for name, proto in request.inputs.items()
             }
-            alike = [n for n, d in self.signatures.items() if _kinds(d) == _kinds(definition)]
-            for name in alike * _ROUNDS:
-                self.run(name, inputs, sorted(self.signatures[name].outputs))
+            alike = {
+                n: inputs for n, d in self.signatures.items() if _kinds(d) == _kinds(definition)
+            }
+            if IMAGE_BYTES in inputs and EXAMPLES in self.signatures:
+                alike[EXAMPLES] = {EXAMPLES: _as_examples(inputs[IMAGE_BYTES])}
+            for name in list(alike) * _ROUNDS:
+                self.run(name, alike[name], sorted(self.signatures[name].outputs))
                 runs += 1
             if recorded in batched or not self.batches(recorded):
                 continue
@@ -114,6 +125,16 @@ def _records(path: Path) -> Iterator[predict_pb2.PredictRequest]:
         log = prediction_log_pb2.PredictionLog.FromString(record)
         if log.HasField("predict_log"):
             yield log.predict_log.request
+
+
+def _as_examples(images: np.ndarray) -> np.ndarray:
+    """Serialized raw tf.Examples with the images, an object array of the same shape."""
+    found = np.empty_like(images)
+    for i, image in enumerate(images.flat):
+        example = example_pb2.Example()
+        example.features.feature[IMAGE].bytes_list.value.append(image)
+        found.flat[i] = example.SerializeToString()
+    return found
 
 
 def _kinds(definition: meta_graph_pb2.SignatureDef) -> dict[str, int]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from schema.errors import CxrflowError
 from schema.settings import Count, Positive, settings
@@ -37,7 +37,7 @@ class ServerConfig:
     rest_port: Port = 8501
     max_message_bytes: Positive = 32 * 2**20  # of a request; RESOURCE_EXHAUSTED, REST: 413
     max_request_images: Positive = 64  # in one request; INVALID_ARGUMENT
-    images: ImageLimits = ImageLimits()
+    images: ImageLimits = ImageLimits()  # wider ones are of no use: the graph has its own
     max_deadline: Seconds = 60.0  # of requests without or with a longer one
     batching: BatchingConfig = BatchingConfig()
     poll_seconds: Seconds = 1.0  # between two looks at the serving root
@@ -47,6 +47,14 @@ class ServerConfig:
     tls_certificate: str = ""  # PEM files; with them gRPC and REST are encrypted
     tls_key: str = ""
     tls_client_ca: str = ""  # clients must show a certificate that it signed
+
+    @model_validator(mode="after")
+    def _no_half_tls(self) -> "ServerConfig":
+        if bool(self.tls_certificate) != bool(self.tls_key) or (
+            self.tls_client_ca and not self.tls_certificate
+        ):
+            raise ValueError("TLS needs both a certificate and its key")
+        return self
 
 
 def read_config(path: Path | None, **changes: Any) -> ServerConfig:
@@ -68,4 +76,5 @@ def read_config(path: Path | None, **changes: Any) -> ServerConfig:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        raise CxrflowError(f"serve: {field}: {first['msg']}") from None
+        text = first["msg"].removeprefix("Value error, ")
+        raise CxrflowError(": ".join(filter(None, ("serve", field, text)))) from None

@@ -5,8 +5,13 @@ from http import HTTPStatus
 
 import grpc
 
+from serving.images import DAMAGED
+
 _MAX_TEXT = 1000  # characters; gRPC sends it as a header
 _ROOT_ERROR = re.compile(r"^\s*\(0\) [A-Z_]+: (.*)$", re.MULTILINE)
+_PREAMBLE = "Graph execution error:"
+_ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
+_DECODER = re.compile(r"\{\{node [^}]*\bDecode(Png|Jpeg)\w*\}\}")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 # tensorflow_serving/model_servers/http_server.cc, ToHTTPStatusCode.
 _HTTP = {
@@ -45,5 +50,9 @@ def not_found(text: str) -> StatusError:
 def from_tensorflow(error_code: int, message: str) -> StatusError:
     """What TensorFlow raised, without the names of nodes. Its codes are gRPC's."""
     root = _ROOT_ERROR.search(message)
-    text = (root[1] if root else message.strip().split("\n")[0]).strip()
-    return StatusError(_CODES.get(error_code, grpc.StatusCode.UNKNOWN), text)
+    text = root[1] if root else message.removeprefix(_PREAMBLE).strip().split("\n")[0]
+    if assertion := _ASSERTION.search(text):
+        text = assertion[1]  # a rule that the graph checks, and says what is wrong
+    elif _DECODER.search(message):
+        text = DAMAGED
+    return StatusError(_CODES.get(error_code, grpc.StatusCode.UNKNOWN), text.strip())

@@ -21,13 +21,10 @@ from isal import isal_zlib
 from components.ingest.quarantine import Reason
 from serving import images
 from serving.images import PNG_END, PNG_START
+from serving.pixels import pass_sizes, small_parts
 
 _PNG_HEAD = 33  # bytes of signature and IHDR
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# Adam7: first column, first row, column step, row step of each pass.
-_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip  # noqa: E501
 _PALETTES = range(3, 3 * 256 + 1, 3)  # bytes
-_INFLATE_STEP = 2**14  # bytes
 
 _SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # a marker that is neither stuffing nor RST
 
@@ -148,7 +145,7 @@ def verify_png(data: bytes) -> None:
         raise BadImage(Reason.CORRUPT, f"{len(data) - at} bytes follow the end of the PNG")
     if colour == 3 and not palette:
         raise BadImage(Reason.CORRUPT, "a palette image without a palette")
-    _verify_pixels(pixels, _passes(*_ihdr(data)))
+    _verify_pixels(pixels, pass_sizes(*_ihdr(data)))
 
 
 def jpeg_header(data: bytes) -> Header:
@@ -226,23 +223,13 @@ def _ihdr(data: bytes) -> tuple[int, int, int, int, int]:
         raise BadImage(Reason.CORRUPT, error.reason) from None
 
 
-def _passes(
-    width: int, height: int, depth: int, colour: int, interlace: int
-) -> list[tuple[int, int]]:
-    """Rows and bytes a row (with its filter byte) of each pass of the pixel stream."""
-    bits = depth * _CHANNELS[colour]
-    steps = _ADAM7 if interlace else ((0, 0, 1, 1),)
-    sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in steps]
-    return [(rows, 1 + (columns * bits + 7) // 8) for columns, rows in sizes if columns > 0 < rows]
-
-
 def _verify_pixels(chunks: list[memoryview], passes: list[tuple[int, int]]) -> None:
     """Inflates the pixel stream: its length, its checksum and each row's filter type (0 to 4)."""
     expected = sum(rows * stride for rows, stride in passes)
     inflater = isal_zlib.decompressobj()
     total = 0
     try:
-        for part in _parts(chunks):
+        for part in small_parts(chunks):
             piece = inflater.decompress(part)
             if any(max(filters, default=0) > 4 for filters in _filters(piece, total, passes)):
                 raise BadImage(Reason.CORRUPT, "a row has an unknown filter type")
@@ -253,13 +240,6 @@ def _verify_pixels(chunks: list[memoryview], passes: list[tuple[int, int]]) -> N
         raise BadImage(Reason.CORRUPT, f"pixels do not inflate: {error}") from None
     if total != expected or not inflater.eof:
         raise BadImage(Reason.CORRUPT, f"pixels inflate to {total:,} bytes, not {expected:,}")
-
-
-def _parts(chunks: list[memoryview]) -> Iterator[memoryview]:
-    """Small parts: a bomb, at most 1,032 to 1, is noticed early and buffers stay in the cache."""
-    for chunk in chunks:
-        for at in range(0, len(chunk), _INFLATE_STEP):
-            yield chunk[at : at + _INFLATE_STEP]
 
 
 def _filters(piece: bytes, at: int, passes: list[tuple[int, int]]) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """The client: X-rays to a server and typed results back."""
 
 import json
+import socket
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -25,10 +26,12 @@ from serving.client.protos import (
 from serving.client.results import Answer, Failure, Finding, Model, Result, describe_model
 from serving.client.settings import ClientConfig
 from serving.images import BadImage, check_image
+from serving.pixels import unpack
 from serving.versions import serving_root
 
 _MODEL_JSON = "model.json"  # our server's own metadata field
 _SIGNATURES = "signature_def"
+_IS_IT_UP = "; is the server up? `cxrflow serve` starts one"
 
 
 class Client:
@@ -68,11 +71,14 @@ class Client:
         """
         config = self.config
         try:
+            # gRPC would try again and again, and say less about why.
+            socket.create_connection(_address(config.server), config.connect).close()
             response = self._metadata(self._spec(), _SIGNATURES)
+        except OSError as error:
+            reason = error.strerror or f"no connection within {config.connect:g} s"
+            raise CxrflowError(f"{config.server}: {reason}{_IS_IT_UP}") from None
         except grpc.RpcError as error:
-            hint = ""
-            if error.code() == grpc.StatusCode.UNAVAILABLE:
-                hint = "; is it up? `cxrflow serve` starts one"
+            hint = _IS_IT_UP if error.code() == grpc.StatusCode.UNAVAILABLE else ""
             raise CxrflowError(f"{config.server}: {_reason(error, config)}{hint}") from None
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response.metadata[_SIGNATURES].Unpack(signatures)
@@ -91,6 +97,7 @@ class Client:
         try:
             sent = Image(image) if isinstance(image, bytes) else read_image(image, self.config)
             header = check_image(sent.data, self.config.images)
+            unpack(sent.data, 0)  # raises for what the server would refuse
             response = self._stub.Predict(self._request(sent.data), timeout=self.config.deadline)
             outputs = {name: _array(response.outputs[name])[0] for name in self._outputs}
         except BadImage as error:
@@ -188,10 +195,16 @@ class Client:
         return _parse(lambda: text.value)
 
 
-def _connect(config: ClientConfig) -> grpc.Channel:
-    host, _, port = config.server.rpartition(":")
+def _address(server: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT."""
+    host, _, port = server.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise CxrflowError(f"{config.server} is no server's address: give HOST:PORT")
+        raise CxrflowError(f"{server} is no server's address: give HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _connect(config: ClientConfig) -> grpc.Channel:
+    _address(config.server)
     retry = config.retry
     policy = {
         "maxAttempts": retry.attempts,
@@ -212,6 +225,8 @@ def _connect(config: ClientConfig) -> grpc.Channel:
         ("grpc.max_receive_message_length", -1),
         ("grpc.enable_http_proxy", 0),  # X-rays go to the server, and nowhere else
     ]
+    if bool(config.tls_certificate) != bool(config.tls_key):
+        raise CxrflowError("A certificate and its key go together: give both, or neither")
     if not (config.tls_ca or config.tls_certificate):
         return grpc.insecure_channel(config.server, options)
     files = (config.tls_ca, config.tls_key, config.tls_certificate)

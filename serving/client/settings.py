@@ -41,6 +41,7 @@ class ClientConfig:
     point: Literal["youden", "sensitivity", "specificity"] = "youden"  # which threshold
     window: Positive = 8  # images under way at the same time
     deadline: Seconds = 30.0  # for an answer, retries included
+    connect: Seconds = 2.0  # for finding the server, before anything is asked
     retry: RetryPolicy = RetryPolicy()
     images: ImageLimits = ImageLimits()  # no wider than the server's
     dicom: DicomLimits = DicomLimits()

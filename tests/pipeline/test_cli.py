@@ -1,11 +1,15 @@
 """The command line: quick answers, examples everywhere, one line for bad input."""
 
+import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from pipeline import cli
 
 COMMANDS = [
     ("run",),
@@ -76,3 +80,34 @@ def test_bad_input_is_one_line_and_code_2(args: tuple[str, ...], line: str, tmp_
     assert len(result.stderr.strip().splitlines()) == 1
     assert "Traceback" not in result.stdout + result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_reader_that_has_seen_enough_ends_a_command_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "pipeline.cli", "run", "--help"]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (("predict", "a.png"), "stopped\n"),
+        (("data", "phantom", "--to", "x"), "stopped\n"),
+        (("run",), "stopped; the same command goes on where this one stopped\n"),
+        (("data", "download"), "stopped; the same command goes on where this one stopped\n"),
+    ],
+)
+def test_interrupted_command_says_whether_it_can_go_on(
+    args: tuple[str, ...], line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["cxrflow", *args])
+    monkeypatch.setattr(typer.core.TyperGroup, "invoke", interrupt)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert (caught.value.code, capsys.readouterr().err) == (130, line)

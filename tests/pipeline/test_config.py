@@ -5,6 +5,7 @@ import pytest
 from pipeline import config
 from schema.classes import CLASSES_14, DEFAULT_CLASSES
 from schema.errors import CxrflowError
+from serving.images import ImageLimits
 
 
 @pytest.mark.parametrize("name", ["demo", "nih_mini", "nih_sample", "nih"])
@@ -55,7 +56,7 @@ def test_override_with_a_list_and_with_nothing() -> None:
         ("ingest.classes=[Mass,Cough]", "ingest.classes.1: input should be"),
         ("ingest.classes=[]", "ingest.classes: "),
         ("ingest.classes=[Mass,Mass]", "ingest: classes names a class twice"),
-        ("ingest.min_side=5000", "ingest: min_side 5000 is above max_side 4096"),
+        ("ingest.min_side=6000", "ingest: min_side 6000 is above max_side 5120"),
         ("ingest.eval_share=1", "ingest.eval_share: input should be less than 1"),
         ("train.image_size=600", "train.image_size 600 is above transform.image_size"),
         ("evaluate.min_auc_per_class.Cough=.6", "evaluate.min_auc_per_class names ['Cough']"),
@@ -128,3 +129,9 @@ def test_ensemble_that_cannot_be(models: object, message: str) -> None:
         config.parse({"models": models})
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_can_be_trained_on_can_be_served() -> None:
+    ingest, served = config.parse({}).ingest, ImageLimits()
+    for name in ("min_side", "max_side", "max_bytes"):
+        assert getattr(ingest, name) == getattr(served, name)

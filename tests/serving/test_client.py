@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -167,11 +169,14 @@ def test_window_bounds_what_is_under_way_and_order_is_kept(tmp_path):
     assert sizes == [p.stat().st_size for p in paths if p.exists()]
 
 
-def test_what_the_server_would_refuse_is_not_sent():
+def test_what_the_server_would_refuse_is_not_sent(odd_images):
     fake = Fake()
     with asked(fake, images=ImageLimits(max_side=90)) as client:
         result = client.predict(PNG)
     assert result == Failure("", "96x80 pixels; each side must have 64 to 90")
+    bomb = odd_images["PNG that inflates to 1,000 times its pixels"]
+    with asked(fake) as client:
+        assert client.predict(bomb.data) == Failure("", bomb.outcome)
     assert not fake.requests
 
 
@@ -184,6 +189,8 @@ def test_what_the_server_would_refuse_is_not_sent():
         ({"server": "a:70000"}, "give HOST:PORT"),
         ({"version": 3, "label": "stable"}, "a version or a label, not both"),
         ({"tls_ca": "/nope.pem"}, "/nope.pem can't be read"),
+        ({"tls_certificate": "a.pem"}, "A certificate and its key go together"),
+        ({"tls_key": "a.key"}, "A certificate and its key go together"),
     ],
 )
 def test_bad_settings_are_one_line(settings, text):
@@ -191,12 +198,39 @@ def test_bad_settings_are_one_line(settings, text):
         Client(ClientConfig(**settings))
 
 
-def test_absent_server_is_one_line():
-    config = ClientConfig(server="127.0.0.1:1", retry=RetryPolicy(pause=0.01))
-    with Client(config) as client, pytest.raises(CxrflowError) as caught:
+@pytest.mark.parametrize(
+    "server, reason",
+    [
+        ("127.0.0.1:1", "Connection refused"),
+        ("[::1]:1", "(Connection refused|Cannot assign requested address|Network is unreachable)"),
+        ("no-such-host.invalid:8500", "(Name or service not known|.*name resolution)"),
+    ],
+)
+def test_absent_server_is_one_line_at_once(server, reason):
+    started = time.monotonic()
+    with Client(ClientConfig(server=server)) as client, pytest.raises(CxrflowError) as caught:
         client.check()
-    assert "127.0.0.1:1: UNAVAILABLE: " in str(caught.value) and "\n" not in str(caught.value)
-    assert str(caught.value).endswith("is it up? `cxrflow serve` starts one")
+    assert re.fullmatch(
+        rf"{re.escape(server)}: {reason}; is the server up\? `cxrflow serve` starts one",
+        str(caught.value),
+    )
+    if reason == "Connection refused":
+        assert time.monotonic() - started < 1
+
+
+def test_server_that_accepts_no_connection_is_given_up(tmp_path):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        waiting = [socket.socket() for _ in range(3)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        config = ClientConfig(server=f"127.0.0.1:{port}", connect=0.2)
+        with Client(config) as client, pytest.raises(CxrflowError) as caught:
+            client.check()
+        for one in waiting:
+            one.close()
+    assert "no connection within 0.2 s; is the server up?" in str(caught.value)
 
 
 # --- files ---------------------------------------------------------------------------------------

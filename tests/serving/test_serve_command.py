@@ -21,6 +21,8 @@ def command(*args):
         (["--root", "/nope"], "--root /nope is no folder"),
         (["--root", ".", "--port", "70000"], "serve: grpc_port: Input should be less than"),
         (["--root", ".", "--config", "/nope.yaml"], "/nope.yaml can't be read"),
+        (["--root", ".", "--tls-client-ca", "ca.pem"], "serve: TLS needs both a certificate and"),
+        (["--root", ".", "--tls-cert", "a.pem"], "serve: TLS needs both a certificate and its key"),
     ],
 )
 def test_bad_input_is_one_line(args, text):
