@@ -16,9 +16,10 @@ demo: setup ## synthetic X-rays through the whole pipeline, from ingest to a pus
 test: setup ## the whole test suite
 	@$(BIN)/python -m pytest
 
-lint: setup ## ruff: rules and format
+lint: setup ## ruff: rules and format; vermin: edge/ runs on Python 3.6
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/vermin --quiet --no-tips --violations --target=3.6- edge
 
 bench: setup ## the benchmarks, one JSON line a figure
 	@$(BIN)/python -m tests.bench

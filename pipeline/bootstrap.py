@@ -26,7 +26,7 @@ import sysconfig
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 REPO = Path(__file__).resolve().parents[1]
 LOCK = REPO / "requirements.lock"
@@ -390,15 +390,19 @@ def fetch_debs(steps: Steps, packages: List[str], into: Path, newer: bool) -> No
         )
     for number, source in enumerate(candidates, 1):
         try:
-            _fetch_from(steps, source, NEWER_RELEASE[name] if newer else codename, packages, into)
+            suite = NEWER_RELEASE[name] if newer else codename
+            fetch_from(steps.run, source, suite, packages, into)
             return
         except SetupError:
             if number == len(candidates):
                 raise
 
 
-def _fetch_from(steps: Steps, source: Source, suite: str, packages: List[str], into: Path) -> None:
-    state = Path(tempfile.mkdtemp(prefix="apt-", dir=VENV))
+def fetch_from(
+    run: Callable[[List[str]], object], source: Source, suite: str, packages: List[str], into: Path
+) -> None:
+    """Unpacks packages of one mirror's suite into a folder; `run` runs each command."""
+    state = Path(tempfile.mkdtemp(prefix="apt-", dir=into.parent))
     state.chmod(0o755)  # apt downloads as user _apt where it can
     try:
         for folder in ("lists/partial", "cache/archives/partial", "sources", "debs"):
@@ -411,6 +415,7 @@ def _fetch_from(steps: Steps, source: Source, suite: str, packages: List[str], i
         )
         settings = {
             "Dir::State::lists": state / "lists",
+            "Dir::State::status": "/dev/null",  # what is installed doesn't matter
             "Dir::Cache": state / "cache",
             "Dir::Etc::sourcelist": "/dev/null",
             "Dir::Etc::sourceparts": state / "sources",
@@ -421,12 +426,12 @@ def _fetch_from(steps: Steps, source: Source, suite: str, packages: List[str], i
             "APT::Update::Error-Mode": "any",
         }
         apt = ["apt-get", "-q", *(f"-o{key}={value}" for key, value in settings.items())]
-        steps.run([*apt, "update"])
+        run([*apt, "update"])
         # `apt-get download` writes into its working folder.
         script = 'cd "$1" && shift && exec "$@"'
-        steps.run(["sh", "-c", script, "sh", str(state / "debs"), *apt, "download", *packages])
+        run(["sh", "-c", script, "sh", str(state / "debs"), *apt, "download", *packages])
         for deb in sorted((state / "debs").glob("*.deb")):
-            steps.run(["dpkg-deb", "-x", str(deb), str(into)])
+            run(["dpkg-deb", "-x", str(deb), str(into)])
     finally:
         shutil.rmtree(state, ignore_errors=True)
 

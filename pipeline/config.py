@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from components.edge_export.settings import EdgeConfig
 from components.ensemble.settings import METHODS, EnsembleConfig
 from components.evaluate.gate import Limits
 from components.publish.settings import PublishConfig, ServingCheckConfig
@@ -19,6 +20,7 @@ from schema.errors import CxrflowError
 from schema.settings import Count, Fraction, Pixels, Positive, Rate, Share, settings
 
 PROFILES = Path(__file__).parent / "profiles"
+ENSEMBLE = "ensemble"  # the name of the combined model
 
 ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -127,6 +129,7 @@ class PipelineConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     serving_check: ServingCheckConfig = field(default_factory=ServingCheckConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
+    edge: EdgeConfig = field(default_factory=EdgeConfig)
     beam: BeamConfig = field(default_factory=BeamConfig)
 
     @model_validator(mode="after")
@@ -143,6 +146,9 @@ class PipelineConfig:
                     f"transform.image_size {self.transform.image_size}: the detail isn't there"
                 )
         self._check_ensemble()
+        known = list(dict.fromkeys([*self.members, self.pushed_model]))
+        if self.edge.model and self.edge.model not in known:
+            raise ValueError(f"edge.model is {self.edge.model!r}, not one of {', '.join(known)}")
         return self
 
     def _check_ensemble(self) -> None:
@@ -151,7 +157,7 @@ class PipelineConfig:
                 f"models has one member, {next(iter(self.models))}: name at least two for an "
                 "ensemble, or set its recipe under train and leave models out"
             )
-        reserved = sorted(set(self.models) & {"ensemble", *METHODS})
+        reserved = sorted(set(self.models) & {ENSEMBLE, *METHODS})
         if reserved:
             raise ValueError(
                 f"models.{reserved[0]}: the name is an ensemble method's; take another"
@@ -177,6 +183,17 @@ class PipelineConfig:
         """The recipes to train, by name: `models`, or `train` alone named for what it builds."""
         alone = f"{self.train.backbone}_{self.train.head}".lower()
         return self.models or {alone: self.train}
+
+    @property
+    def pushed_model(self) -> str:
+        """Name of the model that is judged on test and served: the ensemble, or the only one."""
+        return ENSEMBLE if self.models else next(iter(self.members))
+
+    @property
+    def edge_model(self) -> str:
+        """Name of the model that the edge bundle is made of: a member's, or "ensemble"."""
+        small = [name for name, recipe in self.members.items() if recipe.backbone == "MobileNet"]
+        return self.edge.model or (small or [self.pushed_model])[0]
 
 
 def profiles() -> list[str]:

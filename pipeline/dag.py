@@ -11,6 +11,8 @@ from tfx import v1 as tfx
 from tfx.types.channel import BaseChannel, union
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
+from components.edge_evaluate.component import EdgeEvaluator
+from components.edge_export.component import EdgeExport
 from components.ensemble.component import Ensemble
 from components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
 from components.evaluate.gate import Limits
@@ -18,17 +20,18 @@ from components.evaluate.tfma_config import eval_config
 from components.ingest.component import ImageExampleGen
 from components.ingest.folder import fingerprint
 from components.publish.component import Pusher, serving_check
+from components.publish.edge_component import EdgePusher
 from components.publish.push import published
 from components.train.component import RecipeCheck
 from components.train.weights import weights_fingerprint
 from components.transform.component import Transform
 from components.validate.component import ValidationGate
+from edge import device_files
 from pipeline.code_version import ROOT, code_version
-from pipeline.config import BeamConfig, PipelineConfig
+from pipeline.config import ENSEMBLE, BeamConfig, PipelineConfig
 from pipeline.data import is_synthetic
 
 SCHEMA = ROOT / "schema" / "schema.pbtxt"
-ENSEMBLE = "ensemble"  # the name of the combined model
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,23 @@ def create_pipeline(config: PipelineConfig, data_dir: Path, root: Path) -> tfx.d
     trainers = {
         name: _trainer(name, recipe, config, data, root) for name, recipe in config.members.items()
     }
+    models = {name: trainer.outputs["model"] for name, trainer in trainers.items()}
+    gates: dict[str, Gate] = {}
     nodes = [check, *data.nodes, *trainers.values()]
     if config.models:
-        judged = [_judged_member(name, t, config, data) for name, t in trainers.items()]
-        ensemble = _ensemble(list(trainers.values()), [gate for _, gate in judged], config, data)
-        nodes += [node for pair in judged for node in pair] + [ensemble]
-        name, model = ENSEMBLE, ensemble.outputs["model"]
-    else:
-        ((name, trainer),) = trainers.items()
-        model = trainer.outputs["model"]
-    nodes += _judged_and_pushed(name, model, config, data, root)
+        for name, model in models.items():
+            evaluator, gates[name] = _judged_member(name, model, config, data)
+            nodes += [evaluator, gates[name]]
+        ensemble = _ensemble(list(models.values()), list(gates.values()), config, data)
+        nodes.append(ensemble)
+        models[ENSEMBLE] = ensemble.outputs["model"]
+    name = config.pushed_model
+    *judges, gates[name] = _judged(name, models[name], config, data)
+    nodes += [*judges, gates[name], *_pushed(models[name], gates[name], config, data, root)]
+    if config.edge.enabled:
+        # A member goes to the devices only where the model that is served is good too.
+        needed = [gates[name] for name in {config.edge_model: None, name: None}]
+        nodes += _edge(models[config.edge_model], needed, config, data, root)
     return assemble(config.name, nodes, config.beam, root)
 
 
@@ -192,9 +202,10 @@ def _gate(name: str, model: BaseChannel, evaluator: Any, data: Data, **options: 
     )
 
 
-def _judged_member(name: str, trainer: Any, config: PipelineConfig, data: Data) -> tuple[Any, Gate]:
+def _judged_member(
+    name: str, model: BaseChannel, config: PipelineConfig, data: Data
+) -> tuple[Any, Gate]:
     """A member's scores on eval and test, and the verdict, which looks at eval alone."""
-    model = trainer.outputs["model"]
     evaluator = _evaluator(model, config, data).with_id(f"Evaluator.{name}")
     gate = _gate(
         name,
@@ -209,10 +220,10 @@ def _judged_member(name: str, trainer: Any, config: PipelineConfig, data: Data) 
 
 
 def _ensemble(
-    trainers: list[Any], gates: list[Gate], config: PipelineConfig, data: Data
+    models: list[BaseChannel], gates: list[Gate], config: PipelineConfig, data: Data
 ) -> Ensemble:
     return Ensemble(
-        models=union([trainer.outputs["model"] for trainer in trainers]),
+        models=union(models),
         verdicts=union([gate.outputs["verdict"] for gate in gates]),
         examples=data.transform.outputs["transformed_examples"],
         settings=dataclasses.asdict(config.ensemble),
@@ -232,10 +243,8 @@ def _ensemble(
     )
 
 
-def _judged_and_pushed(
-    name: str, model: BaseChannel, config: PipelineConfig, data: Data, root: Path
-) -> list[Any]:
-    """The one model that may be pushed: judged on the test split, and tried in a server."""
+def _judged(name: str, model: BaseChannel, config: PipelineConfig, data: Data) -> list[Any]:
+    """The one model that may be pushed, on the test split, against the last one that was."""
     last_blessed = tfx.dsl.Resolver(
         strategy_class=LatestOtherBlessedModelStrategy,
         candidate=model,
@@ -254,6 +263,13 @@ def _judged_and_pushed(
         limits=Limits(**limits),
         baseline_model=baseline,
     )
+    return [last_blessed, evaluator, gate]
+
+
+def _pushed(
+    model: BaseChannel, gate: Gate, config: PipelineConfig, data: Data, root: Path
+) -> list[Any]:
+    """The blessed model tried in a server, and put where servers look."""
     serving = root / "serving" / config.name
     blessing = gate.outputs["blessing"]
     check = serving_check(
@@ -277,7 +293,40 @@ def _judged_and_pushed(
             "published": published(serving),  # a folder that was emptied is filled again
         },
     )
-    return [last_blessed, evaluator, gate, *([check] if check else []), pusher]
+    return [*([check] if check else []), pusher]
+
+
+def _edge(
+    model: BaseChannel, gates: list[Gate], config: PipelineConfig, data: Data, root: Path
+) -> list[Any]:
+    """The bundle for the device, each variant judged against the model it was made from."""
+    destination = root / "edge"
+    settings = dataclasses.asdict(config.edge)
+    scripts = [str(path.relative_to(ROOT)) for path in device_files()]
+    export = EdgeExport(
+        model=model,
+        verdicts=union([gate.outputs["verdict"] for gate in gates]),
+        examples=data.example_gen.outputs["examples"],
+        transformed_examples=data.transform.outputs["transformed_examples"],
+        settings=settings,
+        synthetic=data.synthetic,
+        code_version=code_version("components/edge_export", *scripts),
+    )
+    evaluator = EdgeEvaluator(
+        candidate=export.outputs["candidate"],
+        model=model,
+        transformed_examples=data.transform.outputs["transformed_examples"],
+        settings=settings,
+        code_version=code_version("components/edge_evaluate"),
+    )
+    pusher = EdgePusher(
+        bundle=evaluator.outputs["bundle"],
+        destination=str(destination),
+        keep_versions=config.edge.keep_versions,
+        published=published(destination),
+        code_version=code_version("components/publish"),
+    )
+    return [export, evaluator, pusher]
 
 
 def _beam_args(beam: BeamConfig) -> list[str]:

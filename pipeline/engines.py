@@ -27,6 +27,7 @@ class Outputs:
 
     artifacts: dict[str, dict[str, str]]  # node id -> output key -> folder
     pushed: str  # folder of the pushed version; empty if the model wasn't pushed
+    edge: str  # folder of the pushed edge bundle, likewise
 
 
 def outputs(pipeline: tfx.dsl.Pipeline) -> Outputs:
@@ -36,7 +37,7 @@ def outputs(pipeline: tfx.dsl.Pipeline) -> Outputs:
         store.get_contexts_by_type("pipeline_run"), key=lambda c: c.create_time_since_epoch
     )
     found: dict[str, dict[str, str]] = {}
-    pushed = ""
+    pushed = {"pushed_destination": "", "edge_destination": ""}
     for execution in store.get_executions_by_context(run_context.id):
         contexts = store.get_contexts_by_execution(execution.id)
         node = next(c.name for c in contexts if c.type == "node").partition(".")[2]
@@ -44,6 +45,6 @@ def outputs(pipeline: tfx.dsl.Pipeline) -> Outputs:
             if event.type == event.OUTPUT:
                 (artifact,) = store.get_artifacts_by_id([event.artifact_id])
                 found.setdefault(node, {})[event.path.steps[0].key] = artifact.uri
-                if "pushed_destination" in artifact.custom_properties:
-                    pushed = artifact.custom_properties["pushed_destination"].string_value
-    return Outputs(found, pushed)
+                for name in pushed.keys() & artifact.custom_properties.keys():
+                    pushed[name] = artifact.custom_properties[name].string_value
+    return Outputs(found, pushed["pushed_destination"], pushed["edge_destination"])

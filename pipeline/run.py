@@ -36,6 +36,7 @@ class Run:
     artifacts: dict[str, dict[str, str]]  # node id -> output key -> folder
     pushed: str  # folder of the pushed version; empty if the gate said no
     log: str
+    edge: str = ""  # folder of the pushed edge bundle; empty if there is none
 
     @classmethod
     def read(cls, root: Path) -> "Run":
@@ -133,6 +134,7 @@ def execute(
             artifacts=found.artifacts,
             pushed=found.pushed,
             log=str(log),
+            edge=found.edge,
         )
 
 

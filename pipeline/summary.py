@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from components.edge_evaluate.report import read_report as parity_report
 from components.ensemble.report import read_report
 from components.evaluate.baseline import Baseline
 from components.evaluate.results import mean_auc
@@ -60,11 +61,15 @@ def show(run: Run, root: Path, console: Console | None = None) -> None:
             console.print(reason, soft_wrap=True)
     trained = [name for name in run.trainers if name in run.executed]
     served = run.artifacts.get("ServingCheck", {}).get("report")
+    parity = run.artifacts.get("EdgeEvaluator", {}).get("report")
+    if parity:
+        console.print(parity_report(Path(parity)).line, soft_wrap=True)
     lines = {
         "took": f"{run.seconds:.0f} s" + ("" if trained else ", nothing trained: nothing changed"),
         **({"served": CheckReport.read(Path(served)).line} if served else {}),
         "model": run.candidate,
         "pushed": run.pushed or "nothing: only a blessed model is pushed",
+        **({"edge": run.edge} if run.edge else {}),
         "quarantine": f"{run.artifacts['ImageExampleGen']['quarantine']}/quarantine.csv",
         "TensorBoard": commonpath(run.artifacts[name]["model_run"] for name in run.trainers),
         "log": run.log,

@@ -1,9 +1,10 @@
-"""Puts a model into a serving folder, whole or not at all, and moves what is served."""
+"""Puts a model into a serving folder, or an edge bundle into its own, whole or not at all."""
 
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,20 +62,40 @@ def push(
     config = config or PublishConfig()
     if not (model_dir / "saved_model.pb").is_file():
         raise CxrflowError(f"There is no SavedModel in {model_dir}: nothing to push.")
-    try:
-        base_dir.mkdir(parents=True, exist_ok=True)
-        with locked(base_dir):
-            labels = read_labels(base_dir)
-            clean(base_dir)
-            before = list_versions(base_dir)
-            version_dir = _copied(model_dir, base_dir, before, dict(notes or {}))
-            _label(base_dir, labels, before, int(version_dir.name), config.label)
-            update_models_config(base_dir.parent)
-            _prune(base_dir, config.keep_versions)
-            return version_dir
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CxrflowError(f"The model can't be pushed to {base_dir}: {reason}.") from error
+    with _pushing_to(base_dir, "model"):
+        labels = read_labels(base_dir)
+        clean(base_dir)
+        before = list_versions(base_dir)
+        version_dir = _copied(model_dir, base_dir, before, dict(notes or {}))
+        _label(base_dir, labels, before, int(version_dir.name), config.label)
+        update_models_config(base_dir.parent)
+        _prune(base_dir, config.keep_versions)
+        return version_dir
+
+
+def push_bundle(
+    bundle_dir: Path, base_dir: Path, keep_versions: int, notes: Mapping[str, Any] | None = None
+) -> Path:
+    """Copies an edge bundle to `base_dir/<version>/` and returns that folder.
+
+    As `push` does it, without labels.
+
+    Args:
+        bundle_dir: folder with `model.json`.
+        base_dir: made if missing.
+        keep_versions: how many stay; the newest whole one and the one before it do anyway.
+        notes: kept in the manifest, for people; JSON values without NaN.
+
+    Raises:
+        CxrflowError: there is no bundle, or the folder can't be written.
+    """
+    if not (bundle_dir / "model.json").is_file():
+        raise CxrflowError(f"There is no edge bundle in {bundle_dir}: nothing to push.")
+    with _pushing_to(base_dir, "edge bundle"):
+        clean(base_dir)
+        version_dir = _copied(bundle_dir, base_dir, list_versions(base_dir), dict(notes or {}))
+        _prune(base_dir, keep_versions)
+        return version_dir
 
 
 def published(base_dir: Path) -> str:
@@ -89,8 +110,20 @@ def published(base_dir: Path) -> str:
     return f"{there[-1]} {'damaged' if verify(base_dir / str(there[-1])) else 'whole'}"
 
 
+@contextmanager
+def _pushing_to(base_dir: Path, what: str) -> Iterator[None]:
+    """Makes the folder, keeps other writers out, and says it where it can't be written."""
+    try:
+        base_dir.mkdir(parents=True, exist_ok=True)
+        with locked(base_dir):
+            yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CxrflowError(f"The {what} can't be pushed to {base_dir}: {reason}.") from error
+
+
 def _copied(model_dir: Path, base_dir: Path, there: list[int], notes: dict[str, Any]) -> Path:
-    """The folder of the version that is this model, copied unless it is the newest already."""
+    """The folder of the version that is `model_dir`, copied unless it is the newest already."""
     if there:
         newest = base_dir / str(there[-1])
         if same_files(newest, [read_file(model_dir, path) for path in file_paths(model_dir)]):
@@ -117,6 +150,7 @@ def _copy(source: Path, target: Path) -> list[File]:
         copy.parent.mkdir(parents=True, exist_ok=True)
         with open(copy, "wb") as writer:
             files.append(read_file(source, path, writer))
+            os.chmod(copy, copy.stat().st_mode | (source / path).stat().st_mode & 0o111)  # scripts
             writer.flush()
             os.fsync(writer.fileno())
     for folder, _, _ in os.walk(target):

@@ -23,6 +23,8 @@ BENCHES = (
     "serving",
     "serving_fuzz",
     "serving_soak",
+    "edge_models",
+    "edge_infer",
 )
 
 

@@ -29,6 +29,9 @@ NODES = {
     "Gate",
     "ServingCheck",
     "Pusher",
+    "EdgeExport",
+    "EdgeEvaluator",
+    "EdgePusher",
 }
 # Small enough for a minute or so; how much it learns doesn't matter here.
 SMALL = {
@@ -48,7 +51,8 @@ SMALL = {
     "validate.max_test_distance": 1,
 }
 
-UNCHECKED = {"serving_check__kind": "none"}  # the first run has shown that node
+# The first run has shown these nodes.
+UNCHECKED = {"serving_check__kind": "none", "edge__enabled": False}
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,29 @@ def test_model_is_pushed_whole(first: Finished) -> None:
 
     version = Path(first.run.pushed)
     assert version.parent == first.root.resolve() / "serving" / "cxrflow"
-    verify(version)
+    assert verify(version) == []
     described = json.loads((version / "assets.extra" / "model.json").read_text())
     assert len(described["classes"]) == 13
     assert described["synthetic"] is True
     assert {member["name"] for member in described["members"]} == set(MEMBERS)
     assert described["thresholds"].keys() == described["calibration"].keys()
+
+
+def test_edge_bundle_is_pushed_whole_and_runs(first: Finished, tmp_path: Path) -> None:
+    from components.edge_evaluate.report import read_report
+    from serving.manifest import verify
+
+    bundle = Path(first.run.edge)
+    assert bundle.parent == first.root.resolve() / "edge"
+    assert verify(bundle) == []
+    report = read_report(bundle)
+    assert report.model == MEMBERS[0] and report.synthetic
+    assert {"litert_fp32", "frozen_graph", "onnx"} <= set(report.blessed)
+    assert "edge bundle: " in first.output and str(bundle) in first.output
+    checked = subprocess.run(
+        [sys.executable, str(bundle / "infer.py"), "--check"], capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_members_are_judged_on_eval_and_the_ensemble_on_test(first: Finished) -> None:
@@ -154,9 +175,9 @@ def test_no_float_pixels_on_disk(first: Finished) -> None:
 
 def test_second_run_changes_nothing(first: Finished) -> None:
     again = cxrflow_run(first.root)
-    # The Pusher looks once more whether its version is still there.
-    assert set(again.run.executed) <= {"LastBlessedModel", "Pusher"}
-    assert again.run.pushed == first.run.pushed
+    # The pushers look once more whether their versions are still there.
+    assert set(again.run.executed) <= {"LastBlessedModel", "Pusher", "EdgePusher"}
+    assert (again.run.pushed, again.run.edge) == (first.run.pushed, first.run.edge)
     assert again.run.seconds < 45
     assert "nothing trained" in again.output
 
@@ -181,14 +202,16 @@ def test_another_member_trains_alone(first: Finished) -> None:
 def test_failed_gate_pushes_nothing_and_says_why(first: Finished) -> None:
     strict = cxrflow_run(first.root, evaluate__min_auc=1)
     assert "nothing trained" in strict.output
-    assert strict.run.pushed == ""
+    assert (strict.run.pushed, strict.run.edge) == ("", "")
+    assert "edge bundle: none: the model isn't blessed" in strict.output
     assert "not blessed" in strict.output and "fail: AUC" in strict.output
 
 
 # `cxrflow run` has shown LocalDagRunner train: here it makes the first model the newest again.
 @pytest.mark.parametrize(("engine", "seed"), [("local", 0), ("beam", 2)])
 def test_tfx_command_line(first: Finished, engine: str, seed: int, tmp_path: Path) -> None:
-    settings = {**SMALL, "train.seed": seed, "serving_check.kind": "none"}
+    unchecked = {key.replace("__", "."): value for key, value in UNCHECKED.items()}
+    settings = {**SMALL, "train.seed": seed, **unchecked}
     environment = {
         **os.environ,
         f"{engine.upper()}_HOME": str(tmp_path / "home"),

@@ -62,6 +62,8 @@ def test_override_with_a_list_and_with_nothing() -> None:
         ("evaluate.min_auc_per_class.Cough=.6", "evaluate.min_auc_per_class names ['Cough']"),
         ("evaluate.slices=[hospital]", "evaluate.slices.0: input should be"),
         ("name=a/b", "name: string should match pattern"),
+        ("edge.model=big", "edge.model is 'big', not one of attention, lse, ensemble"),
+        ("edge.graph_weights=float8", "edge.graph_weights: input should be"),
     ],
 )
 def test_error_names_the_field(override: str, message: str) -> None:
@@ -106,6 +108,31 @@ def test_members_take_what_they_do_not_say_from_train() -> None:
 
 def test_one_model_is_named_for_what_it_builds() -> None:
     assert list(config.parse({}).members) == ["mobilenet_attention"]
+
+
+DENSE, WIDE = {"backbone": "DenseNet121"}, {"backbone": "MobileNet"}
+
+
+@pytest.mark.parametrize(
+    ("values", "pushed", "edge"),
+    [
+        ({}, "mobilenet_attention", "mobilenet_attention"),
+        ({"train": DENSE}, "densenet121_attention", "densenet121_attention"),
+        ({"models": {"a": DENSE, "b": WIDE, "c": {"seed": 1}}}, "ensemble", "b"),
+        ({"models": {"a": DENSE, "b": {**DENSE, "seed": 1}}}, "ensemble", "ensemble"),
+        ({"models": {"a": DENSE, "b": WIDE}, "edge": {"model": "a"}}, "ensemble", "a"),
+        (
+            {"models": {"a": DENSE, "b": WIDE}, "edge": {"model": "ensemble"}},
+            "ensemble",
+            "ensemble",
+        ),
+    ],
+)
+def test_which_model_is_pushed_and_which_goes_to_the_device(
+    values: dict[str, object], pushed: str, edge: str
+) -> None:
+    settings = config.parse(values)
+    assert (settings.pushed_model, settings.edge_model) == (pushed, edge)
 
 
 @pytest.mark.parametrize(

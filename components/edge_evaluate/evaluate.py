@@ -1,0 +1,124 @@
+"""Runs all variants of a candidate bundle against their source, and makes the bundle that ships."""
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.edge_evaluate.judge import judge, kind_of
+from components.edge_evaluate.parity import PairedBootstrap
+from components.edge_evaluate.report import ParityReport, VariantReport, write_report
+from components.edge_evaluate.run import VariantError, run_variant
+from components.edge_evaluate.runners import MODEL_JSON, read_model_json
+from components.edge_evaluate.sample import Sample, read_sample
+from components.edge_export.settings import EdgeConfig
+from components.edge_export.source import Source
+from components.progress import report
+from components.train.signatures import CompactFormat
+
+
+def evaluate(
+    candidate: Path, saved_model: Path, eval_files: Sequence[str], config: EdgeConfig
+) -> ParityReport:
+    """Compares every variant with the SavedModel that it was made from, on the same pixels.
+
+    Args:
+        candidate: bundle with all variants.
+        saved_model: their source.
+        eval_files: TFRecords of transformed examples.
+        config: how many images, and what is allowed.
+
+    Raises:
+        CxrflowError: there are no images to compare on.
+    """
+    info = read_model_json(candidate)
+    classes = info["classes"]
+    with tempfile.TemporaryDirectory() as work_dir:
+        sample = read_sample(
+            eval_files,
+            CompactFormat(**info["compact"]),
+            info["image_size"],
+            len(classes),
+            config.evaluation_images,
+            Path(work_dir, "pixels.npy"),
+        )
+        found = ParityReport(
+            model=info["name"],
+            synthetic=info["synthetic"],
+            images=len(sample.labels),
+            patients=len(np.unique(sample.patients)),
+            draws=config.draws,
+            max_difference=config.max_difference,
+            max_auc_loss=config.max_auc_loss,
+            positives={c: int(n) for c, n in zip(classes, sample.labels.sum(axis=0), strict=True)},
+        )
+        with tf.device("/CPU:0"):  # as all variants
+            source = Source(saved_model).probabilities(np.load(sample.pixels, mmap_mode="r"))
+        if not np.isfinite(source).all():
+            return replace(found, reason="the source model's own answers aren't finite")
+        bootstrap = PairedBootstrap(sample.labels, sample.patients, source, config.draws)
+        variants = {
+            key: _evaluated(candidate, key, info, sample, bootstrap, config)
+            for key in info["variants"]
+        }
+    for key, variant in variants.items():
+        if not variant.blessed:
+            logging.warning("edge variant %s isn't blessed: %s", key, variant.reasons[0])
+    return replace(found, variants=variants)
+
+
+def write_bundle(candidate: Path, found: ParityReport, bundle: Path) -> None:
+    """Copies what may ship: blessed variants, figures in model.json, and everything around them."""
+    info = read_model_json(candidate)
+    refused = {v.file for v in found.variants.values() if not v.blessed}
+    shutil.copytree(
+        candidate,
+        bundle,
+        dirs_exist_ok=True,
+        ignore=lambda folder, names: refused if Path(folder) == candidate else set(),
+    )
+    info["variants"] = {
+        key: {
+            **info["variants"][key],
+            "max_difference": found.variants[key].max_difference,
+            "mean_difference": found.variants[key].mean_difference,
+            "mean_auc_loss": found.variants[key].mean_auc_loss,
+        }
+        for key in found.blessed
+    }
+    if "frozen_graph" not in info["variants"]:
+        info.pop("frozen_graph", None)
+    text = json.dumps(info, indent=2, allow_nan=False) + "\n"
+    (bundle / MODEL_JSON).write_text(text, encoding="utf-8")
+    write_report(found, bundle)
+
+
+def _evaluated(
+    candidate: Path,
+    key: str,
+    info: dict[str, Any],
+    sample: Sample,
+    source: PairedBootstrap,
+    config: EdgeConfig,
+) -> VariantReport:
+    file = info["variants"][key]["file"]
+    path = candidate / file
+    size = path.stat().st_size if path.is_file() else 0
+    images = len(sample.labels)
+    try:
+        answers = run_variant(
+            candidate,
+            key,
+            sample.pixels,
+            lambda count: report(count, images, f"images by {key}"),
+        )
+    except VariantError as error:
+        return VariantReport(file, size, kind_of(key), (f"it doesn't run: {error}",))
+    return judge(key, file, size, answers, source, info["classes"], config)

@@ -1,0 +1,105 @@
+"""The bundle: the folder that the pipeline pushed, whole, and what its model.json says."""
+
+import hashlib
+import json
+import os
+from typing import Any, Dict, NamedTuple
+
+from images import Preprocessing
+
+MANIFEST = "manifest.json"
+POINTS = ("youden", "sensitivity", "specificity")  # of model.json's thresholds
+_CHUNK = 1 << 20
+
+
+class Refused(ValueError):
+    """Bad input; its text is one line that says what is wrong and what to do."""
+
+
+class _Bundle(NamedTuple):
+    folder: str  # absolute
+    version: int
+    info: Dict[str, Any]  # model.json
+    sha256: Dict[str, str]  # of each file, by its path in the folder
+
+
+class Bundle(_Bundle):
+    """A bundle whose files are those of its manifest."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What becomes of an image before the network."""
+        return Preprocessing(**self.info["preprocessing"])
+
+    def path(self, variant: str) -> str:
+        """The file of a variant. Raises Refused if the bundle has none."""
+        variants = self.info["variants"]
+        if variant not in variants:
+            raise Refused(
+                "the bundle has no variant {!r}: it has {}".format(variant, ", ".join(variants))
+            )
+        return os.path.join(self.folder, variants[variant]["file"])
+
+
+def open_bundle(folder: str) -> Bundle:
+    """Reads a bundle, every byte of it, and compares it with its manifest.
+
+    Files that the manifest doesn't list are ignored.
+
+    Raises:
+        Refused: the folder is no edge bundle of cxrflow, or a file is missing or was changed.
+    """
+    folder = os.path.realpath(folder)
+    try:
+        manifest = _read_json(os.path.join(folder, MANIFEST))
+        files = {str(file["path"]): str(file["sha256"]) for file in manifest["files"]}
+        version = int(manifest["version"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise Refused(f"{folder} is no edge bundle: {MANIFEST}: {reason(error)}") from error
+    for path, sha256 in sorted(files.items()):
+        problem = _compare(folder, path, sha256)
+        if problem:
+            raise Refused(f"the bundle {folder} is damaged: {path} {problem}; copy it anew")
+    try:
+        if "model.json" not in files:
+            raise KeyError("model.json isn't listed")
+        info = _read_json(os.path.join(folder, "model.json"))
+        bundle = Bundle(folder, version, info, files)
+        usable = bundle.preprocessing.image_size == info["image_size"] and info["classes"]
+        unlisted = [one["file"] for one in info["variants"].values() if one["file"] not in files]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Refused(f"{folder} is no edge bundle: model.json: {reason(error)}") from error
+    if unlisted or not usable:
+        raise Refused(f"{folder} is no edge bundle: its model.json contradicts itself")
+    return bundle
+
+
+def reason(error: BaseException) -> str:
+    """An error's text in one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, KeyError):
+        text = f"lacks {error}"
+    return " ".join(str(text).split())
+
+
+def _compare(folder: str, path: str, sha256: str) -> str:
+    """What is wrong with a file, "" if nothing."""
+    parts = path.split("/")
+    if os.path.isabs(path) or ".." in parts:
+        return "lies outside of it"
+    file = os.path.join(folder, *parts)
+    if os.path.islink(file) or not os.path.isfile(file):
+        return "is missing"
+    digest = hashlib.sha256()
+    try:
+        with open(file, "rb") as reader:
+            for chunk in iter(lambda: reader.read(_CHUNK), b""):
+                digest.update(chunk)
+    except OSError as error:
+        return f"can't be read ({reason(error)})"
+    return "" if digest.hexdigest() == sha256 else "was changed"
+
+
+def _read_json(path: str) -> Dict[str, Any]:
+    with open(path, encoding="utf-8") as file:
+        return dict(json.load(file))

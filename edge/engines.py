@@ -1,0 +1,274 @@
+"""Whatever is here to run the network with: TF-TRT, TensorFlow or LiteRT."""
+
+import importlib
+import json
+import os
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from bundle import Bundle, Refused, reason
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it on import
+
+ENGINES = ("trt", "tf", "litert")
+TRT = "trt"  # the name of the variant that build_trt.py makes
+_LITERT = (
+    "ai_edge_litert.interpreter",
+    "tflite_runtime.interpreter",
+    "tensorflow.lite.python.interpreter",  # NVIDIA's TensorFlow has LiteRT's forerunner inside
+)
+# The first that the bundle has; float32 is what the others are compared with.
+_VARIANTS = {
+    "litert": ("litert_fp32", "litert_fp16", "litert_dynamic", "litert_int8"),
+    "tf": ("frozen_graph",),
+    "trt": (TRT,),
+}
+_RUNTIMES = {"litert": "litert", "tensorflow": "tf"}  # model.json's names -> engines
+_GPUS = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvhost-ctrl-gpu")
+_MAX_BATCH = 16  # images; more don't make it faster
+_BYTES_PER_PIXEL = 1200  # of an image in a batch: activations of MobileNet, twice
+TRT_TOLERANCE = 0.01  # of a probability: FP16
+_TOLERANCE, _MARGIN = 1e-3, 1.5  # of other variants: as far from the source as on the host
+
+
+class Wanted(NamedTuple):
+    """What the user asks for; None leaves the choice to us."""
+
+    engine: Optional[str] = None
+    variant: Optional[str] = None
+    trt: Optional[str] = None  # folder
+    batch: Optional[int] = None
+    threads: int = 1
+
+
+class Engine:
+    """A network that is ready to run.
+
+    Attributes: `name` for people, `variant`, `batch` (images at once, at most) and `tolerance`
+    (how far a probability may be from the bundle's golden one).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        variant: str,
+        batch: int,
+        tolerance: float,
+        predict: Callable[[np.ndarray], np.ndarray],
+        exhausted: Tuple[type, ...] = (),
+    ):
+        """`predict` takes uint8 [n, S, S], n up to `batch`; `exhausted` are its memory errors."""
+        self.name, self.variant, self.batch, self.tolerance = name, variant, batch, tolerance
+        self._predict, self._exhausted = predict, exhausted
+
+    def run(self, pixels: np.ndarray) -> np.ndarray:
+        """Gray uint8 [n, S, S] to probabilities float32 [n, C]; any n.
+
+        Halves the batch when memory ends. Raises Refused if it ends with one image.
+        """
+        answers = []  # type: List[np.ndarray]
+        done = 0
+        while done < len(pixels):
+            part = pixels[done : done + self.batch]
+            try:
+                answers.append(self._predict(part))
+            except self._exhausted as error:
+                if self.batch == 1:
+                    raise Refused(f"out of memory with one image: {reason(error)}") from error
+                self.batch = max(1, self.batch // 2)
+                continue
+            done += len(part)
+        return np.concatenate(answers)
+
+
+def choose(bundle: Bundle, wanted: Wanted) -> Tuple[Engine, List[str]]:
+    """The engine that runs, warm, and why those that would have come first don't.
+
+    The order is TF-TRT, TensorFlow if there is a GPU, LiteRT, TensorFlow.
+
+    Raises:
+        Refused: what is wanted isn't there, or nothing is.
+    """
+    if wanted.variant and wanted.variant != TRT:
+        bundle.path(wanted.variant)  # refuses what the bundle hasn't
+    names = [wanted.engine] if wanted.engine else _order(bundle, wanted)
+    skipped = []  # type: List[str]
+    for name in names:
+        try:
+            engine = _OPENERS[name](bundle, _variant(name, bundle, wanted.variant), wanted)
+            size = bundle.info["image_size"]
+            answers = engine.run(np.zeros((1, size, size), np.uint8))  # also warms up
+        except Refused as error:
+            skipped.append(f"{name}: {error}")
+            continue
+        if answers.shape != (1, len(bundle.info["classes"])):
+            raise Refused(f"the variant {engine.variant} doesn't fit model.json")
+        return engine, skipped
+    raise Refused("no engine can run: {}".format("; ".join(skipped)))
+
+
+def _order(bundle: Bundle, wanted: Wanted) -> List[str]:
+    if wanted.variant == TRT:
+        return [TRT]
+    if wanted.variant:
+        runtime = bundle.info["variants"][wanted.variant]["runtime"]
+        if runtime not in _RUNTIMES:
+            raise Refused(f"{wanted.variant} runs with {runtime}, not with infer.py")
+        return [_RUNTIMES[runtime]]
+    has_gpu = any(os.path.exists(path) for path in _GPUS)
+    others = ["tf", "litert"] if has_gpu else ["litert", "tf"]
+    return [TRT, *others] if wanted.trt or os.path.isdir(_trt_folder(bundle, wanted)) else others
+
+
+def _trt_folder(bundle: Bundle, wanted: Wanted) -> str:
+    return wanted.trt or bundle.folder + ".trt"
+
+
+def _variant(engine: str, bundle: Bundle, wanted: Optional[str]) -> str:
+    """The variant that an engine runs. Raises Refused."""
+    if engine == TRT:
+        if wanted not in (None, TRT):
+            raise Refused(f"it doesn't run {wanted}")
+        return TRT
+    there = [
+        name
+        for name, one in bundle.info["variants"].items()
+        if _RUNTIMES.get(one["runtime"]) == engine
+    ]
+    if wanted and wanted not in there:
+        raise Refused(f"it doesn't run {wanted}")
+    if wanted:
+        return wanted
+    first = [name for name in _VARIANTS[engine] if name in there] + there
+    if not first:
+        raise Refused("the bundle has no variant for it")
+    return first[0]
+
+
+def _open_litert(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
+    interpreter_class, package = _litert()
+    path, classes = bundle.path(variant), len(bundle.info["classes"])
+    size = bundle.info["image_size"]
+    try:
+        interpreter = interpreter_class(model_path=path, num_threads=wanted.threads)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise Refused(f"{path} can't be loaded: {reason(error)}") from error
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    shapes = tuple(source["shape"]), tuple(target["shape"])
+    if shapes != ((1, size, size, 3), (1, classes)) or target["dtype"] != np.float32:
+        raise Refused(f"the variant {variant} doesn't fit model.json")
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(source["index"], _to_rgb(pixels, source["dtype"]))
+        interpreter.invoke()
+        return interpreter.get_tensor(target["index"])
+
+    name = f"LiteRT ({package}), {variant}, {wanted.threads} threads"
+    return Engine(name, variant, 1, _tolerance(bundle, variant), predict)
+
+
+def _open_tf(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
+    from frozen import load_frozen
+
+    tf = _tensorflow(wanted.threads)
+    ends = bundle.info["frozen_graph"]
+    try:
+        network = load_frozen(bundle.path(variant), ends["input"], ends["output"])
+    except (OSError, ValueError) as error:
+        raise Refused(reason(error)) from error
+    batch = wanted.batch or fitting_batch(bundle.info["image_size"])
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        return network(tf.constant(_to_rgb(pixels, np.float32))).numpy()
+
+    name = f"TensorFlow {tf.__version__} on {_device(tf)}, {variant}"
+    tolerance = _tolerance(bundle, variant)
+    return Engine(name, variant, batch, tolerance, predict, (tf.errors.ResourceExhaustedError,))
+
+
+def _open_trt(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
+    from build_trt import ENGINE_INFO, SAVED_MODEL, load_saved_model
+
+    folder = _trt_folder(bundle, wanted)
+    try:
+        with open(os.path.join(folder, ENGINE_INFO), encoding="utf-8") as file:
+            engine = json.load(file)
+        batch, made_from = int(engine["batch"]), engine["frozen_graph_sha256"]
+    except FileNotFoundError:
+        raise Refused(f"there is no engine in {folder}; build_trt.py makes one") from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise Refused(f"{folder}: {ENGINE_INFO}: {reason(error)}") from error
+    graph = bundle.info["variants"].get("frozen_graph", {}).get("file")
+    if made_from != bundle.sha256.get(graph):
+        raise Refused(f"{folder} was built from another bundle; run build_trt.py again")
+    tf = _tensorflow(wanted.threads)
+    try:
+        network = load_saved_model(os.path.join(folder, SAVED_MODEL))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise Refused(f"{folder} can't be loaded: {reason(error)}") from error
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        # An engine is built for one batch size; for another, TensorRT would build one more.
+        full = np.zeros((batch, *pixels.shape[1:]), np.uint8)
+        full[: len(pixels)] = pixels
+        return network(_to_rgb(full, np.float32))[: len(pixels)]
+
+    name = f"TF-TRT, TensorFlow {tf.__version__} on {_device(tf)}"
+    return Engine(name, variant, batch, TRT_TOLERANCE, predict)
+
+
+_OPENERS = {
+    "trt": _open_trt,
+    "tf": _open_tf,
+    "litert": _open_litert,
+}  # type: Dict[str, Callable[[Bundle, str, Wanted], Engine]]
+
+
+def fitting_batch(image_size: int, meminfo: str = "/proc/meminfo") -> int:
+    """How many images of `image_size` pixels fit half of the free memory, 1 to 16."""
+    from building import memory_mb
+
+    free = memory_mb(meminfo).get("MemAvailable", 0) * 2**20
+    return int(min(_MAX_BATCH, max(1, free // 2 // (image_size**2 * _BYTES_PER_PIXEL))))
+
+
+def _to_rgb(pixels: np.ndarray, dtype: Any) -> np.ndarray:
+    """Gray uint8 [n, S, S] to [n, S, S, 3] of `dtype`, 0-255."""
+    return np.repeat(pixels[..., None].astype(dtype), 3, axis=-1)
+
+
+def _tolerance(bundle: Bundle, variant: str) -> float:
+    """Of a probability; the evaluation wrote what the variant differed by on the host."""
+    measured = bundle.info["variants"][variant].get("max_difference") or 0.0
+    return max(_TOLERANCE, _MARGIN * float(measured))
+
+
+def _litert() -> Tuple[Any, str]:
+    """An Interpreter class and where it is from. Raises Refused."""
+    for name in _LITERT:
+        try:
+            return importlib.import_module(name).Interpreter, name.split(".")[0]
+        except (ImportError, AttributeError):
+            continue
+    raise Refused("neither ai_edge_litert nor tflite_runtime nor tensorflow is installed")
+
+
+def _tensorflow(threads: int) -> Any:
+    """TensorFlow, told to take no more memory than it needs. Raises Refused."""
+    try:
+        import tensorflow as tf
+    except ImportError:
+        raise Refused("tensorflow isn't installed") from None
+    try:
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError:  # it runs already
+        pass
+    return tf
+
+
+def _device(tf: Any) -> str:
+    return "the GPU" if tf.config.list_physical_devices("GPU") else "the CPU"

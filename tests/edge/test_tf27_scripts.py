@@ -1,0 +1,147 @@
+"""The device's scripts in a real TensorFlow 2.7.4, on a whole ensemble's graph and LiteRT file."""
+
+import csv
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.edge import tf27
+from tests.edge.bundles import FROZEN, model_info, variant, write_bundle
+
+pytestmark = [pytest.mark.tf, pytest.mark.slow, pytest.mark.timeout(600)]
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def ensemble(pngs, tmp_path_factory) -> Path:
+    """A bundle of two members' mean, read from and written to disk as in a run."""
+    try:
+        tf27.python()
+    except tf27.Unavailable as reason:
+        pytest.skip(str(reason))
+    import tensorflow as tf
+
+    from components.edge_export.freeze import freeze, with_int16_weights
+    from components.edge_export.litert import convert
+    from components.edge_export.source import Source
+    from components.ensemble.combine import Combination
+    from components.ensemble.graph import Members, export_ensemble
+    from components.ensemble.members import read_members
+    from components.train.calibration import Calibration
+    from components.train.inputs import model_images
+    from components.train.model_info import model_info as info_of_model
+    from components.train.model_info import write_assets
+    from components.train.signatures import CompactFormat
+    from components.transform.images import compact_batch
+    from tests.components.ensemble import conftest as tiny
+
+    root = tmp_path_factory.mktemp("ensemble")
+    for seed, (name, head) in enumerate(tiny.HEADS.items()):
+        tiny.write_member(root / name, name, head, seed)
+        tiny.write_verdict_on(root / "verdicts" / name, name)
+    members, _ = read_members(
+        [root / name for name in tiny.HEADS],
+        [root / "verdicts" / name for name in tiny.HEADS],
+        tiny.CLASSES,
+    )
+    export_ensemble(
+        Members(members),
+        Combination("mean", np.array([0.5, 0.5])),
+        Calibration(np.array([0.9, 1.1, 1.0]), np.array([0.1, -0.1, 0.0])),
+        CompactFormat(**tiny.COMPACT),
+        root / "model",
+    )
+    info = info_of_model(
+        name="ensemble",
+        classes=tiny.CLASSES,
+        image_size=SIDE,
+        compact=tiny.COMPACT,
+        members=[],
+        calibration={},
+        thresholds={},
+        data_version="",
+        code_version="",
+        synthetic=True,
+    )
+    write_assets(root / "model", info)
+    source = Source(root / "model")
+    pixels = model_images(compact_batch(tf.constant(pngs), SIDE, "jpeg", 95), "jpeg", SIDE, SIDE)
+    pixels = pixels.numpy()[..., 0]
+    variants = {
+        "frozen_graph": variant("frozen_graph.pb", "tensorflow"),
+        "litert_fp32": variant("model_fp32.tflite", "litert"),
+    }
+    described = model_info(variants, classes=tiny.CLASSES, side=SIDE, compact=SIDE)
+    assert described["frozen_graph"] == FROZEN
+    return write_bundle(
+        root / "1795400000",
+        described,
+        {
+            "frozen_graph.pb": with_int16_weights(freeze(source)).SerializeToString(),
+            "model_fp32.tflite": convert(source),
+        },
+        pngs,
+        pixels,
+        source.probabilities(pixels),
+    )
+
+
+def infer(bundle: Path, *arguments: object) -> str:
+    """What infer.py says, which must end well."""
+    done = tf27.run([bundle / "infer.py", *map(str, arguments)])
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    return done.stdout
+
+
+def probabilities(results: Path) -> dict[str, list[float]]:
+    """By file name, of results.csv; a name twice fails."""
+    with (results / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = {
+        Path(row["file"]).name: [float(row[name]) for name in ("Bright", "Noisy", "Absent")]
+        for row in rows
+    }
+    assert len(found) == len(rows)
+    return found
+
+
+def test_tensorflow_gives_the_golden_answers(ensemble):
+    said = infer(ensemble, "--check", "--engine", "tf")
+    assert "TensorFlow 2.7.4" in said
+    assert "12 golden images" in said
+    assert "passed" in said
+
+
+def test_litert_resumes_and_both_engines_agree(ensemble, folder, tmp_path):
+    first = sorted(folder.iterdir())[:7]
+    said = infer(ensemble, *first, "--engine", "litert", "--out", tmp_path / "litert")
+    assert "LiteRT (tensorflow)" in said
+    journal = tmp_path / "litert" / "results.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])  # a power cut in the seventh row
+    said = infer(ensemble, folder, "--engine", "litert", "--out", tmp_path / "litert")
+    assert "6 of 12 images were done before" in said
+    infer(ensemble, folder, "--engine", "tf", "--batch", "5", "--out", tmp_path / "tf")
+    litert, tf = (probabilities(tmp_path / name) for name in ("litert", "tf"))
+    assert sorted(litert) == sorted(tf) == [f"{i:02}.png" for i in range(12)]
+    with np.load(ensemble / "golden" / "golden.npz") as golden:
+        expected = golden["probabilities"]
+    assert expected.std(axis=0).max() > 0.02  # far above the tolerance
+    for found in (litert, tf):
+        np.testing.assert_allclose([found[name] for name in sorted(found)], expected, atol=1e-3)
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert len(rows) == 12
+
+
+def test_without_tensorrt_nothing_is_built(ensemble):
+    done: subprocess.CompletedProcess[str] = tf27.run([ensemble / "build_trt.py"])
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("build_trt: this TensorFlow has no TensorRT")
+    assert "infer.py runs without TensorRT too" in last
+    assert not ensemble.with_name(ensemble.name + ".trt").exists()
+    assert not ensemble.with_name(ensemble.name + ".trt.new").exists()
