@@ -13,8 +13,8 @@ setup: ## make the environment .venv (the other targets do it too when it is mis
 demo: setup ## synthetic X-rays through the whole pipeline, from ingest to a pushed model
 	@$(BIN)/cxrflow run --profile demo
 
-test: setup ## the whole test suite
-	@$(BIN)/python -m pytest
+test: setup ## the whole test suite, two files at a time
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup ## ruff: rules and format; vermin: edge/ runs on Python 3.6
 	@$(BIN)/ruff check .

@@ -310,7 +310,7 @@ def _edge(
         transformed_examples=data.transform.outputs["transformed_examples"],
         settings=settings,
         synthetic=data.synthetic,
-        code_version=code_version("components/edge_export", *scripts),
+        code_version=code_version("components/edge_export", "serving/images.py", *scripts),
     )
     evaluator = EdgeEvaluator(
         candidate=export.outputs["candidate"],
@@ -324,7 +324,7 @@ def _edge(
         destination=str(destination),
         keep_versions=config.edge.keep_versions,
         published=published(destination),
-        code_version=code_version("components/publish"),
+        code_version=code_version("components/publish", "serving"),
     )
     return [export, evaluator, pusher]
 

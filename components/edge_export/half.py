@@ -3,7 +3,7 @@
 import numpy as np
 
 # Of weights: a vector or a small kernel weighs nothing, and may need what float16 hasn't.
-_MIN_RANK, _MIN_ELEMENTS = 2, 1024
+_MIN_RANK, _MIN_ELEMENTS = 2, 3000
 
 
 def to_half(values: np.ndarray | None) -> np.ndarray | None:
