@@ -179,23 +179,18 @@ def _links(originals: list[Path], folder: Path, count: int) -> Path:
 
 
 def _write_bundle(folder: Path) -> None:
-    """A MobileNet with random weights in LiteRT's form."""
-    import keras
-    import tensorflow as tf
-
-    from schema.classes import DEFAULT_CLASSES
+    """A MobileNet with random weights in LiteRT's form, as EdgeExport converts it."""
+    from components.edge_export.litert import convert
+    from components.edge_export.source import Source
+    from tests.bench.edge_models import write_model
     from tests.edge.bundles import model_info, variant, write_bundle
 
-    network = keras.applications.MobileNet(
-        input_shape=(SIDE, SIDE, 3), weights=None, classes=len(DEFAULT_CLASSES)
-    )
-    predict = tf.function(lambda image: network(image / 127.5 - 1.0, training=False))
-    spec = tf.TensorSpec([1, SIDE, SIDE, 3], tf.float32, "image")
-    concrete = predict.get_concrete_function(spec)
-    litert = tf.lite.TFLiteConverter.from_concrete_functions([concrete], network).convert()
+    with tempfile.TemporaryDirectory() as work:
+        source = Source(write_model(Path(work, "model"), "MobileNet", SIDE, "none"))
+        litert = convert(source)
     info = model_info(
         {"litert_fp32": variant("model_fp32.tflite", "litert")},
-        classes=DEFAULT_CLASSES,
+        classes=source.classes,
         side=SIDE,
         compact=SIDE,
     )

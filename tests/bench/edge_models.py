@@ -89,7 +89,7 @@ def _speed() -> dict[str, dict[str, float]]:
     found = {}
     for name, side in SIZES.items():
         with tempfile.TemporaryDirectory() as folder:
-            source = Source(_write(Path(folder) / "model", name, side, "none"))
+            source = Source(write_model(Path(folder) / "model", name, side, "none"))
         noise = np.random.default_rng(0).integers(0, 256, (NOISE, side, side), np.uint8)
         image = rgb(noise[:1])
         saved_model = partial(source.function(1), tf.constant(image))
@@ -120,7 +120,7 @@ def _size() -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        saved_model = _write(root / "model", "MobileNet", 512, str(SHARED / "weights"))
+        saved_model = write_model(root / "model", "MobileNet", 512, str(SHARED / "weights"))
         _write_splits(root, SHARED / "data" / "nih-raw", 512, 40)
         export_bundle(
             saved_model, root / "train", root / "eval", EdgeConfig(calibration_images=12),
@@ -193,7 +193,7 @@ def _auc() -> dict[str, Any]:
     } | {"images": len(test[0])}
 
 
-def _write(folder: Path, backbone: str, side: int, weights: str) -> Path:
+def write_model(folder: Path, backbone: str, side: int, weights: str) -> Path:
     """A SavedModel with the study's head; `weights` is "none" or the folder of ImageNet's."""
     from components.train.network import build_network
     from components.train.recipe import TrainConfig
