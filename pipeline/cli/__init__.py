@@ -1,0 +1,9 @@
+"""The `cxrflow` command, one module a command group.
+
+TensorFlow and TFX are imported only by the commands that need them.
+"""
+
+from pipeline.cli.app import app
+from pipeline.cli.main import main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,85 @@
+"""`cxrflow data`: make, fetch and check data folders."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.app import data, examples
+from schema.errors import CxrflowError
+
+if TYPE_CHECKING:
+    from components.ingest.check import CheckReport
+
+
+@data.command(
+    epilog=examples("cxrflow data phantom --to phantoms --patients 240 --prevalence-scale 6")
+)
+def phantom(
+    to: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")],
+    patients: Annotated[int, typer.Option(help="Number of patients.")] = 300,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    prevalence_scale: Annotated[
+        float, typer.Option(help="Raises every finding's prevalence, for small sets.")
+    ] = 1.0,
+) -> None:
+    """Write synthetic X-rays with planted findings, in Kaggle's layout."""
+    from components.ingest.phantom import write_phantoms
+    from pipeline.terminal import progress_bar
+
+    with progress_bar("synthetic X-rays"):
+        images = write_phantoms(to, patients, seed, prevalence_scale)
+    print(f"{images:,} synthetic X-rays of {patients:,} patients in {to}")
+    print(f"next: cxrflow data check {to}")
+
+
+@data.command(
+    epilog=examples("cxrflow data check /data/nih", "cxrflow data check /data/nih --headers-only")
+)
+def check(
+    folder: Annotated[Path, typer.Argument(help="Folder in one of Kaggle's layouts.")],
+    profile: Annotated[str, typer.Option(help="Whose limits and split apply.")] = "nih",
+    headers_only: Annotated[
+        bool, typer.Option("--headers-only", help="Don't read every byte of every image.")
+    ] = False,
+) -> None:
+    """Tell what a run would find wrong in a folder: table, images, splits."""
+    from components.ingest.check import check_folder
+    from pipeline import config as settings
+    from pipeline.terminal import progress_bar
+
+    ingest = asdict(settings.load(profile).ingest)
+    with progress_bar("checking"):
+        report = check_folder(str(folder), ingest, whole=not headers_only)
+    _show_check(report)
+
+
+@data.command(
+    epilog=examples(
+        "cxrflow data download --dataset sample --to /data/sample",
+        "cxrflow data download --dataset full --to /data/nih",
+    )
+)
+def download(
+    dataset: Annotated[str, typer.Option(help="sample (5,606 images) or full (112,120).")],
+    to: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")],
+) -> None:
+    """Fetch the NIH X-rays from Kaggle, unpack and check them."""
+    from components.ingest.kaggle import download as fetch
+    from pipeline import config as settings
+
+    if dataset not in ("sample", "full"):
+        raise CxrflowError(f"--dataset {dataset}: name one of sample, full")
+    profile = "nih" if dataset == "full" else "nih_sample"
+    _show_check(fetch(dataset, to, asdict(settings.load(profile).ingest)))
+
+
+def _show_check(report: "CheckReport") -> None:
+    from rich import print as show
+
+    from components.ingest.check import render
+
+    show(render(report))
+    if report.stop:  # the report's last line says why
+        raise typer.Exit(2)

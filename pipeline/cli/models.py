@@ -1,0 +1,69 @@
+"""`cxrflow models`: pushed versions and their labels."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.app import examples, models
+
+ServingRoot = Annotated[
+    Path, typer.Option(help="A serving root, or a run's root.", file_okay=False)
+]
+ModelName = Annotated[str, typer.Option(help="Needed where the root holds several models.")]
+VersionNumber = Annotated[int | None, typer.Option("--version", metavar="N", min=0)]
+
+
+@models.command(
+    "list",
+    epilog=examples(
+        "cxrflow models list --root runs/demo", "cxrflow models list --root /srv/models --name cxr"
+    ),
+)
+def list_versions(root: ServingRoot, name: ModelName = "") -> None:
+    """Show a model's versions: labels, whole or damaged, when they were pushed, mean AUC."""
+    from components.publish.models import find_model
+    from pipeline.models import show_versions
+
+    show_versions(find_model(root, name))
+
+
+@models.command(
+    epilog=examples(
+        "cxrflow models promote --root runs/demo",
+        "cxrflow models promote --root runs/demo --version 1795387128 --pin",
+        "cxrflow models promote --root runs/demo --version 1795387128 --label canary",
+    )
+)
+def promote(
+    root: ServingRoot,
+    name: ModelName = "",
+    version: VersionNumber = None,
+    label: Annotated[str, typer.Option(help="The label to move.")] = "stable",
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Keep stable there, whatever is pushed later.")
+    ] = False,
+) -> None:
+    """Move a label: the canary, or version N, becomes stable, which is what is served."""
+    from components.publish import models as published
+
+    folder = published.find_model(root, name)
+    before, now = published.promote(folder, version, label, pin)
+    was = "" if before in (None, now) else f", was {before}"
+    print(f"{folder.name}: {label} is {now}{' (pinned)' if pin else ''}{was}")
+
+
+@models.command(
+    epilog=examples(
+        "cxrflow models rollback --root runs/demo",
+        "cxrflow models rollback --root runs/demo --version 1795387128",
+    )
+)
+def rollback(root: ServingRoot, name: ModelName = "", version: VersionNumber = None) -> None:
+    """Make the version before stable, and pin it, so that the next push doesn't undo that."""
+    from components.publish import models as published
+
+    folder = published.find_model(root, name)
+    before, now = published.rollback(folder, version)
+    print(f"{folder.name}: stable is {now} (pinned), was {before}")
+    print(f"next: cxrflow models promote --root {root} --version N, once there is a better one")

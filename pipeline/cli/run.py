@@ -1,0 +1,87 @@
+"""`cxrflow run` and `cxrflow study`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.app import Root, app, examples
+from schema.errors import CxrflowError
+
+
+@app.command(
+    epilog=examples(
+        "cxrflow run --profile demo",
+        "cxrflow run --profile nih --data /data/nih --set train.epochs=3",
+        "cxrflow run --profile my.yaml --data /data/nih --root /big/run1 --engine beam",
+    )
+)
+def run(
+    profile: Annotated[
+        str, typer.Option(help="demo, nih_mini, nih_sample, nih, or a YAML file.")
+    ] = "demo",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with X-rays in Kaggle's layout; demo makes its own."),
+    ] = None,
+    root: Root = None,
+    engine: Annotated[
+        str, typer.Option(help="local (TFX's LocalDagRunner) or beam (BeamDagRunner).")
+    ] = "local",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable."),
+    ] = None,
+) -> None:
+    """Run the pipeline: ingest, validate, transform, train, evaluate, gate, push."""
+    from pipeline import config as settings
+    from pipeline import run as runs
+    from pipeline.summary import show
+
+    if engine not in runs.ENGINES:
+        raise CxrflowError(f"--engine {engine}: name one of {', '.join(runs.ENGINES)}")
+    config = settings.load(profile, set_ or [])
+    folder = root or Path("runs") / Path(profile).stem
+    show(runs.run_pipeline(config, data, folder, engine), folder)
+
+
+@app.command(
+    epilog=examples(
+        "cxrflow study --profile study",
+        "cxrflow study --profile nih_mini --data /data/nih_mini --experiments head",
+        "cxrflow study --profile nih --data /data/nih --set tune.images_seen=655360",
+    )
+)
+def study(
+    profile: Annotated[
+        str, typer.Option(help="Whose data settings, recipe and `tune` grids apply.")
+    ] = "study",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with X-rays in Kaggle's layout; study makes its own."),
+    ] = None,
+    root: Root = None,
+    experiments: Annotated[
+        str, typer.Option(help="Which ones, comma-separated; default: all.")
+    ] = "optimizer,learning_rate_batch,image_size,color,head",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable."),
+    ] = None,
+) -> None:
+    """Repeat the 2019 study's experiments and write its tables with ours beside them.
+
+    Every trial starts from the same weights, sees the same number of images and is scored on eval.
+    """
+    from pipeline import config as settings
+    from pipeline.study import find_experiments, run_study
+    from pipeline.summary import SYNTHETIC
+
+    config = settings.load(profile, set_ or [])
+    folder = root or Path("runs") / Path(profile).stem
+    pages = run_study(config, data, folder, find_experiments(experiments))
+    for page in pages:
+        print(f"{page.result.experiment}: {page.path}")
+        print(f"  best on eval: {page.winner or 'none, too many trials failed'}")
+    if pages[0].result.synthetic:
+        print(SYNTHETIC)

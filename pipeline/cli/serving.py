@@ -1,0 +1,173 @@
+"""`cxrflow serve` and `cxrflow predict`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.app import app, examples
+from schema.errors import CxrflowError
+
+if TYPE_CHECKING:
+    from serving.settings import ServerConfig
+
+
+@app.command(
+    epilog=examples(
+        "cxrflow serve --root runs/demo",
+        "cxrflow serve --root /srv/models --host 0.0.0.0 --tls-cert server.pem --tls-key key.pem",
+        "cxrflow serve --root /srv/models --config server.yaml",
+        "cxrflow serve --root /srv/models --print-config --to deploy",
+    )
+)
+def serve(
+    root: Annotated[
+        Path, typer.Option(help="Folder of a run, or of models: DIR/<model>/<version>/.")
+    ] = Path("runs/demo"),
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="gRPC port, 0 for any free one; default: 8500.")
+    ] = None,
+    rest_port: Annotated[
+        int | None, typer.Option(help="REST port, 0 for any free one; default: 8501.")
+    ] = None,
+    tls_cert: Annotated[str, typer.Option(help="Server certificate, PEM.")] = "",
+    tls_key: Annotated[str, typer.Option(help="Its key, PEM.")] = "",
+    tls_client_ca: Annotated[
+        str, typer.Option(help="CA that clients' certificates must be signed by, PEM.")
+    ] = "",
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with any field of serving/settings.py.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Log file; default: in the run's logs, or this folder.")
+    ] = None,
+    print_config: Annotated[
+        bool,
+        typer.Option("--print-config", help="Print the files for TF Serving in Docker instead."),
+    ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="With --print-config: a folder to write them to.", file_okay=False),
+    ] = None,
+) -> None:
+    """Serve the newest or labelled version over TF Serving's gRPC and REST APIs.
+
+    New versions are taken over while it runs; Ctrl-C or SIGTERM lets requests under way finish.
+    """
+    import logging
+    from datetime import datetime
+
+    from pipeline.terminal import redirected_to
+    from serving.settings import read_config
+
+    given = {
+        "host": host,
+        "grpc_port": port,
+        "rest_port": rest_port,
+        "tls_certificate": tls_cert or None,
+        "tls_key": tls_key or None,
+        "tls_client_ca": tls_client_ca or None,
+    }
+    settings = read_config(config, **{k: v for k, v in given.items() if v is not None})
+    if not root.is_dir():
+        raise CxrflowError(f"--root {root} is no folder: name a run's folder or one of models")
+    if to and not print_config:
+        raise CxrflowError("--to is for --print-config: give both, or neither")
+    if print_config:
+        _print_deployment(root, settings, to)
+        return
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-serve.log"
+    log = log or (root / "logs" / name if (root / "serving").is_dir() else Path(name))
+    with redirected_to(log) as console:
+        from serving import server
+        from serving.versions import serving_root
+
+        logging.basicConfig(
+            level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        )
+        server.serve(
+            serving_root(root),
+            settings,
+            lambda ready: console.print(f"{ready.describe()}\nlog: {log}", soft_wrap=True),
+        )
+        console.print("stopped")
+
+
+def _print_deployment(root: Path, config: "ServerConfig", to: Path | None) -> None:
+    from serving.tf_serving import deployment
+    from serving.versions import serving_root
+
+    root = serving_root(root)
+    if to is None:
+        print(deployment.show(deployment.render(root, config)))
+        return
+    for path in deployment.write(root, config, to):
+        print(path)
+    print(f"next: docker compose --project-directory {to} up --detach --wait")
+
+
+@app.command(
+    epilog=examples(
+        "cxrflow predict xray.png",
+        "cxrflow predict study.dcm /data/xrays --format csv > answers.csv",
+        "cxrflow predict xray.png --server cxr.hospital:8500 --tls-ca ca.pem --label canary",
+    )
+)
+def predict(
+    images: Annotated[
+        list[Path], typer.Argument(help="PNG, JPEG or DICOM files, or folders of them.")
+    ],
+    server: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Its gRPC address.")
+    ] = "127.0.0.1:8500",
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "cxrflow",
+    version: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Default: what the server serves.")
+    ] = None,
+    label: Annotated[str, typer.Option(help="stable or canary, instead of a version.")] = "",
+    attention: Annotated[
+        bool, typer.Option("--attention", help="Ask where the model looks, too.")
+    ] = False,
+    format_: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run or models served: names classes where TF Serving can't.", file_okay=False
+        ),
+    ] = None,
+    window: Annotated[int, typer.Option(min=1, help="Images under way at the same time.")] = 8,
+    deadline: Annotated[
+        float, typer.Option(min=0.001, help="Seconds for an answer, retries included.")
+    ] = 30,
+    tls_ca: Annotated[str, typer.Option(help="CA of the server's certificate, PEM.")] = "",
+    tls_cert: Annotated[str, typer.Option(help="This client's certificate, PEM.")] = "",
+    tls_key: Annotated[str, typer.Option(help="Its key, PEM.")] = "",
+) -> None:
+    """Ask a server about X-rays. Every file gets its answer or the reason why it has none.
+
+    Exit code 0: all were answered; 1: some failed; 2: nothing could be asked.
+    """
+    import warnings
+
+    from pipeline.predict import predict as ask
+    from serving.client import ClientConfig
+
+    warnings.filterwarnings("ignore", module="pydicom")  # what matters is in the results
+    config = ClientConfig(
+        server=server,
+        model=model,
+        version=version,
+        label=label,
+        attention=attention,
+        root=root,
+        window=window,
+        deadline=deadline,
+        tls_ca=tls_ca,
+        tls_certificate=tls_cert,
+        tls_key=tls_key,
+    )
+    if ask(images, config, format_):
+        raise typer.Exit(1)
