@@ -1,199 +1,22 @@
-"""A run's settings: frozen dataclasses, loaded from a YAML profile and checked as they load."""
+"""Loads a run's settings from a YAML profile with overrides; errors name the field at fault."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, field
-from itertools import combinations
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import TypeAdapter, ValidationError
 
-from components.edge_export.settings import EdgeConfig
-from components.ensemble.settings import METHODS, EnsembleConfig
-from components.evaluate.gate import Limits
-from components.publish.settings import PublishConfig, ServingCheckConfig
-from components.train.recipe import TrainConfig
-from components.tune.settings import TuneConfig
-from schema.classes import CLASSES_14, DEFAULT_CLASSES
-from schema.errors import CxrflowError
-from schema.settings import Count, Fraction, Pixels, Positive, Rate, Share, settings
+from pipeline.settings import ENSEMBLE, PipelineConfig
+from schema.errors import CxrflowError, did_you_mean
+from schema.setting_docs import describe
+
+__all__ = ["ENSEMBLE", "PROFILES", "PipelineConfig", "load", "parse", "profiles", "to_dict"]
 
 PROFILES = Path(__file__).parent / "profiles"
-ENSEMBLE = "ensemble"  # the name of the combined model
-
-ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-@settings
-class PhantomConfig:
-    """Synthetic data that a run makes for itself when no data folder is given."""
-
-    patients: Count = 0  # 0: none, the run needs --data
-    seed: Count = 0
-    prevalence_scale: Rate = 1.0  # raises every finding's prevalence
-
-
-@settings
-class IngestConfig:
-    """What ImageExampleGen reads and refuses, and how it splits."""
-
-    classes: tuple[Literal[CLASSES_14], ...] = Field(DEFAULT_CLASSES, min_length=1)
-    cohort: Literal["all", "findings"] = "all"  # findings: only images with one of the classes
-    split: Literal["auto", "official", "hash"] = "auto"  # auto: official where the lists lie
-    eval_share: Share = 0.15  # of the patients outside test
-    test_share: Share = 0.2  # of all patients; used without official lists
-    split_salt: str = "cxrflow"  # another salt makes another split
-    max_bad_share: Share = 0.01  # of images in quarantine, then the run stops
-    # Served images are held to serving.images.ImageLimits, whatever stands here.
-    min_side: Positive = 64  # pixels
-    max_side: Positive = 5120
-    max_bytes: Positive = 16 * 2**20
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "IngestConfig":
-        if len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes names a class twice")
-        if self.min_side > self.max_side:
-            raise ValueError(f"min_side {self.min_side} is above max_side {self.max_side}")
-        return self
-
-
-@settings
-class ValidateConfig:
-    """Limits on the distance between splits, from 0 to 1, beyond chance (3 / sqrt(images))."""
-
-    max_eval_distance: Fraction = 0.1  # eval against train
-    max_test_distance: Fraction = 0.3  # the official test list differs by design
-
-
-@settings
-class TransformConfig:
-    """The compact image that Transform writes and all later steps read."""
-
-    image_size: Pixels = 512  # pixels, square
-    encoding: Literal["jpeg", "raw"] = "jpeg"
-    jpeg_quality: int = Field(95, ge=1, le=100)
-
-
-@settings
-class CalibrateConfig:
-    """How logits become probabilities, and which operating points model.json names."""
-
-    method: Literal["platt", "none"] = "platt"  # fitted on eval, per class
-    sensitivity: Fraction = 0.9  # of the operating point with a fixed sensitivity
-    specificity: Fraction = 0.9
-
-
-@settings
-class MemberLimits(Limits):
-    """What an ensemble's member must reach on eval, where a class alone is too noisy."""
-
-    min_auc: Fraction = 0.0
-    min_positives: Positive = 10
-
-
-@settings
-class EvaluateConfig(Limits):
-    """What the gate demands on test, and for which groups TFMA computes scores of their own."""
-
-    members: MemberLimits = field(default_factory=MemberLimits)
-    slices: tuple[Literal["patient/sex", "view", "age_band"], ...] = (
-        "patient/sex",
-        "view",
-        "age_band",
-    )
-
-
-@settings
-class BeamConfig:
-    """How Beam runs inside the data steps."""
-
-    workers: Positive = 1  # processes; more than one pays from about 3,000 images
-
-
-@settings
-class PipelineConfig:
-    """Everything one run needs besides its data folder and its root folder."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] = "cxrflow"  # served model
-    phantom: PhantomConfig = field(default_factory=PhantomConfig)
-    ingest: IngestConfig = field(default_factory=IngestConfig)
-    validate: ValidateConfig = field(default_factory=ValidateConfig)
-    transform: TransformConfig = field(default_factory=TransformConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    models: dict[ModelName, TrainConfig] = field(default_factory=dict)  # in YAML: changes of train
-    calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
-    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
-    tune: TuneConfig = field(default_factory=TuneConfig)
-    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    serving_check: ServingCheckConfig = field(default_factory=ServingCheckConfig)
-    publish: PublishConfig = field(default_factory=PublishConfig)
-    edge: EdgeConfig = field(default_factory=EdgeConfig)
-    beam: BeamConfig = field(default_factory=BeamConfig)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "PipelineConfig":
-        unknown = set(self.evaluate.min_auc_per_class) - set(self.ingest.classes)
-        if unknown:
-            raise ValueError(
-                f"evaluate.min_auc_per_class names {sorted(unknown)}, not in ingest.classes"
-            )
-        for name, recipe in self.members.items():
-            if recipe.image_size > self.transform.image_size:
-                raise ValueError(
-                    f"{name}: train.image_size {recipe.image_size} is above "
-                    f"transform.image_size {self.transform.image_size}: the detail isn't there"
-                )
-        self._check_ensemble()
-        known = list(dict.fromkeys([*self.members, self.pushed_model]))
-        if self.edge.model and self.edge.model not in known:
-            raise ValueError(f"edge.model is {self.edge.model!r}, not one of {', '.join(known)}")
-        return self
-
-    def _check_ensemble(self) -> None:
-        if len(self.models) == 1:
-            raise ValueError(
-                f"models has one member, {next(iter(self.models))}: name at least two for an "
-                "ensemble, or set its recipe under train and leave models out"
-            )
-        reserved = sorted(set(self.models) & {ENSEMBLE, *METHODS})
-        if reserved:
-            raise ValueError(
-                f"models.{reserved[0]}: the name is an ensemble method's; take another"
-            )
-        sizes = {name: recipe.image_size for name, recipe in self.models.items()}
-        if len(set(sizes.values())) > 1:
-            raise ValueError(
-                f"models have different image sizes ({_listed(sizes)}): an ensemble resizes each "
-                "image once, give all one train.image_size"
-            )
-        same = [
-            pair
-            for pair in combinations(self.models, 2)
-            if self.models[pair[0]] == self.models[pair[1]]
-        ]
-        if same:
-            raise ValueError(
-                f"models.{same[0][0]} and models.{same[0][1]} are the same: give one another seed"
-            )
-
-    @property
-    def members(self) -> dict[str, TrainConfig]:
-        """The recipes to train, by name: `models`, or `train` alone named for what it builds."""
-        alone = f"{self.train.backbone}_{self.train.head}".lower()
-        return self.models or {alone: self.train}
-
-    @property
-    def pushed_model(self) -> str:
-        """Name of the model that is judged on test and served: the ensemble, or the only one."""
-        return ENSEMBLE if self.models else next(iter(self.members))
-
-    @property
-    def edge_model(self) -> str:
-        """Name of the model that the edge bundle is made of: a member's, or "ensemble"."""
-        small = [name for name, recipe in self.members.items() if recipe.backbone == "MobileNet"]
-        return self.edge.model or (small or [self.pushed_model])[0]
 
 
 def profiles() -> list[str]:
@@ -204,23 +27,29 @@ def profiles() -> list[str]:
 def load(profile: str, overrides: Iterable[str] = ()) -> PipelineConfig:
     """Reads a profile (a shipped name or a YAML file's path) with `key.sub=value` overrides.
 
+    Without a profile ("") the settings' own defaults stand.
+
     Raises:
-        CxrflowError: names the field that is unknown, of the wrong type or in conflict.
+        CxrflowError: names the override, or the file, and its field that is unknown, of the wrong
+            type or in conflict.
     """
-    path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
-    if not path.is_file():
-        raise CxrflowError(
-            f"no profile {profile!r}: name one of {', '.join(profiles())} or a YAML file"
-        )
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CxrflowError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise CxrflowError(f"{path} must hold `section:` blocks, such as `train:`")
+    path = _find(profile) if profile else None
+    values = read_yaml(path) if path else {}
+    changed = deepcopy(values)
+    overrides = list(overrides)
     for override in overrides:
-        _set(values, override)
-    return parse(values, source=str(path))
+        _set(changed, override)
+    problems = _problems(changed)
+    if not problems:
+        return parse(changed)
+    of_profile = _problems(values)
+    of_overrides = [problem for problem in problems if problem not in of_profile]
+    if not of_overrides:
+        raise CxrflowError(_one_line(str(path), problems))
+    touching = [o for o in overrides if _touches(o, of_overrides[0])]
+    named = [o for o in touching if o.partition("=")[0] in of_overrides[0].text]
+    source = ", ".join(f"--set {override}" for override in named or touching or overrides)
+    raise CxrflowError(_one_line(source, of_overrides))
 
 
 def parse(values: dict[str, Any], source: str = "settings") -> PipelineConfig:
@@ -229,12 +58,101 @@ def parse(values: dict[str, Any], source: str = "settings") -> PipelineConfig:
     Raises:
         CxrflowError: names the first field at fault, and how many more there are.
     """
+    if problems := _problems(values):
+        raise CxrflowError(_one_line(source, problems))
+    return _checked(values)
+
+
+def _find(profile: str) -> Path:
+    path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
+    if path.is_file():
+        return path
+    if path.exists():
+        raise CxrflowError(f"{path} is no file: name a YAML file")
+    known = profiles()
+    raise CxrflowError(
+        f"no profile {profile!r}{did_you_mean(profile, known)}: name one of {', '.join(known)} or "
+        "a YAML file (.yaml)"
+    )
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping; an empty one is an empty mapping.
+
+    Raises:
+        CxrflowError: it can't be read, isn't YAML, holds something else or a key twice.
+    """
     try:
-        return TypeAdapter(PipelineConfig).validate_python(_with_whole_recipes(values))
+        values = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
+    except OSError as error:
+        raise CxrflowError(f"{path} can't be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise CxrflowError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise CxrflowError(f"{path} must hold `section:` blocks, such as `train:`")
+    return values
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key given twice is an error; PyYAML keeps the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1 and key != "<<":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} stands there twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """One field at fault."""
+
+    field: str  # with its sections; empty where it is the whole
+    kind: str  # pydantic's
+    text: str
+
+    @property
+    def section(self) -> str:
+        return self.field.partition(".")[0]
+
+    @property
+    def of_recipe(self) -> str:
+        """The field of a member's recipe: "epochs" of "models.attention.epochs"."""
+        return ".".join(self.field.split(".")[2:])
+
+
+def _checked(values: dict[str, Any]) -> PipelineConfig:
+    return TypeAdapter(PipelineConfig).validate_python(_with_whole_recipes(values))
+
+
+def _problems(values: dict[str, Any]) -> list[_Problem]:
+    """What is wrong with the settings, each mistake once."""
+    try:
+        _checked(values)
     except ValidationError as error:
-        first, *others = error.errors()
-        more = f" (and {len(others)} more)" if others else ""
-        raise CxrflowError(f"{source}: {_explain(first)}{more}") from None
+        found = [_Problem(_name(e), e["type"], _explain(e)) for e in error.errors()]
+        # A mistake under `train` shows again in each member, which takes from there.
+        shared = {(p.field.partition(".")[2], p.kind) for p in found if p.section == "train"}
+        return [p for p in found if p.section != "models" or (p.of_recipe, p.kind) not in shared]
+    return []
+
+
+def _one_line(source: str, problems: list[_Problem]) -> str:
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{source}: {problems[0].text}{more}"
+
+
+def _touches(override: str, problem: _Problem) -> bool:
+    """Whether the override sets the field, a part of it, or what it is part of."""
+    key = override.partition("=")[0]
+    return f"{key}.".startswith(f"{problem.field}.".lstrip(".")) or f"{problem.field}.".startswith(
+        f"{key}."
+    )
 
 
 def _with_whole_recipes(values: dict[str, Any]) -> dict[str, Any]:
@@ -249,24 +167,41 @@ def _with_whole_recipes(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "models": whole}
 
 
-def _listed(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
 def to_dict(config: PipelineConfig) -> dict[str, Any]:
     """Plain values, as `parse` takes them."""
     return asdict(config)
 
 
+def _name(error: Any) -> str:
+    return ".".join(str(part) for part in error["loc"])
+
+
 def _explain(error: Any) -> str:
-    name = ".".join(str(part) for part in error["loc"])
+    name = _name(error)
     if error["type"] == "unexpected_keyword_argument":
-        return f"there is no setting {name}"
+        return f"there is no setting {name}{_similar(name)}"
     message = error["msg"].removeprefix("Value error, ")
     if not name:
         return message
     shown = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
     return f"{name}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _similar(name: str) -> str:
+    """The setting that was probably meant, or where all of them are listed."""
+    section, _, leaf = name.rpartition(".")
+    is_member = section.startswith("models.")
+    known = [setting.name for setting in describe(PipelineConfig())]
+    beside = [n for n in known if n.rpartition(".")[0] == ("train" if is_member else section)]
+    close = get_close_matches(leaf, [n.rpartition(".")[2] for n in beside], n=1)
+    if close:
+        return f": did you mean {section}.{close[0]}?".replace(" .", " ")
+    elsewhere = [n for n in known if n.rpartition(".")[2] == leaf] or get_close_matches(
+        name, known, n=1, cutoff=0.7
+    )
+    if elsewhere:
+        return f": did you mean {' or '.join(elsewhere)}?"
+    return ": `cxrflow config show` lists all"
 
 
 def _set(values: dict[str, Any], override: str) -> None:

@@ -28,8 +28,8 @@ from components.transform.component import Transform
 from components.validate.component import ValidationGate
 from edge import device_files
 from pipeline.code_version import ROOT, code_version
-from pipeline.config import ENSEMBLE, BeamConfig, PipelineConfig
 from pipeline.data import is_synthetic
+from pipeline.settings import ENSEMBLE, BeamConfig, PipelineConfig
 
 SCHEMA = ROOT / "schema" / "schema.pbtxt"
 

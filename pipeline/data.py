@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.config import PipelineConfig
+from pipeline.settings import PipelineConfig
 from schema.errors import CxrflowError
 
 

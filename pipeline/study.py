@@ -10,8 +10,8 @@ from components.tune.plan import check
 from components.tune.results import ExperimentResult, as_frame, read_results
 from components.tune.settings import EXPERIMENTS, Experiment
 from components.tune.tables import page, winner
-from pipeline.config import PipelineConfig
 from pipeline.run import execute
+from pipeline.settings import PipelineConfig
 from schema.errors import CxrflowError
 
 

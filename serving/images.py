@@ -48,9 +48,12 @@ DAMAGED = "damaged: its pixels cannot be decoded"
 class ImageLimits:
     """What an image may be. A model's graph has the defaults built in."""
 
-    min_side: Positive = 64  # pixels
-    max_side: Positive = 5120  # detectors have up to some 4,300
-    max_bytes: Positive = 16 * 2**20  # of the file
+    min_side: Positive = 64
+    """Shortest side, in pixels."""
+    max_side: Positive = 5120
+    """Longest side, in pixels; detectors have up to some 4,300."""
+    max_bytes: Positive = 16 * 2**20
+    """Largest file, in bytes."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Manifest:
 
     version: int
     files: tuple[File, ...]
-    notes: dict[str, Any] = field(default_factory=dict)  # for people: the gate's mean AUC
+    notes: dict[str, Any] = field(default_factory=dict)  # for people: the gate's AUCs
 
 
 def verify(version_dir: Path) -> list[str]:

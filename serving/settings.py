@@ -22,10 +22,14 @@ class BatchingConfig:
     0 a lone request is never held back, and batches form by themselves while all threads are busy.
     """
 
-    max_batch_size: Positive = 16  # images in a run; 1 switches batching off
+    max_batch_size: Positive = 16
+    """Images in one run of the model; 1 switches batching off."""
     timeout_ms: Count = 0
-    threads: Positive = 2  # runs at the same time
-    max_queue: Positive = 64  # requests that wait; more are UNAVAILABLE, as in TF Serving
+    """Milliseconds that a free thread waits for more images; 0: none."""
+    threads: Positive = 2
+    """Runs of the model at the same time."""
+    max_queue: Positive = 64
+    """Requests that wait; more are refused as UNAVAILABLE, as in TensorFlow Serving."""
 
 
 @settings
@@ -33,20 +37,35 @@ class ServerConfig:
     """Where the server listens, what it accepts and how it runs models."""
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     grpc_port: Port = 8500
+    """gRPC port; 0: any free one."""
     rest_port: Port = 8501
-    max_message_bytes: Positive = 32 * 2**20  # of a request; RESOURCE_EXHAUSTED, REST: 413
-    max_request_images: Positive = 64  # in one request; INVALID_ARGUMENT
-    images: ImageLimits = ImageLimits()  # wider ones are of no use: the graph has its own
-    max_deadline: Seconds = 60.0  # of requests without or with a longer one
+    """REST port; 0: any free one."""
+    max_message_bytes: Positive = 32 * 2**20
+    """Largest request; above it RESOURCE_EXHAUSTED, over REST 413."""
+    max_request_images: Positive = 64
+    """Images in one request; above it INVALID_ARGUMENT."""
+    images: ImageLimits = ImageLimits()
+    """Which images are accepted; wider limits are of no use, as the graph has its own."""
+    max_deadline: Seconds = 60.0
+    """Seconds of requests without a deadline or with a longer one."""
     batching: BatchingConfig = BatchingConfig()
-    poll_seconds: Seconds = 1.0  # between two looks at the serving root
-    drain_seconds: Seconds = 30.0  # for requests under way, when a version or the server stops
-    intra_op_threads: Count = 0  # of TensorFlow; 0: one a core
+    """How requests share a run of the model."""
+    poll_seconds: Seconds = 1.0
+    """Seconds between two looks at the serving root."""
+    drain_seconds: Seconds = 30.0
+    """Seconds for requests under way when a version or the server stops."""
+    intra_op_threads: Count = 0
+    """TensorFlow's threads in one operation; 0: one a core."""
     inter_op_threads: Count = 0
-    tls_certificate: str = ""  # PEM files; with them gRPC and REST are encrypted
+    """TensorFlow's operations at the same time; 0: as it likes."""
+    tls_certificate: str = ""
+    """PEM file; with it and its key gRPC and REST are encrypted."""
     tls_key: str = ""
-    tls_client_ca: str = ""  # clients must show a certificate that it signed
+    """PEM file of the certificate's key."""
+    tls_client_ca: str = ""
+    """PEM file of the CA that must have signed clients' certificates."""
 
     @model_validator(mode="after")
     def _no_half_tls(self) -> "ServerConfig":

@@ -14,10 +14,13 @@ METHODS = ("mean", "weighted", "hard_vote", "hard_vote_majority", "max_vote", "s
 class EnsembleConfig:
     """The ensemble that is exported."""
 
-    # best: the one with the highest mean eval AUC
     method: Literal["best", "mean", "weighted", "hard_vote", "max_vote", "stacked"] = "best"
-    folds: int = Field(5, ge=2)  # of eval, by patient, to score methods that are fitted on it
-    # weighted: pulls towards equal weights as this many images would that favour no member.
+    """How members are combined; best: the method with the highest mean AUC on eval."""
+    folds: int = Field(5, ge=2)
+    """Of eval, by patient, to score the methods that are fitted on it."""
     equal_weights_images: Rate = 50.0
-    stacking_c: Rate = 1.0  # stacked: inverse strength of the regression's L2 penalty
-    batch_size: Positive = 32  # images predicted at once
+    """weighted: pulls to equal weights as so many images would that favour no member."""
+    stacking_c: Rate = 1.0
+    """stacked: inverse strength of the regression's L2 penalty."""
+    batch_size: Positive = 32
+    """Images predicted at once."""

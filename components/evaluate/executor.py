@@ -49,6 +49,9 @@ class Executor(base_executor.BaseExecutor):
             blessing.set_int_custom_property("synthetic", int(verdict.synthetic))
             if math.isfinite(verdict.mean_auc):
                 blessing.set_float_custom_property("mean_auc", verdict.mean_auc)
+            aucs = {item.result.name: item.result.auc for item in verdict.classes}
+            known = {name: auc for name, auc in aucs.items() if math.isfinite(auc)}
+            blessing.set_string_custom_property("class_auc", json.dumps(known))
 
 
 def _bless(

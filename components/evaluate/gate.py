@@ -14,12 +14,18 @@ from schema.settings import Fraction, Positive, settings
 class Limits:
     """What a model must reach on the split that it is judged by."""
 
-    min_auc: Fraction = 0.5  # of every gated class
-    min_mean_auc: Fraction = 0.5  # of the gated classes
-    min_auc_per_class: dict[str, Fraction] = field(default_factory=dict)  # instead of min_auc
-    min_positives: Positive = 100  # with fewer, or fewer negatives, a class is too noisy to gate
-    max_auc_drop: Fraction = 0.02  # of the gated classes' mean, against the last blessed model
-    max_class_auc_drop: Fraction = 0.1  # of one gated class; a single class is noisier
+    min_auc: Fraction = 0.5
+    """Lowest AUC of every gated class."""
+    min_mean_auc: Fraction = 0.5
+    """Lowest mean AUC of the gated classes."""
+    min_auc_per_class: dict[str, Fraction] = field(default_factory=dict)
+    """Lowest AUC of single classes, instead of min_auc."""
+    min_positives: Positive = 100
+    """Positive (and negative) images below which a class is too noisy to gate."""
+    max_auc_drop: Fraction = 0.02
+    """Largest fall of the gated classes' mean AUC below the last blessed model's."""
+    max_class_auc_drop: Fraction = 0.1
+    """Largest fall of one gated class's AUC; a single class is noisier."""
 
 
 def judge(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Settings(TypedDict):
-    """The fields of pipeline.config.IngestConfig, as JSON carries them."""
+    """The fields of pipeline.settings.IngestConfig, as JSON carries them."""
 
     classes: Sequence[str]
     cohort: Literal["all", "findings"]

@@ -65,4 +65,7 @@ def _notes(input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]:
         return {}
     mean_auc = blessings[0].get_float_custom_property("mean_auc")
     synthetic = bool(blessings[0].get_int_custom_property("synthetic"))
-    return {"mean_auc": mean_auc if math.isfinite(mean_auc) else None, "synthetic": synthetic}
+    notes = {"mean_auc": mean_auc if math.isfinite(mean_auc) else None, "synthetic": synthetic}
+    if blessings[0].has_custom_property("class_auc"):
+        notes["class_auc"] = json.loads(blessings[0].get_string_custom_property("class_auc"))
+    return notes

@@ -31,6 +31,7 @@ class Version:
     pushed: datetime | None  # local time; None if the manifest is gone
     mean_auc: float | None  # of the gate, on test; None if it wasn't noted
     synthetic: bool | None  # whether that figure stems from phantoms
+    class_auc: dict[str, float]  # of the gate, on test; empty if they weren't noted
 
 
 def find_model(root: Path, name: str = "") -> Path:
@@ -181,4 +182,5 @@ def _version(folder: Path, labels: tuple[str, ...], pinned: bool) -> Version:
         pushed,
         notes.get("mean_auc"),
         notes.get("synthetic"),
+        notes.get("class_auc", {}),
     )

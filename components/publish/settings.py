@@ -9,11 +9,10 @@ from schema.settings import Positive, Rate, settings
 class PublishConfig:
     """What a push does besides copying the model."""
 
-    # stable: the new version is served. canary: only to those who ask for it, until
-    # `cxrflow models promote` makes it stable.
     label: Literal["stable", "canary"] = "stable"
-    # The newest ones; besides them what is labelled, pinned, loaded, or was stable before stays.
+    """stable: a new version is served; canary: only on request, until it is promoted."""
     keep_versions: Positive = 5
+    """Newest versions that stay, besides those labelled, pinned, loaded or stable before."""
 
 
 @settings
@@ -24,10 +23,18 @@ class ServingCheckConfig:
     """
 
     kind: Literal["embedded", "infra_validator", "none"] = "embedded"
-    images: Positive = 16  # of eval, each sent once and compared
-    requests: Positive = 50  # that are timed, one image each, one after another
-    max_difference: Rate = 0.001  # of a probability from the Trainer's
-    max_latency_ms: Rate = 2000.0  # 95th percentile
-    max_memory_mb: Positive = 4096  # of the server's process at its peak
-    start_seconds: Positive = 300  # until the server answers, loading and warm-up included
-    docker_image_tag: str = "2.21.0"  # of tensorflow/serving, for infra_validator
+    """embedded: our server; infra_validator: TFX's node, which needs Docker; none: no check."""
+    images: Positive = 16
+    """Eval images that are sent once each and compared."""
+    requests: Positive = 50
+    """Requests that are timed, one image each, one after another."""
+    max_difference: Rate = 0.001
+    """Largest difference of a probability from the Trainer's."""
+    max_latency_ms: Rate = 2000.0
+    """95th percentile of the answers' time, in milliseconds."""
+    max_memory_mb: Positive = 4096
+    """Peak memory of the server's process, in megabytes."""
+    start_seconds: Positive = 300
+    """Seconds until the server answers, loading and warm-up included."""
+    docker_image_tag: str = "2.21.0"
+    """Of tensorflow/serving, for infra_validator."""

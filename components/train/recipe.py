@@ -13,54 +13,96 @@ class TrainConfig:
     """The recipe of one model."""
 
     backbone: Literal[tuple(BACKBONES)] = "MobileNet"
-    alpha: Rate = 1.0  # width multiplier of MobileNet and MobileNetV2
+    """The network without its top."""
+    alpha: Rate = 1.0
+    """Width multiplier of MobileNet and MobileNetV2."""
     head: Literal["attention", "simple", "class_attention", "lse"] = "attention"
-    image_size: int = Field(0, ge=0, le=4096)  # pixels; 0: replaced by the backbone's own
-    color: Literal["rgb", "gray"] = "rgb"  # gray: the backbone sees one channel, their mean
+    """What turns the backbone's features into one logit a class."""
+    image_size: int = Field(0, ge=0, le=4096)
+    """Side of the square that the network sees, in pixels; 0: the backbone's own."""
+    color: Literal["rgb", "gray"] = "rgb"
+    """gray: the backbone sees one channel, the mean of three."""
     weights: Literal["imagenet", "none"] = "imagenet"
-    weights_dir: str = ""  # folder or h5 file with ImageNet weights; empty: Keras's own download
+    """What the backbone starts from; none: random weights."""
+    weights_dir: str = ""
+    """Folder or h5 file with ImageNet weights; empty: Keras's own download."""
     seed: int = 0
-    deterministic: bool = False  # the same seed gives the same bits; slower
-    # Of training; auto: mixed where there is a GPU. What is exported is float32.
+    """Of weights, order and augmentation."""
+    deterministic: bool = False
+    """The same seed gives the same bits; slower."""
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    """Of training; auto: mixed where there is a GPU. What is exported is float32."""
     epochs: Positive = 20
-    images_seen: Count = 0  # end after so many training images, whatever batch size; 0: epochs do
-    epoch_images: Count = 0  # an epoch ends, and eval is scored, after so many; 0: after all
-    patience: Positive = 5  # epochs without a better mean eval AUC
+    """Passes over the training images, at most."""
+    images_seen: Count = 0
+    """End after so many training images, whatever the batch size; 0: epochs decide."""
+    epoch_images: Count = 0
+    """Training images after which an epoch ends and eval is scored; 0: all of them."""
+    patience: Positive = 5
+    """Epochs without a better mean eval AUC, after which training ends."""
     batch_size: Positive = 32
-    # Batches whose mean gradient makes one update; warm-up, schedule and epochs count batches.
+    """Images of one step."""
     accumulation_steps: Positive = 1
+    """Batches whose mean gradient makes one update; warm-up and schedule count batches."""
     optimizer: Literal["adam", "adamw", "sgd", "adagrad", "adadelta"] = "adam"
-    momentum: Share = 0.9  # of sgd; the others have none
+    """The optimizer, by Keras's name."""
+    momentum: Share = 0.9
+    """Of sgd; the other optimizers have none."""
     learning_rate: Rate = 5e-4
-    backbone_lr_scale: Rate = 1.0  # the backbone's learning rate as a share of the head's
-    layer_decay: float = Field(1.0, gt=0, le=1)  # each backbone layer's as a share of the next's
-    warmup: Share = 0.0  # share of all steps in which the learning rate rises to its full height
-    schedule: Literal["constant", "cosine"] = "constant"  # cosine: falls to zero at the last step
-    weight_decay: Share = 0.0  # decoupled, of kernels only; adam with it is adamw
-    ema: Share = 0.0  # momentum of the averaged weights that are evaluated and kept; 0: none
-    dropout: Share = 0.5  # in the head
-    lse_r: Rate = 10.0  # of the lse head: near 0 it pools the mean, high up the maximum
-    loss: Literal["bce", "wcel", "focal"] = "bce"  # see losses.py
-    focal_gamma: Rate = 2.0  # of focal: how much less well-classified labels count
-    normal_weight: Rate = 1.0  # of an image without a finding in the loss; others weigh 1
+    """At its full height, after warm-up."""
+    backbone_lr_scale: Rate = 1.0
+    """The backbone's learning rate as a share of the head's."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Each backbone layer's learning rate as a share of the next layer's."""
+    warmup: Share = 0.0
+    """Share of all steps in which the learning rate rises to its full height."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """cosine: the learning rate falls to zero at the last step."""
+    weight_decay: Share = 0.0
+    """Decoupled, of kernels only; adam with it is adamw."""
+    ema: Share = 0.0
+    """Momentum of the averaged weights that are evaluated and kept; 0: no average."""
+    dropout: Share = 0.5
+    """In the head."""
+    lse_r: Rate = 10.0
+    """Of the lse head: near 0 it pools the mean, high up the maximum."""
+    loss: Literal["bce", "wcel", "focal"] = "bce"
+    """bce: binary cross-entropy; wcel: weighted by class; focal: well-classified labels count
+    less."""
+    focal_gamma: Rate = 2.0
+    """Of focal: how much less well-classified labels count."""
+    normal_weight: Rate = 1.0
+    """Weight in the loss of an image without a finding; others weigh 1."""
     label_smoothing: Share = 0.0
-    feature_layers: tuple[str, ...] = ()  # earlier maps that the head sees besides the last one
-    # The backbone's layer that is trained with all it feeds; of one that joins branches, what it
-    # feeds alone. "default": its last stage; "head": nothing; empty: everything.
+    """Share by which labels move towards 0.5."""
+    feature_layers: tuple[str, ...] = ()
+    """Names of earlier backbone layers whose maps the head sees besides the last one."""
     finetune_from: str = ""
-    head_epochs: Count = 0  # before all others, for the head alone
+    """Backbone layer that is trained with all it feeds (of one that joins branches, what it feeds
+    alone). default: the last stage; head: nothing; empty: everything."""
+    head_epochs: Count = 0
+    """Epochs before all others in which the head alone is trained."""
     head_learning_rate: Rate = 1e-3
-    batch_norm: Literal["train", "frozen"] = "train"  # frozen: the backbone's keep their weights
-    bn_momentum: Share = 0.99  # of trained batch norms; .9 suits runs of few steps
-    cached_views: Count = 0  # augmented copies of the frozen part's output; 0: computed anew
-    rotation: float = 5.0  # augmentation: up to so many degrees
-    shift: Share = 0.05  # up to this share of the side
-    zoom: Share = 0.1  # up to this share in and out
-    contrast: Share = 0.1  # up to this share more or less, and brightness by as much of 255
-    # Mirrors half of the images. Off: a chest isn't symmetric, and a mirrored heart is a disease.
+    """Learning rate of those epochs."""
+    batch_norm: Literal["train", "frozen"] = "train"
+    """frozen: the backbone's batch norms keep their weights and statistics."""
+    bn_momentum: Share = 0.99
+    """Of trained batch norms; .9 suits runs of few steps."""
+    cached_views: Count = 0
+    """Augmented copies of the frozen part's output that are stored; 0: computed anew."""
+    rotation: float = 5.0
+    """Augmentation: up to so many degrees either way."""
+    shift: Share = 0.05
+    """Augmentation: up to this share of the side."""
+    zoom: Share = 0.1
+    """Augmentation: up to this share in and out."""
+    contrast: Share = 0.1
+    """Augmentation: up to this share more or less, and brightness by as much of 255."""
     flip: bool = False
-    test_time_views: Count = 0  # augmented copies that a served model averages with the plain one
+    """Augmentation: mirrors half of the images. Off, since a chest isn't symmetric and a mirrored
+    heart is a disease."""
+    test_time_views: Count = 0
+    """Augmented copies that a served model averages with the plain image."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":

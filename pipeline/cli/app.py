@@ -1,5 +1,6 @@
 """The command's groups, and the options that several commands share."""
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,8 @@ def examples(*commands: str) -> str:
 
 
 app = typer.Typer(
-    help="Chest X-ray classification, from a folder of X-rays to a served model. "
-    "Not a medical device.",
     epilog=examples("cxrflow run --profile demo", "cxrflow data check /data/nih"),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -25,10 +23,23 @@ data = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(data, name="data")
+config = typer.Typer(
+    help="Look at the settings of a run and of the server.",
+    epilog=examples("cxrflow config show", "cxrflow config show train --profile nih"),
+    no_args_is_help=True,
+)
+app.add_typer(config, name="config")
+runs = typer.Typer(
+    help="Look at finished runs.",
+    epilog=examples("cxrflow runs list", "cxrflow runs list /big/runs"),
+    no_args_is_help=True,
+)
+app.add_typer(runs, name="runs")
 models = typer.Typer(
-    help="Look at pushed versions, promote one, roll back.",
+    help="Look at pushed versions, compare two, promote one, roll back.",
     epilog=examples(
         "cxrflow models list --root runs/demo",
+        "cxrflow models compare --root runs/demo",
         "cxrflow models promote --root runs/demo",
         "cxrflow models rollback --root runs/demo",
     ),
@@ -36,7 +47,66 @@ models = typer.Typer(
 )
 app.add_typer(models, name="models")
 
+
+def complete_profile(incomplete: str) -> list[str]:
+    """Shipped profiles, and YAML files here, that begin so; for the shell's completion."""
+    from pipeline.config import profiles
+
+    files = [str(path) for path in Path().glob("*.yaml")]
+    return [name for name in [*profiles(), *files] if name.startswith(incomplete)]
+
+
+def complete_setting(incomplete: str) -> list[str]:
+    """Settings that begin so, each with its "=", for `--set`."""
+    from pipeline.settings import PipelineConfig
+    from schema.setting_docs import describe
+
+    names = [s.name for s in describe(PipelineConfig()) if not s.is_section]
+    return [f"{name}=" for name in names if name.startswith(incomplete)]
+
+
 Root = Annotated[
     Path | None,
     typer.Option(help="Folder of the run; default: runs/PROFILE.", file_okay=False),
 ]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting; repeatable. `config show` lists all.",
+        autocompletion=complete_setting,
+    ),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        packages = ("cxrflow", "tfx", "tensorflow", "keras", "apache-beam")
+        typer.echo(", ".join(f"{name} {_version(name)}" for name in packages))
+        raise typer.Exit
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the versions of cxrflow and of what it stands on.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Chest X-ray classification, from a folder of X-rays to a served model.
+
+    Not a medical device.
+    """

@@ -6,7 +6,16 @@ from typing import NoReturn
 
 import typer
 
-from pipeline.cli import data, models, reports, run, serving  # noqa: F401 (they add commands)
+from pipeline.cli import (  # noqa: F401 (they add commands)
+    config,
+    data,
+    doctor,
+    models,
+    reports,
+    run,
+    runs,
+    serving,
+)
 from pipeline.cli.app import app
 from schema.errors import CxrflowError
 

@@ -30,6 +30,28 @@ def list_versions(root: ServingRoot, name: ModelName = "") -> None:
 
 @models.command(
     epilog=examples(
+        "cxrflow models compare --root runs/demo",
+        "cxrflow models compare 1795387128 1795409420 --root runs/demo",
+    )
+)
+def compare(
+    root: ServingRoot,
+    versions: Annotated[
+        list[int] | None,
+        typer.Argument(min=0, help="Two, or one against stable; default: stable and the newest."),
+    ] = None,
+    name: ModelName = "",
+) -> None:
+    """Show two versions side by side: test AUC per class, members, data, code."""
+    from components.publish.models import find_model
+    from pipeline.compare import compare as find
+    from pipeline.compare import show_comparison
+
+    show_comparison(*find(find_model(root, name), versions or []))
+
+
+@models.command(
+    epilog=examples(
         "cxrflow models promote --root runs/demo",
         "cxrflow models promote --root runs/demo --version 1795387128 --pin",
         "cxrflow models promote --root runs/demo --version 1795387128 --label canary",

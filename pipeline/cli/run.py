@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import Root, app, examples
+from pipeline.cli.app import Overrides, Root, app, complete_profile, examples
 from schema.errors import CxrflowError
 
 
@@ -18,7 +18,10 @@ from schema.errors import CxrflowError
 )
 def run(
     profile: Annotated[
-        str, typer.Option(help="demo, nih_mini, nih_sample, nih, or a YAML file.")
+        str,
+        typer.Option(
+            help="demo, nih_mini, nih_sample, nih, or a YAML file.", autocompletion=complete_profile
+        ),
     ] = "demo",
     data: Annotated[
         Path | None,
@@ -28,10 +31,7 @@ def run(
     engine: Annotated[
         str, typer.Option(help="local (TFX's LocalDagRunner) or beam (BeamDagRunner).")
     ] = "local",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable."),
-    ] = None,
+    set_: Overrides = None,
 ) -> None:
     """Run the pipeline: ingest, validate, transform, train, evaluate, gate, push."""
     from pipeline import config as settings
@@ -54,7 +54,11 @@ def run(
 )
 def study(
     profile: Annotated[
-        str, typer.Option(help="Whose data settings, recipe and `tune` grids apply.")
+        str,
+        typer.Option(
+            help="Whose data settings, recipe and `tune` grids apply.",
+            autocompletion=complete_profile,
+        ),
     ] = "study",
     data: Annotated[
         Path | None,
@@ -64,10 +68,7 @@ def study(
     experiments: Annotated[
         str, typer.Option(help="Which ones, comma-separated; default: all.")
     ] = "optimizer,learning_rate_batch,image_size,color,head",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeatable."),
-    ] = None,
+    set_: Overrides = None,
 ) -> None:
     """Repeat the 2019 study's experiments and write its tables with ours beside them.
 

@@ -163,7 +163,7 @@ def _ingest(root: Path) -> None:
 
     from components.ingest.component import Quarantine
     from components.ingest.executor import Executor
-    from pipeline.config import IngestConfig
+    from pipeline.settings import IngestConfig
 
     kinds = {"examples": Examples, "records": Examples, "quarantine": Quarantine}
     for name in kinds:
@@ -182,7 +182,7 @@ def _transform(root: Path) -> None:
     from tfx.types.standard_artifacts import Examples, Schema, TransformGraph
 
     from components.transform.executor import Executor
-    from pipeline.config import TransformConfig
+    from pipeline.settings import TransformConfig
     from schema.classes import DEFAULT_CLASSES
     from schema.features import SPLITS
 

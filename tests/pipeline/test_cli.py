@@ -22,6 +22,13 @@ COMMANDS = [
     ("data", "phantom"),
     ("data", "check"),
     ("data", "download"),
+    ("config", "show"),
+    ("doctor",),
+    ("runs", "list"),
+    ("models", "list"),
+    ("models", "compare"),
+    ("models", "promote"),
+    ("models", "rollback"),
 ]
 
 
@@ -111,3 +118,30 @@ def test_interrupted_command_says_whether_it_can_go_on(
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert (caught.value.code, capsys.readouterr().err) == (130, line)
+
+
+def test_version_names_what_it_stands_on() -> None:
+    result = cxrflow("--version")
+    assert result.returncode == 0
+    assert "cxrflow 0." in result.stdout
+    assert "tfx 1.21.0" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "candidates"),
+    [
+        ("cxrflow run --profile nih_", {"nih_mini", "nih_sample"}),
+        ("cxrflow run --set train.epo", {"train.epochs=", "train.epoch_images="}),
+        ("cxrflow mod", {"models"}),
+    ],
+)
+def test_the_shell_completes(words: str, candidates: set[str]) -> None:
+    code = "import sys; sys.argv = ['cxrflow']; from pipeline.cli import main; main()"
+    env = {
+        **os.environ,
+        "_CXRFLOW_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert candidates == set(done.stdout.split())

@@ -1,11 +1,15 @@
 """Profiles, overrides, and errors that name the field."""
 
 import pytest
+import yaml
 
 from pipeline import config
+from pipeline.config_page import page
 from schema.classes import CLASSES_14, DEFAULT_CLASSES
 from schema.errors import CxrflowError
+from schema.setting_docs import describe
 from serving.images import ImageLimits
+from serving.settings import ServerConfig
 
 
 @pytest.mark.parametrize("name", ["demo", "nih_mini", "nih_sample", "nih"])
@@ -71,6 +75,117 @@ def test_error_names_the_field(override: str, message: str) -> None:
         config.load("demo", [override])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            ["train.epoch=3"],
+            "--set train.epoch=3: there is no setting train.epoch: did you mean train.epochs?",
+        ),
+        (["epochs=3"], "--set epochs=3: there is no setting epochs: did you mean train.epochs?"),
+        (
+            ["trian.epochs=3"],
+            "--set trian.epochs=3: there is no setting trian: did you mean train?",
+        ),
+        (
+            ["models.attention.haed=lse"],
+            "--set models.attention.haed=lse: there is no setting models.attention.haed: did you "
+            "mean models.attention.head?",
+        ),
+        (
+            ["zzz=1"],
+            "--set zzz=1: there is no setting zzz: `cxrflow config show` lists all",
+        ),
+        (
+            ["train.seed=1", "train.epochs=0"],
+            "--set train.epochs=0: train.epochs: input should be greater than or equal to 1, not 0",
+        ),
+        (
+            ["train.seed=1", "ingest.min_side=6000"],
+            "--set ingest.min_side=6000: ingest: min_side 6000 is above max_side 5120",
+        ),
+        (
+            ["train.seed=1", "train.image_size=600"],
+            "--set train.image_size=600: attention: train.image_size 600 is above "
+            "transform.image_size 512: the detail isn't there",
+        ),
+        (
+            ["train.epochs=0", "train.batch_size=0"],
+            "--set train.epochs=0: train.epochs: input should be greater than or equal to 1, not 0 "
+            "(and 1 more)",
+        ),
+    ],
+)
+def test_one_mistake_is_one_error_that_names_the_override(overrides: list[str], line: str) -> None:
+    with pytest.raises(CxrflowError) as error:
+        config.load("demo", overrides)
+    assert str(error.value) == line
+
+
+def test_mistake_in_a_file_names_the_file_whatever_is_set(tmp_path) -> None:
+    (tmp_path / "p.yaml").write_text("train: {epoch: 7}\n")
+    with pytest.raises(CxrflowError) as error:
+        config.load(str(tmp_path / "p.yaml"), ["train.seed=1"])
+    assert str(error.value) == (
+        f"{tmp_path}/p.yaml: there is no setting train.epoch: did you mean train.epochs?"
+    )
+
+
+def test_an_override_can_mend_a_file(tmp_path) -> None:
+    (tmp_path / "p.yaml").write_text("train: {image_size: 600}\n")
+    settings = config.load(str(tmp_path / "p.yaml"), ["transform.image_size=600"])
+    assert settings.train.image_size == 600
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"train: {epochs: 1}\ntrain: {seed: 2}\n", "'train' stands there twice"),
+        (b"train:\n  epochs: 1\n  epochs: 2\n", "'epochs' stands there twice"),
+        (b"\xff\xfe\x00", "is not YAML"),
+        (b"train: \x00", "is not YAML"),
+        (b"a: &a [*a]", "there is no setting a"),
+        (b"1: 2\n", "1: keys should be strings"),
+        (b"? [a, b]\n: 3\n", "p.yaml"),
+        (b"train: {epochs: 9999-99-99}", "p.yaml"),
+        (b"[" * 5000, "is not YAML"),
+    ],
+)
+def test_odd_profile_file_is_one_line(tmp_path, content: bytes, line: str) -> None:
+    (tmp_path / "p.yaml").write_bytes(content)
+    with pytest.raises(CxrflowError) as error:
+        config.load(str(tmp_path / "p.yaml"))
+    assert "p.yaml" in str(error.value)
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_profile_that_is_a_folder(tmp_path) -> None:
+    (tmp_path / "p.yaml").mkdir()
+    with pytest.raises(CxrflowError, match="is no file: name a YAML file"):
+        config.load(str(tmp_path / "p.yaml"))
+
+
+@pytest.mark.parametrize("name", config.profiles())
+def test_page_of_all_settings_is_the_profile_itself(name: str) -> None:
+    settings = config.load(name)
+    assert config.parse(yaml.safe_load(page(settings))) == settings
+
+
+def test_page_says_meaning_type_and_default() -> None:
+    text = page(config.load("demo", ["train.epochs=3"]))
+    assert (
+        "  # Passes over the training images, at most. (integer, at least 1) Default: 20.\n"
+        "  epochs: 3\n"
+    ) in text
+    assert "  lse: {head: lse, seed: 1}\n" in text
+
+
+@pytest.mark.parametrize("settings", [config.parse({}), ServerConfig()], ids=["run", "server"])
+def test_every_setting_says_what_it_means(settings) -> None:
+    assert [s.name for s in describe(settings) if not s.meaning.endswith(".")] == []
 
 
 def test_unknown_profile_lists_the_known() -> None:

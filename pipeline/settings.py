@@ -1,0 +1,237 @@
+"""A run's settings: frozen dataclasses that check themselves."""
+
+from dataclasses import field
+from itertools import combinations
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from components.edge_export.settings import EdgeConfig
+from components.ensemble.settings import METHODS, EnsembleConfig
+from components.evaluate.gate import Limits
+from components.publish.settings import PublishConfig, ServingCheckConfig
+from components.train.recipe import TrainConfig
+from components.tune.settings import TuneConfig
+from schema.classes import CLASSES_14, DEFAULT_CLASSES
+from schema.settings import Count, Fraction, Pixels, Positive, Rate, Share, settings
+
+ENSEMBLE = "ensemble"  # the name of the combined model
+
+ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+@settings
+class PhantomConfig:
+    """Synthetic data that a run makes for itself when no data folder is given."""
+
+    patients: Count = 0
+    """Synthetic patients that the run draws for itself; 0: none, the run needs --data."""
+    seed: Count = 0
+    """Of the drawing: the same seed gives the same bytes."""
+    prevalence_scale: Rate = 1.0
+    """Multiplies every finding's prevalence, so that small sets have enough of each."""
+
+
+@settings
+class IngestConfig:
+    """What ImageExampleGen reads and refuses, and how it splits."""
+
+    classes: tuple[Literal[CLASSES_14], ...] = Field(DEFAULT_CLASSES, min_length=1)
+    """Findings to predict, in the order of the outputs."""
+    cohort: Literal["all", "findings"] = "all"
+    """all: X-rays without a finding are negatives; findings: only X-rays with one of the
+    classes."""
+    split: Literal["auto", "official", "hash"] = "auto"
+    """official: by the lists beside the table; hash: by patient id; auto: official where they
+    lie."""
+    eval_share: Share = 0.15
+    """Share of the patients outside test that goes to eval."""
+    test_share: Share = 0.2
+    """Share of all patients that goes to test, where no official lists decide."""
+    split_salt: str = "cxrflow"
+    """Hashed with the patient id: another salt makes another split."""
+    max_bad_share: Share = 0.01
+    """Largest share of images in quarantine; above it the run stops."""
+    min_side: Positive = 64
+    """Shortest side of an image to train on, in pixels."""
+    max_side: Positive = 5120
+    """Longest side of an image to train on, in pixels."""
+    max_bytes: Positive = 16 * 2**20
+    """Largest image file to train on, in bytes."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "IngestConfig":
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes names a class twice")
+        if self.min_side > self.max_side:
+            raise ValueError(f"min_side {self.min_side} is above max_side {self.max_side}")
+        return self
+
+
+@settings
+class ValidateConfig:
+    """Limits on the distance between splits, from 0 to 1, beyond chance (3 / sqrt(images))."""
+
+    max_eval_distance: Fraction = 0.1
+    """Largest distance of a feature's distribution in eval from train."""
+    max_test_distance: Fraction = 0.3
+    """Largest distance in test from train; the official test list differs by design."""
+
+
+@settings
+class TransformConfig:
+    """The compact image that Transform writes and all later steps read."""
+
+    image_size: Pixels = 512
+    """Side of the compact square image that Transform writes, in pixels."""
+    encoding: Literal["jpeg", "raw"] = "jpeg"
+    """How the compact image is kept: jpeg is about ten times smaller than raw."""
+    jpeg_quality: int = Field(95, ge=1, le=100)
+    """JPEG quality of the compact image."""
+
+
+@settings
+class CalibrateConfig:
+    """How logits become probabilities, and which operating points model.json names."""
+
+    method: Literal["platt", "none"] = "platt"
+    """How logits become probabilities: platt is fitted on eval, per class; none is the sigmoid."""
+    sensitivity: Fraction = 0.9
+    """Of the operating point with a fixed sensitivity."""
+    specificity: Fraction = 0.9
+    """Of the operating point with a fixed specificity."""
+
+
+@settings
+class MemberLimits(Limits):
+    """What an ensemble's member must reach on eval, where a class alone is too noisy."""
+
+    min_auc: Fraction = 0.0
+    """Lowest eval AUC that every gated class of a member must reach."""
+    min_positives: Positive = 10
+    """Positive (and negative) eval images below which a member's class is not gated."""
+
+
+@settings
+class EvaluateConfig(Limits):
+    """What the gate demands on test, and for which groups TFMA computes scores of their own."""
+
+    members: MemberLimits = field(default_factory=MemberLimits)
+    """What an ensemble's member must reach on eval to join."""
+    slices: tuple[Literal["patient/sex", "view", "age_band"], ...] = (
+        "patient/sex",
+        "view",
+        "age_band",
+    )
+    """Groups for which the evaluation gives scores of their own."""
+
+
+@settings
+class BeamConfig:
+    """How Beam runs inside the data steps."""
+
+    workers: Positive = 1
+    """Processes of the data steps; more than one pays from about 3,000 images."""
+
+
+@settings
+class PipelineConfig:
+    """Everything one run needs besides its data folder and its root folder."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] = "cxrflow"
+    """Name of the served model."""
+    phantom: PhantomConfig = field(default_factory=PhantomConfig)
+    """Synthetic X-rays that a run without --data makes."""
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    """What is read and refused, and how it is split."""
+    validate: ValidateConfig = field(default_factory=ValidateConfig)
+    """How far the splits' distributions may lie apart (0 to 1), beyond chance."""
+    transform: TransformConfig = field(default_factory=TransformConfig)
+    """The compact image that all later steps read."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """The training recipe; with `models`, what all of them share."""
+    models: dict[ModelName, TrainConfig] = field(default_factory=dict)
+    """Members of an ensemble by name; each says only what it changes of `train`."""
+    calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
+    """Probabilities and operating points."""
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    """How members are combined."""
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    """Budget and grids of `cxrflow study`."""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """What the gate demands on test."""
+    serving_check: ServingCheckConfig = field(default_factory=ServingCheckConfig)
+    """The check in a real server before a push, and its budget."""
+    publish: PublishConfig = field(default_factory=PublishConfig)
+    """What a push leaves in the serving folder."""
+    edge: EdgeConfig = field(default_factory=EdgeConfig)
+    """The bundle for devices."""
+    beam: BeamConfig = field(default_factory=BeamConfig)
+    """How Beam runs the data steps."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PipelineConfig":
+        unknown = set(self.evaluate.min_auc_per_class) - set(self.ingest.classes)
+        if unknown:
+            raise ValueError(
+                f"evaluate.min_auc_per_class names {sorted(unknown)}, not in ingest.classes"
+            )
+        for name, recipe in self.members.items():
+            if recipe.image_size > self.transform.image_size:
+                raise ValueError(
+                    f"{name}: train.image_size {recipe.image_size} is above "
+                    f"transform.image_size {self.transform.image_size}: the detail isn't there"
+                )
+        self._check_ensemble()
+        known = list(dict.fromkeys([*self.members, self.pushed_model]))
+        if self.edge.model and self.edge.model not in known:
+            raise ValueError(f"edge.model is {self.edge.model!r}, not one of {', '.join(known)}")
+        return self
+
+    def _check_ensemble(self) -> None:
+        if len(self.models) == 1:
+            raise ValueError(
+                f"models has one member, {next(iter(self.models))}: name at least two for an "
+                "ensemble, or set its recipe under train and leave models out"
+            )
+        reserved = sorted(set(self.models) & {ENSEMBLE, *METHODS})
+        if reserved:
+            raise ValueError(
+                f"models.{reserved[0]}: the name is an ensemble method's; take another"
+            )
+        sizes = {name: recipe.image_size for name, recipe in self.models.items()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(
+                f"models have different image sizes ({_listed(sizes)}): an ensemble resizes each "
+                "image once, give all one train.image_size"
+            )
+        same = [
+            pair
+            for pair in combinations(self.models, 2)
+            if self.models[pair[0]] == self.models[pair[1]]
+        ]
+        if same:
+            raise ValueError(
+                f"models.{same[0][0]} and models.{same[0][1]} are the same: give one another seed"
+            )
+
+    @property
+    def members(self) -> dict[str, TrainConfig]:
+        """The recipes to train, by name: `models`, or `train` alone named for what it builds."""
+        alone = f"{self.train.backbone}_{self.train.head}".lower()
+        return self.models or {alone: self.train}
+
+    @property
+    def pushed_model(self) -> str:
+        """Name of the model that is judged on test and served: the ensemble, or the only one."""
+        return ENSEMBLE if self.models else next(iter(self.members))
+
+    @property
+    def edge_model(self) -> str:
+        """Name of the model that the edge bundle is made of: a member's, or "ensemble"."""
+        small = [name for name, recipe in self.members.items() if recipe.backbone == "MobileNet"]
+        return self.edge.model or (small or [self.pushed_model])[0]
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
