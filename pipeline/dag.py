@@ -98,7 +98,7 @@ def data_nodes(config: PipelineConfig, data_dir: Path, root: Path, after: Any = 
         data_dir=str(data_dir),
         settings=json.dumps(dataclasses.asdict(config.ingest), sort_keys=True),
         data_fingerprint=data_version,
-        code_version=code_version("components/ingest", "schema"),
+        code_version=code_version("components/ingest", "edge/label_table.py", "schema"),
     )
     if after:
         example_gen.add_upstream_node(after)

@@ -1,19 +1,33 @@
 """Where a run's X-rays come from: the folder that the user names, or phantoms made here."""
 
+import os
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.settings import PipelineConfig
 from schema.errors import CxrflowError
+from schema.paths import require_plain
 
 
 def require(config: PipelineConfig, data_dir: Path | None) -> None:
-    """Checks that a run has X-rays to read, before anything is written.
+    """Checks that a run has X-rays to read, before anything is written or TensorFlow is loaded.
 
     Raises:
-        CxrflowError: the folder doesn't exist, or neither folder nor phantoms are configured.
+        CxrflowError: the folder doesn't exist, ingest would refuse its table, lists or file names,
+            or neither folder nor phantoms are configured.
     """
-    if data_dir is not None and not data_dir.is_dir():
-        raise CxrflowError(f"no folder {data_dir}: --data takes a folder of X-rays")
+    _require_source(config, data_dir)
+    if data_dir is not None:
+        from components.ingest.plan import check_cheaply
+
+        check_cheaply(str(data_dir.resolve()), asdict(config.ingest))
+
+
+def _require_source(config: PipelineConfig, data_dir: Path | None) -> None:
+    if data_dir is not None:
+        require_plain(data_dir, "--data")
+        if not os.path.isdir(data_dir):
+            raise CxrflowError(f"no folder {data_dir}: --data takes a folder of X-rays")
     if data_dir is None and not config.phantom.patients:
         raise CxrflowError(
             "this profile needs X-rays: add --data DIR (or --set phantom.patients=300 to try it "
@@ -23,7 +37,7 @@ def require(config: PipelineConfig, data_dir: Path | None) -> None:
 
 def find(config: PipelineConfig, data_dir: Path | None, root: Path) -> Path:
     """The data folder of a run, absolute; writes the profile's phantoms where none is named."""
-    require(config, data_dir)
+    _require_source(config, data_dir)
     if data_dir is not None:
         return data_dir.resolve()
     from components.ingest.phantom import write_phantoms

@@ -16,6 +16,7 @@ from pipeline import config as settings
 from pipeline import data
 from pipeline.terminal import NodeDisplay, progress_bar, redirected_to
 from schema.errors import CxrflowError
+from schema.paths import require_root
 
 ENGINES = ("local", "beam")
 
@@ -104,7 +105,7 @@ def execute(
         CxrflowError: bad input, a failed check, or a node that broke (the log says more).
     """
     data.require(config, data_dir)
-    root = root.resolve()
+    root = require_root(root)
     root.mkdir(parents=True, exist_ok=True)
     log = root / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}.log"
     started = time.monotonic()

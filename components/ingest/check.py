@@ -9,6 +9,7 @@ from components.ingest.image import BadImage, read_header, read_image
 from components.ingest.plan import Plan, Settings, good_rows, limits, make_plan, why_stop
 from components.ingest.quarantine import Problem, count_reasons
 from components.progress import report as report_progress
+from edge.label_table import shown
 from schema.classes import CLASSES_14, NO_FINDING
 from schema.features import SPLITS
 
@@ -65,7 +66,7 @@ def check_folder(data_dir: str, settings: Settings, *, whole: bool = True) -> Ch
     return CheckReport(
         folder=str(data_dir),
         synthetic=plan.folder.synthetic,
-        table=plan.folder.table.name,
+        table=shown(plan.folder.table.name),
         split="official" if official else "hash",
         rows=plan.considered + plan.outside,
         outside=plan.outside,
@@ -175,11 +176,15 @@ def render(report: CheckReport) -> "RenderableType":
         bad.columns[1].justify = "right"
         for reason, n in count_reasons(report.problems).items():
             first = min((p for p in report.problems if p.reason == reason), key=lambda p: p.row)
-            bad.add_row(reason, f"{n:,}", Text(f"row {first.row}: {first.image}: {first.detail}"))
+            bad.add_row(
+                reason, f"{n:,}", Text(f"row {first.row}: {shown(first.image)}: {first.detail}")
+            )
         parts.append(bad)
     if report.unlisted:
         parts.append(
-            Text(f"{len(report.unlisted):,} image files no row names, e.g. {report.unlisted[0]}")
+            Text(
+                f"{len(report.unlisted):,} image files no row names, e.g. {shown(report.unlisted[0])}"
+            )
         )
     parts += [Text(f"not as published: {line}", "yellow") for line in report.broken_invariants]
     if report.stop:

@@ -194,7 +194,7 @@ class _WriteShard(beam.DoFn):
 
 def _require_space(plan: Plan, uri: str) -> None:
     """Refuses to start what the disk cannot hold."""
-    needed = int(1.02 * sum(os.path.getsize(path) for path in plan.rows["path"]))
+    needed = int(1.02 * sum(_size(path) for path in plan.rows["path"]))
     os.makedirs(uri, exist_ok=True)
     free = shutil.disk_usage(uri).free
     if needed > free:
@@ -202,3 +202,10 @@ def _require_space(plan: Plan, uri: str) -> None:
             f"ingest needs {needed / 1e9:.1f} GB for the raw examples below {uri}, "
             f"{free / 1e9:.1f} GB are free; make room or choose another --root"
         )
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:  # reading will tell why
+        return 0

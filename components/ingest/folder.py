@@ -1,16 +1,19 @@
 """The data folder: Kaggle's layouts of ChestX-ray14, found without opening an image."""
 
+import fnmatch
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.label_table import SUFFIXES, same_name, shown
 from schema.errors import CxrflowError
+from schema.paths import require_plain
 
 TABLES = ("Data_Entry_2017*.csv", "sample_labels.csv", "sample/sample_labels.csv")
-IMAGE_FOLDERS = ("images", "images_*/images", "sample/images")
-SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_PARTS, SAMPLE = "images_*", "sample/images"  # folders beside images/
 SYNTHETIC_MARK = "SYNTHETIC.json"  # written by `cxrflow data phantom`
 
 
@@ -22,7 +25,7 @@ class DataFolder:
     table: Path
     train_val_list: Path | None
     test_list: Path | None
-    images: dict[str, str]  # file name -> path
+    images: dict[str, str]  # file name, in the form of `same_name` -> path
     repeated: frozenset[str]  # file names that lie in more than one image folder
 
     @property
@@ -35,25 +38,43 @@ def find_folder(root: str | Path) -> DataFolder:
     """Finds table, lists and images below `root`.
 
     Raises:
-        CxrflowError: there is no such folder, no table or several, or no image.
+        CxrflowError: there is no such folder or it can't be read, no table or several, or no image.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise CxrflowError(f"{root} is not a folder; --data takes a folder in Kaggle's layout")
+    root = require_folder(root)
     images: dict[str, str] = {}
     repeated = set()
     for entry in _image_entries(root):
-        if entry.name in images:
-            repeated.add(entry.name)
-        images[entry.name] = entry.path
+        name = same_name(entry.name)
+        if name in images:
+            repeated.add(name)
+        images[name] = entry.path
     table = _find_table(root)
     if not images:
         raise CxrflowError(
             f"{root} has no images: PNG or JPEG files belong into images/, images_*/images/ "
             "or sample/images/"
         )
-    lists = [p if p.is_file() else None for p in _lists(root)]
+    # A list that is there but can't be read must stop the run, not change its split.
+    lists = [path if os.path.lexists(path) else None for path in _lists(root)]
     return DataFolder(root, table, lists[0], lists[1], images, frozenset(repeated))
+
+
+def require_folder(root: str | Path) -> Path:
+    """`root` as a path, if it is a folder whose name a run can carry.
+
+    Raises:
+        CxrflowError: its name isn't UTF-8 or has control characters, or it is no folder.
+    """
+    require_plain(root, "--data")
+    try:
+        found = stat.S_ISDIR(os.stat(root).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        found = False
+    except OSError as error:
+        raise _unreadable(root, error) from None
+    if not found:
+        raise CxrflowError(f"{root} is not a folder; --data takes a folder in Kaggle's layout")
+    return Path(root)
 
 
 def fingerprint(root: str | Path) -> str:
@@ -66,19 +87,22 @@ def fingerprint(root: str | Path) -> str:
         32 hexadecimal digits.
 
     Raises:
-        CxrflowError: `root` is not a folder or has no table.
+        CxrflowError: `root` is not a folder, can't be read or has no table.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise CxrflowError(f"{root} is not a folder; --data takes a folder in Kaggle's layout")
+    root = require_folder(root)
     digest = hashlib.blake2b(digest_size=16)
-    for path in (_find_table(root), *_lists(root), root / SYNTHETIC_MARK):
-        digest.update(path.name.encode() + b"\0")
-        if path.is_file():
-            digest.update(hashlib.blake2b(path.read_bytes()).digest())
-    stats = [(entry.path, entry.stat()) for entry in _image_entries(root)]
-    for path, stat in sorted(stats, key=lambda s: s[0]):
-        digest.update(f"{path[len(str(root)) :]}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    try:
+        for path in (_find_table(root), *_lists(root), root / SYNTHETIC_MARK):
+            digest.update(os.fsencode(path.name) + b"\0")
+            if path.is_file():
+                digest.update(hashlib.blake2b(path.read_bytes()).digest())
+        stats = [(os.fsencode(entry.path), entry.stat()) for entry in _image_entries(root)]
+    except OSError as error:
+        raise _unreadable(root, error) from None
+    below = len(os.fsencode(root))
+    for name, status in sorted(stats, key=lambda s: s[0]):
+        about = f"\0{status.st_size}\0{status.st_mtime_ns}\n"
+        digest.update(name[below:] + about.encode())
     return digest.hexdigest()
 
 
@@ -88,11 +112,14 @@ def _lists(root: Path) -> tuple[Path, Path]:
 
 def _find_table(root: Path) -> Path:
     # The Kaggle sample repeats its table inside sample/: only look there when the root has none.
-    tables = sorted(p for pattern in TABLES[:2] for p in root.glob(pattern))
-    tables = tables or [p for p in [root / TABLES[2]] if p.is_file()]
+    names = _names(root)
+    tables = [root / n for pattern in TABLES[:2] for n in fnmatch.filter(names, pattern)]
+    tables = tables or [path for path in [root / TABLES[2]] if os.path.lexists(path)]
     if len(tables) > 1:
-        names = ", ".join(p.name for p in tables)
-        raise CxrflowError(f"{root} has several tables ({names}); keep one of them")
+        raise CxrflowError(
+            f"{root} has several tables ({', '.join(shown(p.name) for p in tables)}); "
+            "keep one of them"
+        )
     if not tables:
         raise CxrflowError(
             f"{root} has no table: expected Data_Entry_2017*.csv or sample_labels.csv, with images "
@@ -102,11 +129,37 @@ def _find_table(root: Path) -> Path:
 
 
 def _image_entries(root: Path) -> Iterator[os.DirEntry]:
-    for pattern in IMAGE_FOLDERS:
-        for folder in sorted(root.glob(pattern)):
-            if folder.is_dir():
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        name = entry.name.lower()
-                        if name.endswith(SUFFIXES) and name[0] != "." and entry.is_file():
-                            yield entry
+    """The files in the image folders whose names are those of images."""
+    parts = fnmatch.filter(_names(root), IMAGE_PARTS)
+    for folder in (root / "images", *(root / part / "images" for part in parts), root / SAMPLE):
+        try:
+            if not folder.is_dir():
+                if folder.is_symlink():
+                    raise CxrflowError(f"{shown(str(folder), 4096)} is a link to no folder")
+                continue
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = same_name(entry.name).lower()
+                    if name.endswith(SUFFIXES) and name[0] != "." and _may_be_file(entry):
+                        yield entry
+        except OSError as error:
+            raise _unreadable(folder, error) from None
+
+
+def _may_be_file(entry: os.DirEntry) -> bool:
+    """Whether it is a file, or something that will be found out when it is opened."""
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself, for example: one bad image among the others
+        return True
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(path: str | Path, error: OSError) -> CxrflowError:
+    return CxrflowError(f"{shown(str(path), 4096)} can't be read: {error.strerror or error}")

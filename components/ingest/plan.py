@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+import numpy as np
+
 from components.ingest.folder import DataFolder, find_folder
 from components.ingest.image import Limits
 from components.ingest.quarantine import Problem, Reason, too_much
 from components.ingest.split import assign_splits
 from components.ingest.table import read_table
+from schema.errors import CxrflowError
 from schema.features import SPLITS
 
 if TYPE_CHECKING:
@@ -73,19 +76,36 @@ def make_plan(data_dir: str, settings: Settings) -> Plan:
     inside = len(rows)
     if settings["cohort"] == "findings":
         classes = set(settings["classes"])
-        rows = rows[[not classes.isdisjoint(findings) for findings in rows["findings"]]]
+        inside_cohort = [not classes.isdisjoint(findings) for findings in rows["findings"]]
+        rows = rows[np.array(inside_cohort, bool)]
     outside = inside - len(rows)
-    rows = rows.assign(path=rows["image_id"].map(folder.images))
+    rows = rows.assign(path=rows["image_id"].map(folder.images).astype(object))
     missing, several = rows["path"].isna(), rows["image_id"].isin(folder.repeated)
     for unusable, reason, detail in (
         (missing, Reason.MISSING, "no file of this name in the image folders"),
-        (several, Reason.SEVERAL_FILES, "files of this name in several image folders"),
+        (several, Reason.SEVERAL_FILES, "several files of this name in the image folders"),
     ):
         found = rows.loc[unusable, ["image_id", "row"]].itertuples(index=False)
         problems += [Problem(reason.value, image, row, detail) for image, row in found]
     rows = rows[~(missing | several)]
     unlisted = sorted(folder.images.keys() - named)
     return Plan(folder, rows.reset_index(drop=True), problems, outside, unlisted)
+
+
+def check_cheaply(data_dir: str, settings: Settings) -> None:
+    """Refuses what ingest would refuse, as far as table, lists and file names tell.
+
+    Needs no TensorFlow and opens no image: about two seconds for the full set.
+
+    Raises:
+        CxrflowError: of `make_plan`, or a run would stop for the rows that are set aside.
+    """
+    plan = make_plan(data_dir, settings)
+    planned = plan.rows["split"].value_counts().to_dict()
+    if stop := why_stop(plan, plan.problems, planned, settings):
+        first = min(plan.problems, key=lambda problem: problem.row, default=None)
+        example = f"; row {first.row}: {first.detail}" if first else ""
+        raise CxrflowError(f"{data_dir}: {stop}{example}. `cxrflow data check` shows all")
 
 
 def limits(settings: Settings) -> Limits:

@@ -17,6 +17,7 @@ class Reason(str, Enum):
     """Why a row and its image stay out of the run; the values are what reports show."""
 
     # of the row
+    BAD_ROW = "bad_row"  # more or fewer values than columns
     BAD_IMAGE_NAME = "bad_image_name"
     DUPLICATE_IMAGE = "duplicate_image"
     BAD_PATIENT = "bad_patient"
@@ -72,7 +73,7 @@ def write_report(problems: Sequence[Problem], rows: int, folder: str | Path) -> 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / REPORT
     aside = folder / f".{REPORT}"
-    with aside.open("w", newline="") as f:
+    with aside.open("w", newline="", encoding="utf-8") as f:
         writer = csv.writer(f)
         writer.writerow(["image", "row", "reason", "detail"])
         writer.writerows(
@@ -80,7 +81,7 @@ def write_report(problems: Sequence[Problem], rows: int, folder: str | Path) -> 
         )
     os.replace(aside, path)
     summary = {"rows": rows, "set_aside": len(problems), "reasons": count_reasons(problems)}
-    (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return path
 
 

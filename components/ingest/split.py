@@ -5,7 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from components.ingest.quarantine import Problem, Reason
+from edge.label_table import BadTable, read_names, shown
 from schema.errors import CxrflowError
 
 if TYPE_CHECKING:
@@ -63,10 +66,13 @@ def assign_splits(
         in_test = rows["image_id"].isin(test)
     else:
         problems = []
-        in_test = rows["patient_id"].map(_shares(rows, f"{split_salt}/test")) < test_share
-    in_eval = rows["patient_id"].map(_shares(rows, f"{split_salt}/eval")) < eval_share
-    names = in_eval.map({True: "eval", False: "train"}).mask(in_test, "test")
-    return rows.assign(split=names.astype(str)).reset_index(drop=True), problems
+        in_test = _chosen(rows, f"{split_salt}/test", test_share)
+    in_eval = _chosen(rows, f"{split_salt}/eval", eval_share)
+    names = [
+        "test" if test else "eval" if eval_ else "train"
+        for test, eval_ in zip(in_test, in_eval, strict=True)
+    ]
+    return rows.assign(split=np.array(names, object)).reset_index(drop=True), problems
 
 
 def unit_hash(text: str, salt: str) -> float:
@@ -75,15 +81,17 @@ def unit_hash(text: str, salt: str) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _shares(rows: "pd.DataFrame", salt: str) -> dict[str, float]:
-    return {patient: unit_hash(patient, salt) for patient in rows["patient_id"].unique()}
+def _chosen(rows: "pd.DataFrame", salt: str, share: float) -> list[bool]:
+    """For each row, whether its patient is among the `share` that the salt chooses."""
+    chosen = {patient: unit_hash(patient, salt) < share for patient in set(rows["patient_id"])}
+    return [chosen[patient] for patient in rows["patient_id"]]
 
 
 def _read_list(path: Path) -> set[str]:
     try:
-        return {line.strip() for line in path.read_text("utf-8-sig").splitlines()} - {""}
-    except UnicodeDecodeError:
-        raise CxrflowError(f"{path} is not text: expected an image name a line") from None
+        return set(read_names(str(path)))
+    except BadTable as error:
+        raise CxrflowError(str(error)) from None
 
 
 def _refuse_overlap(rows: "pd.DataFrame", train_val: set[str], test: set[str]) -> None:
@@ -99,5 +107,5 @@ def _refuse_overlap(rows: "pd.DataFrame", train_val: set[str], test: set[str]) -
 
 
 def _some(names: Iterable[str], n: int = 3) -> str:
-    first = sorted(names)
+    first = [shown(name) for name in sorted(names)]
     return ", ".join(first[:n]) + (", ..." if len(first) > n else "")

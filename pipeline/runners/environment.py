@@ -12,13 +12,14 @@ from pathlib import Path
 from tfx import v1 as tfx
 
 from pipeline import config, dag, data
+from schema.paths import require_root
 
 
 def pipeline_from_environment() -> tfx.dsl.Pipeline:
     """The pipeline that the environment variables describe."""
     profile = os.environ.get("CXRFLOW_PROFILE", "demo")
     settings = config.load(profile, os.environ.get("CXRFLOW_SET", "").split())
-    root = Path(os.environ.get("CXRFLOW_ROOT", f"runs/{Path(profile).stem}")).resolve()
+    root = require_root(Path(os.environ.get("CXRFLOW_ROOT", f"runs/{Path(profile).stem}")))
     folder = os.environ.get("CXRFLOW_DATA")
     found = data.find(settings, Path(folder) if folder else None, root)
     return dag.create_pipeline(settings, data_dir=found, root=root)

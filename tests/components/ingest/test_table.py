@@ -161,7 +161,7 @@ def test_of_equal_repeats_one_stays_of_different_ones_none(tmp_path):
         (HEADER.encode(), "no rows"),
         ((HEADER + "\n\n\n").encode(), "no rows"),
         (HEADER.replace("View Position,", "").encode(), "lacks the column View Position"),
-        (HEADER.replace(",", ";").encode(), "lacks the columns"),
+        (HEADER.replace(",", ";").encode(), "separates its columns by semicolons"),
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "not a comma-separated table"),
         ((HEADER + '\n"x').encode(), "not a comma-separated table"),
     ],
