@@ -259,6 +259,8 @@ def _engine(bundle: Bundle, options: argparse.Namespace) -> Engine:
 
 def _labels(path: str, bundle: Bundle, images: List[str]) -> Labels:
     labels = read_labels(path, bundle.info["classes"])
+    if labels.set_aside:
+        _say(f"{len(labels.set_aside)} rows of {path} set aside, the first: {labels.set_aside[0]}")
     if all(label_of(image, labels) is None for image in images):
         raise Refused(f"{path} has labels for none of the {len(images)} images")
     return labels

@@ -5,11 +5,13 @@ Standard library only, and imports none of its neighbours, so that both can use 
 
 import csv
 import errno
+import gzip
 import io
 import os
 import re
 import stat
 import unicodedata
+import zlib
 from typing import Container, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 IMAGE, FINDINGS = "Image Index", "Finding Labels"
@@ -17,6 +19,7 @@ NO_FINDING = "No Finding"
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_BYTES = 1 << 28  # of a table or list; NIH's table of 112,120 images has 8 MB
 _WHAT = "a comma-separated table"
+_HEAD = 100_000  # characters in which a header is looked for
 _SHOWN = 60  # characters of a value in a message
 _BREAK = re.compile("\r\n|\r|\n")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ":": "colons", " ": "spaces"}
@@ -49,12 +52,13 @@ class Row(NamedTuple):
     fault: str  # why the values can't be told apart, "" if they can
 
 
-def read_text(path: str, what: str = "text") -> str:
+def read_text(path: str, what: str = "text", unpack: bool = False) -> str:
     """The text of a regular file in UTF-8, line breaks as they are, without a byte order mark.
 
     Args:
         path: of the file.
         what: what it should be, for the message.
+        unpack: whether it may be compressed with gzip.
 
     Raises:
         BadTable: it is missing, a folder or a device, unreadable, empty, too large, or no text.
@@ -75,6 +79,11 @@ def read_text(path: str, what: str = "text") -> str:
         if error.errno == errno.ENOENT and os.path.islink(path):
             why = "it is a link to a file that isn't there"
         raise BadTable(f"{name} can't be read: {why}") from None
+    if unpack and data.startswith(b"\x1f\x8b"):
+        try:
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_BYTES)
+        except (OSError, EOFError, zlib.error):
+            raise BadTable(f"{name} is damaged: it doesn't unpack") from None
     for start, found in _FOREIGN:
         if data.startswith(start):
             raise BadTable(f"{name} {found}, not {what} in UTF-8")
@@ -102,6 +111,35 @@ def read_names(path: str) -> List[str]:
     return [name for name in names if name]
 
 
+def records(text: str, name: str) -> Iterator[Tuple[int, int, List[str]]]:
+    """First line, last line and values of every record, blank ones too; lines count from 1.
+
+    Args:
+        text: of `read_text`.
+        name: of the file, for messages.
+
+    Raises:
+        BadTable: quotes are wrong, or a value is longer than csv's limit.
+    """
+    # StringIO with newline="" breaks lines where an editor does, and csv counts them.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "end of data" in str(error):
+                why = "a quote is opened and not closed"
+            elif "limit" in str(error):
+                why = f"a value is longer than {csv.field_size_limit():,} characters"
+            else:
+                why = "text follows a closing quote (a quote within a value is written twice)"
+            raise BadTable(f"{name} is not {_WHAT}: line {line}: {why}") from None
+        yield line, reader.line_num, values
+
+
 def read_rows(path: str, columns: Sequence[str], aliases: Dict[str, str]) -> List[Row]:
     """The rows of a comma-separated table with a header.
 
@@ -121,13 +159,20 @@ def read_rows(path: str, columns: Sequence[str], aliases: Dict[str, str]) -> Lis
     text = read_text(path, _WHAT)
     filled = (
         (line, end, values)
-        for line, end, values in _records(text, name)
+        for line, end, values in records(text, name)
         if any(value.strip() for value in values)
     )
-    line, _, header = next(filled, (0, 0, []))
-    if not header:
-        raise BadTable(f"{name} is empty")
-    places = _places(name, line, header, columns, aliases, text)
+    try:
+        line, _, header = next(filled, (0, 0, []))
+        if not header:
+            raise BadTable(f"{name} is empty")
+        places = _places(name, line, header, columns, aliases)
+    except BadTable:
+        separator = _separator(text[:_HEAD], columns)
+        if separator:
+            wrong = f"{name} separates its columns by {separator}; save it with commas"
+            raise BadTable(wrong) from None
+        raise
     rows = []
     for line, end, values in filled:
         if end > line:
@@ -220,34 +265,12 @@ def shown(text: str, most: int = _SHOWN) -> str:
     )
 
 
-def _records(text: str, name: str) -> Iterator[Tuple[int, int, List[str]]]:
-    """First line, last line and values of every record."""
-    # StringIO with newline="" breaks lines where an editor does, and csv counts them.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            values = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if "end of data" in str(error):
-                why = "a quote is opened and not closed"
-            elif "limit" in str(error):
-                why = f"a value is longer than {csv.field_size_limit():,} characters"
-            else:
-                why = "text follows a closing quote (a quote within a value is written twice)"
-            raise BadTable(f"{name} is not {_WHAT}: line {line}: {why}") from None
-        yield line, reader.line_num, values
-
-
 def _places(
     name: str,
     line: int,
     header: List[str],
     columns: Sequence[str],
     aliases: Dict[str, str],
-    text: str,
 ) -> Dict[str, int]:
     """Where the columns stand in the header."""
     given = [same_name(title) for title in header]
@@ -265,9 +288,6 @@ def _places(
             places[column] = found[0]
     missing = [column for column in columns if column not in places]
     if missing:
-        separator = _separator(_BREAK.split(text)[line - 1], columns)
-        if separator:
-            raise BadTable(f"{name} separates its columns by {separator}; save it with commas")
         raise BadTable(
             "{} lacks the column{} {}; the header is line {}, and the table of NIH ChestX-ray14 "
             "has {}".format(
@@ -277,13 +297,15 @@ def _places(
     return places
 
 
-def _separator(header: str, columns: Sequence[str]) -> str:
-    """What stands between the columns of a header instead of commas, in words; "" for nothing."""
-    for column in columns:
-        after = re.search(re.escape(column) + r"[\"']?(\s*[^\w\s\"']+\s*|\s+)[\"']?\S", header)
-        if after:
-            sign = after.group(1).strip() or after.group(1)[0]
-            if sign != "," and sum(name in header for name in columns) > 1:
+def _separator(head: str, columns: Sequence[str]) -> str:
+    """What stands between columns in a file's first lines, in words; "" for commas or nothing."""
+    for line in _BREAK.split(head):
+        if sum(column in line for column in columns) < 2:
+            continue
+        for column in columns:
+            after = re.search(re.escape(column) + r"[\"']?(\s*[^\w\s\"']+\s*|\s+)[\"']?\S", line)
+            sign = (after.group(1).strip() or after.group(1)[0]) if after else ","
+            if sign != ",":
                 return _SEPARATORS.get(sign, f"'{shown(sign)}'")
     return ""
 
@@ -311,9 +333,8 @@ def _refuse_open_quote(
     A remark may have line breaks; an image's name, its findings and so on have none.
     """
     for i, value in enumerate(values):
-        parts = _BREAK.split(value.strip())
-        whole_row = any(part.count(",") >= columns - 1 > 0 for part in parts[1:-1])
-        if len(parts) > 1 and (i in read or whole_row):
+        whole_row = any(part.count(",") >= columns - 1 > 0 for part in _BREAK.split(value)[1:-1])
+        if whole_row or (i in read and _BREAK.search(value.strip())):
             raise BadTable(
                 f"{name}, line {line}: a value goes on to line {end}; is a quote left open?"
             )

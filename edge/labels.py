@@ -7,7 +7,18 @@ from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, S
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from bundle import Refused, reason
+from bundle import Refused
+from label_table import (
+    FINDINGS,
+    IMAGE,
+    BadTable,
+    BadValue,
+    findings,
+    image_name,
+    read_rows,
+    repeats,
+    same_name,
+)
 from results import SYNTHETIC, written_aside
 
 NIH_CLASSES = (
@@ -26,9 +37,7 @@ NIH_CLASSES = (
     "Pneumonia",
     "Pneumothorax",
 )
-NO_FINDING = "No Finding"
-_IMAGE, _FINDINGS = "Image Index", "Finding Labels"
-Labels = Dict[str, FrozenSet[str]]  # file name -> findings
+MAX_BAD_SHARE = 0.01  # of the rows: ingest's default
 
 # Of the plot, pixels; curves are drawn larger and scaled down, which smooths them.
 _SIDE, _MARGIN, _LEGEND, _FINER = 600, 60, 240, 3
@@ -38,6 +47,15 @@ _COLOURS = (
     "#7f7f7f", "#bcbd22", "#17becf", "#000000", "#00a000", "#a00000", "#0000ff",
 )
 # fmt: on
+
+
+class Labels(Dict[str, FrozenSet[str]]):
+    """An image's name, in the form of `same_name` -> its findings."""
+
+    def __init__(self, found: Iterable[Tuple[str, FrozenSet[str]]] = (), aside: Sequence[str] = ()):
+        """`aside` says a line a row that was left out: which, and why."""
+        super().__init__(found)
+        self.set_aside = list(aside)
 
 
 class Curve(NamedTuple):
@@ -51,45 +69,57 @@ class Curve(NamedTuple):
 
 
 def read_labels(path: str, classes: Sequence[str]) -> Labels:
-    """Reads `Data_Entry_2017*.csv` or `sample_labels.csv`.
+    """Reads `Data_Entry_2017*.csv` or `sample_labels.csv` by the rules of ingest.
+
+    Rows that ingest would set aside for their image's name or findings are set aside here too, and
+    as many are too many.
 
     Args:
         path: the table; its columns `Image Index` and `Finding Labels` ("A|B") are read.
         classes: the model's.
 
     Raises:
-        Refused: it can't be read, lacks a column, or names a finding that is neither the model's
-            nor one of NIH's 14.
+        Refused: it can't be read, is no such table, or too many rows are bad.
     """
-    known = set(classes) | set(NIH_CLASSES) | {NO_FINDING}
-    labels = {}  # type: Labels
+    known = set(classes) | set(NIH_CLASSES)
+    aside = {}  # type: Dict[int, str]
+    found = {}  # type: Dict[int, Tuple[str, FrozenSet[str]]]
+    said = []  # type: List[Tuple[int, str, object]]
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
-            missing = {_IMAGE, _FINDINGS} - set(table.fieldnames or ())
-            if missing:
-                raise Refused(
-                    f"{path} has no column {sorted(missing)[0]!r}: it must be in the form of NIH's"
-                    " Data_Entry_2017.csv"
-                )
-            for row in table:
-                found = {name.strip() for name in (row[_FINDINGS] or "").split("|")} - {""}
-                unknown = found - known
-                if unknown:
-                    raise Refused(
-                        "{}, line {}: unknown class {!r}; known are {}".format(
-                            path, table.line_num, sorted(unknown)[0], ", ".join(sorted(known))
-                        )
-                    )
-                labels[(row[_IMAGE] or "").strip()] = frozenset(found - {NO_FINDING})
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise Refused(f"{path} can't be read: {reason(error)}") from error
+        for row in read_rows(path, (IMAGE, FINDINGS), {}):
+            if row.fault:
+                aside[row.line] = row.fault
+                continue
+            name, content = row.values[0], row.values[1]  # type: str, Any
+            try:
+                name = image_name(name)
+            except BadValue as error:
+                aside[row.line] = str(error)
+                continue
+            try:
+                content = findings(content, known)
+                found[row.line] = (name, content)
+            except BadValue as error:
+                aside[row.line] = str(error)
+            said.append((row.line, name, content))
+    except BadTable as error:
+        raise Refused(str(error)) from error
+    for line, why in repeats(said).items():
+        aside.setdefault(line, why)
+    lines = [f"row {line}: {why}" for line, why in sorted(aside.items())]
+    labels = Labels((label for line, label in sorted(found.items()) if line not in aside), lines)
+    rows = len(labels) + len(lines)
+    if len(lines) > MAX_BAD_SHARE * rows:
+        raise Refused(
+            f"{len(lines)} of {rows} rows of {path} are bad, at most {MAX_BAD_SHARE:.0%} may be; "
+            f"repair or remove them, first {lines[0]}"
+        )
     return labels
 
 
 def label_of(file: str, labels: Labels) -> Optional[FrozenSet[str]]:
     """The findings of an image by its file's name; None if the table hasn't got it."""
-    return labels.get(os.path.basename(file))
+    return labels.get(same_name(os.path.basename(file)))
 
 
 def curves(

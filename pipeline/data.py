@@ -25,7 +25,7 @@ def require(config: PipelineConfig, data_dir: Path | None) -> None:
 
 def _require_source(config: PipelineConfig, data_dir: Path | None) -> None:
     if data_dir is not None:
-        require_plain(data_dir, "--data")
+        require_plain(os.path.realpath(data_dir), "--data")
         if not os.path.isdir(data_dir):
             raise CxrflowError(f"no folder {data_dir}: --data takes a folder of X-rays")
     if data_dir is None and not config.phantom.patients:

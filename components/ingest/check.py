@@ -181,11 +181,8 @@ def render(report: CheckReport) -> "RenderableType":
             )
         parts.append(bad)
     if report.unlisted:
-        parts.append(
-            Text(
-                f"{len(report.unlisted):,} image files no row names, e.g. {shown(report.unlisted[0])}"
-            )
-        )
+        example = shown(report.unlisted[0])
+        parts.append(Text(f"{len(report.unlisted):,} image files no row names, e.g. {example}"))
     parts += [Text(f"not as published: {line}", "yellow") for line in report.broken_invariants]
     if report.stop:
         parts.append(Text(f"a run would stop: {report.stop}", "bold red"))

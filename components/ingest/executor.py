@@ -18,7 +18,7 @@ from tfx.types import artifact_utils
 
 from components import progress
 from components.ingest.image import BadImage, Header, Limits, read_image
-from components.ingest.plan import Plan, good_rows, limits, make_plan, why_stop
+from components.ingest.plan import Plan, good_rows, limits, make_plan, why_not_start, why_stop
 from components.ingest.quarantine import Problem, count_reasons, write_report
 from components.ingest.split import unit_hash
 from schema import features
@@ -65,8 +65,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         plan = make_plan(exec_properties["data_dir"], settings)
         problems = list(plan.problems)
         # Rows alone may be reason enough to stop, before gigabytes are copied.
-        planned = plan.rows["split"].value_counts().to_dict()
-        stop = why_stop(plan, problems, planned, settings)
+        stop = why_not_start(plan, settings)
         if not stop:
             _require_space(plan, examples.uri)
             problems += self._write(plan, limits(settings), examples.uri, records.uri, quarantine)

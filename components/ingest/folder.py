@@ -65,7 +65,7 @@ def require_folder(root: str | Path) -> Path:
     Raises:
         CxrflowError: its name isn't UTF-8 or has control characters, or it is no folder.
     """
-    require_plain(root, "--data")
+    require_plain(os.path.realpath(root), "--data")
     try:
         found = stat.S_ISDIR(os.stat(root).st_mode)
     except (FileNotFoundError, NotADirectoryError):

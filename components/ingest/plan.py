@@ -101,8 +101,7 @@ def check_cheaply(data_dir: str, settings: Settings) -> None:
         CxrflowError: of `make_plan`, or a run would stop for the rows that are set aside.
     """
     plan = make_plan(data_dir, settings)
-    planned = plan.rows["split"].value_counts().to_dict()
-    if stop := why_stop(plan, plan.problems, planned, settings):
+    if stop := why_not_start(plan, settings):
         first = min(plan.problems, key=lambda problem: problem.row, default=None)
         example = f"; row {first.row}: {first.detail}" if first else ""
         raise CxrflowError(f"{data_dir}: {stop}{example}. `cxrflow data check` shows all")
@@ -116,6 +115,12 @@ def limits(settings: Settings) -> Limits:
 def good_rows(plan: Plan, problems: Sequence[Problem]) -> "pd.DataFrame":
     """The rows that stay when `problems`, found in the images, are set aside."""
     return plan.rows[~plan.rows["row"].isin([problem.row for problem in problems])]
+
+
+def why_not_start(plan: Plan, settings: Settings) -> str | None:
+    """`why_stop` before images are opened: rows alone may be reason enough."""
+    planned = plan.rows["split"].value_counts().to_dict()
+    return why_stop(plan, plan.problems, planned, settings)
 
 
 def why_stop(
