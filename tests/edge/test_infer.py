@@ -123,7 +123,10 @@ def test_labels_give_aucs_and_a_plot(infer, folder, tmp_path) -> None:
         (("{images}", "--out", "{out}", "--variant", "litert_int8"), "no variant 'litert_int8'"),
         (("{images}", "--out", "{out}", "--bundle", "{empty}"), "is no edge bundle"),
         (("{images}", "--out", "{out}", "--engine", "trt"), "build_trt.py makes one"),
-        (("{images}", "--out", "{out}", "--labels", "{unknown}"), "unknown class 'Sneezing'"),
+        (
+            ("{images}", "--out", "{out}", "--labels", "{unknown}"),
+            "row 2: Sneezing is not",
+        ),
         (("{images}", "--out", "{out}", "--labels", "{others}"), "labels for none of the 12"),
     ],
 )

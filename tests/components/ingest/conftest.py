@@ -89,7 +89,9 @@ def data_folder(tmp_path: Path, picture) -> Callable[..., Path]:
             writer = csv.writer(f)
             writer.writerow(HEADER)
             for image, findings, *rest in rows:
-                default = [str(int(image[:8])), "50", "M", "PA", "0"]
+                default = ["", "50", "M", "PA", "0"]
+                if image[:8].isdigit():
+                    default[0] = str(int(image[:8]))
                 patient, age, sex, view, follow_up = [*rest, *default[len(rest) :]]
                 writer.writerow([image, findings, follow_up, patient, age, sex, view, 2500, 2048])
         files = {row[0]: picture() for row in rows} | (content or {})

@@ -1,8 +1,13 @@
+import io
 import os
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from components.ingest.check import check_folder, render
 from components.ingest.folder import find_folder, fingerprint
+from components.ingest.plan import check_cheaply, make_plan
 from schema.errors import CxrflowError
 
 ROWS = [("00000001_000.png", "Mass"), ("00000002_000.png", "No Finding")]
@@ -87,3 +92,159 @@ def test_the_fingerprint_changes_with_the_data_only(data_folder):
     (root / "SYNTHETIC.json").write_text("{}")
     seen.append(fingerprint(root))
     assert len(set(seen)) == len(seen)
+
+
+ODD = [
+    b"M\xfcller.png",
+    b"line\nbreak.png",
+    b"[x]*?.png",
+    "u\u0308.PNG".encode(),
+    b" 'a' \"b\".jpg ",
+]
+
+
+def test_any_file_name_is_found_counted_and_shown(data_folder, settings, picture):
+    root = data_folder(ROWS)
+    for name in ODD:
+        (root / "images" / os.fsdecode(name)).write_bytes(picture())
+    assert len(fingerprint(root)) == 32
+    report = check_folder(str(root), settings)
+    assert len(report.unlisted) == len(ODD) and not report.problems
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render(report))
+    text = console.file.getvalue()
+    assert text.encode() and f"{len(ODD)} image files no row names" in text
+
+
+def test_letters_of_one_or_two_characters_are_one_name(data_folder, settings, picture):
+    root = data_folder([*ROWS, ("M\u00fcller.png", "Mass", "7")], content={"M\u00fcller.png": None})
+    (root / "images" / "Mu\u0308ller.png").write_bytes(picture())  # as a Mac writes it
+    assert not check_folder(str(root), settings).problems
+    (root / "images" / "M\u00fcller.png").write_bytes(picture())
+    (problem,) = check_folder(str(root), settings).problems
+    assert problem.reason == "several_files"
+
+
+@pytest.mark.parametrize("name", ["d[1]", "a*b?", "x 'y' \"z\"", "\u00fc{}$;&", "back\\slash"])
+def test_any_folder_name_works(data_folder, settings, name):
+    made = data_folder(ROWS)
+    root = made.rename(made.with_name(name))
+    assert len(find_folder(root).images) == 2 and fingerprint(root)
+    assert check_folder(str(root), settings).images
+
+
+@pytest.mark.parametrize("name", [b"M\xfcller", b"a\nb", b"tab\t", "\u2028".encode()])
+def test_a_folder_name_that_breaks_messages_is_refused(data_folder, settings, name):
+    made = data_folder(ROWS)
+    root = made.rename(made.with_name(os.fsdecode(name)))
+    link = made.with_name("link")
+    link.symlink_to(root)
+    for path in (root, link, root / "images" / ".."):
+        for side in (fingerprint, find_folder, lambda p: check_cheaply(str(p), settings)):
+            with pytest.raises(
+                CxrflowError, match="has control characters or isn't UTF-8"
+            ) as caught:
+                side(path)
+            assert str(caught.value).isprintable()
+
+
+def test_an_image_that_cannot_be_opened_is_one_bad_image(data_folder, settings, monkeypatch):
+    root = data_folder([*ROWS, ("00000003_000.png", "Mass"), ("00000004_000.png", "Mass")])
+    (root / "images" / "00000003_000.png").unlink()
+    (root / "images" / "00000003_000.png").symlink_to("00000003_000.png")
+    real = open
+
+    def refuse(path, *args, **kwargs):  # the tests run as root, whom the kernel refuses nothing
+        if str(path).endswith("00000004_000.png"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    problems = sorted(check_folder(str(root), settings).problems, key=lambda p: p.row)
+    assert [(p.row, p.reason, p.detail) for p in problems] == [
+        (4, "unreadable", "Too many levels of symbolic links"),
+        (5, "unreadable", "Permission denied"),
+    ]
+
+
+@pytest.mark.parametrize("where", ["", "images"])
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), FileNotFoundError(2, "Gone")]
+)
+def test_a_folder_that_cannot_be_listed(data_folder, settings, monkeypatch, where, error):
+    root = data_folder(ROWS)
+    scandir, listdir = os.scandir, os.listdir
+
+    def refusing(real):
+        def call(path):
+            if Path(path) == root / where:
+                raise error
+            return real(path)
+
+        return call
+
+    monkeypatch.setattr(os, "scandir", refusing(scandir))
+    monkeypatch.setattr(os, "listdir", refusing(listdir))
+    for side in (fingerprint, find_folder, lambda p: check_folder(str(p), settings)):
+        with pytest.raises(CxrflowError, match=f"can't be read: {error.strerror}"):
+            side(root)
+
+
+def test_images_that_vanish_between_listing_and_reading(data_folder, settings, monkeypatch):
+    root = data_folder(ROWS)
+    plan = make_plan(str(root), settings)
+    for path in (root / "images").iterdir():
+        path.unlink()
+    monkeypatch.setattr("components.ingest.check.make_plan", lambda *_: plan)
+    assert {p.reason for p in check_folder(str(root), settings).problems} == {"missing"}
+
+
+def test_as_nobody_what_is_closed_to_others_is_one_line(data_folder, settings):
+    """With the kernel's own refusals, in a child that gives up root."""
+    if os.geteuid():
+        pytest.skip("only root can become nobody")
+    root = data_folder(ROWS)
+    for path, mode, message in (
+        (root, 0o700, "can't be read: Permission denied"),
+        (root / "images", 0o700, "can't be read: Permission denied"),
+        (root / "Data_Entry_2017.csv", 0o600, "can't be read: Permission denied"),
+        (root / "images" / ROWS[0][0], 0o600, "unreadable"),
+    ):
+        before = path.stat().st_mode
+        path.chmod(mode)
+        answer = _as_nobody(lambda: _answer(root, settings), root)
+        path.chmod(before)
+        assert message in answer and "\n" not in answer
+
+
+def _answer(root: Path, settings: dict) -> str:
+    try:
+        report = check_folder(str(root), settings)
+    except CxrflowError as error:
+        return str(error)
+    return " ".join(f"{p.row} {p.reason}" for p in report.problems)
+
+
+def _as_nobody(ask, root: Path) -> str:
+    own = [parent for parent in root.parents if len(parent.parts) > 2]  # pytest's, closed to others
+    modes = [parent.stat().st_mode for parent in own]
+    for parent, mode in zip(own, modes, strict=True):
+        parent.chmod(mode | 0o055)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgid(65534)
+            os.setuid(65534)
+            answer = ask()
+        except BaseException as error:
+            answer = f"{type(error).__name__}: {error}\n"
+        os.write(writing, answer.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answers:
+        answer = answers.read()
+    os.waitpid(child, 0)
+    for parent, mode in zip(own, modes, strict=True):
+        parent.chmod(mode)
+    return answer

@@ -1,6 +1,7 @@
 """ImageExampleGen as TFX runs it, on a folder of a few small images."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -21,12 +22,12 @@ def execute(tmp_path: Path):
     from components.ingest.component import Quarantine
     from components.ingest.executor import Executor
 
-    def run(data_dir: Path, settings: dict):
+    def run(data_dir: Path, settings: dict, root: str = "root"):
         kinds = dict.fromkeys(("examples", "records"), standard_artifacts.Examples)
         outputs = {}
         for key, kind in (kinds | {"quarantine": Quarantine}).items():
             artifact = kind()
-            artifact.uri = str(tmp_path / "root" / "ImageExampleGen" / key / "7")
+            artifact.uri = str(tmp_path / root / "ImageExampleGen" / key / "7")
             Path(artifact.uri).mkdir(parents=True)
             outputs[key] = [artifact]
         context = Executor.Context(
@@ -105,6 +106,23 @@ def test_writes_splits_records_and_quarantine(data_folder, settings, execute, pi
         ["00000005_000.png", "6", "truncated"],
         ["00000006_000.png", "7", "too_small"],
     ]
+
+
+def test_odd_names_of_images_and_folders(data_folder, settings, execute, picture):
+    """What isn't UTF-8 can't be named by a table; every other name is a file like any other."""
+    odd = ["M\u00fcller [1]*.png", "say \"x\", 'y'.png", "{a}?$(b);&.png", "\u65e5\u672c.png"]
+    rows = [*ROWS, *((name, "Mass", str(100 + i)) for i, name in enumerate(odd))]
+    made = data_folder(rows)
+    root = made.rename(made.with_name("d\u00e4ta [1]* 'a' \"b\""))
+    for name in (b"M\xfcller.png", b"line\nbreak.png", b"a\\b.png"):
+        Path(os.fsdecode(os.path.join(os.fsencode(root), b"images", name))).write_bytes(picture())
+    examples, _, _ = execute(root, settings, "r\u00f6\u00f6t 'a' \"b\" {c},@2;$d")
+    seen = {
+        example.features.feature["image/id"].bytes_list.value[0].decode()
+        for split in ("train", "eval", "test")
+        for example in examples_of(examples, split)
+    }
+    assert seen == {row[0] for row in rows}
 
 
 @pytest.mark.parametrize(
