@@ -260,9 +260,13 @@ def repeats(rows: Iterable[Tuple[int, str, object]]) -> Dict[int, str]:
 def shown(text: str, most: int = _SHOWN) -> str:
     """A text for a message: on one line, encodable, not longer than `most` characters or so."""
     cut = text if len(text) <= most else text[:most] + "..."
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut
-    )
+    return "".join(c if c.isprintable() else _escaped(c) for c in cut)
+
+
+def _escaped(c: str) -> str:
+    if "\udc80" <= c <= "\udcff":  # Python's stand-in for a byte that isn't UTF-8
+        return f"\\x{ord(c) - 0xDC00:02x}"
+    return c.encode("unicode_escape").decode("ascii")
 
 
 def _places(

@@ -23,8 +23,8 @@ def require_plain(path: str | Path, option: str) -> None:
     # Surrogates are what Python makes of bytes that aren't UTF-8.
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
         raise CxrflowError(
-            f"{option} {text!a} has control characters or isn't UTF-8: rename the folder, or "
-            "reach it by a link"
+            f"{option} {text!a} has control characters or isn't UTF-8: take a folder of "
+            "another name"
         )
 
 

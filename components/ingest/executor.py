@@ -198,8 +198,8 @@ def _require_space(plan: Plan, uri: str) -> None:
     free = shutil.disk_usage(uri).free
     if needed > free:
         raise CxrflowError(
-            f"ingest needs {needed / 1e9:.1f} GB for the raw examples below {uri}, "
-            f"{free / 1e9:.1f} GB are free; make room or choose another --root"
+            f"ingest needs {needed / 1e6:,.0f} MB for the raw examples below {uri}, "
+            f"{free / 1e6:,.0f} MB are free; make room or choose another --root"
         )
 
 

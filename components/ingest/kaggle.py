@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import os
 import shutil
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +14,7 @@ from components.ingest.check import CheckReport, check_folder
 from components.ingest.plan import Settings
 from components.progress import report as report_progress
 from schema.errors import CxrflowError
+from schema.paths import require_plain
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,24 @@ def download(dataset: Literal["sample", "full"], to: str | Path, settings: Setti
         settings: as for `check_folder`.
 
     Raises:
-        CxrflowError: `to` is in use, the disk is too full, no or refused credentials, no
-            connection, or a damaged archive.
+        CxrflowError: `to` is in use or can't be written, the disk is too full, no or refused
+            credentials, no connection, or a damaged archive.
     """
-    source, to = SOURCES[dataset], Path(to)
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+    to = Path(os.path.realpath(to))
+    require_plain(to, "--to")
+    try:
+        _download(SOURCES[dataset], to)
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        raise CxrflowError(
+            f"cannot write to {to}: {error.strerror or error}{place}; make room or choose another "
+            "--to. Run the command again to go on from there"
+        ) from None
+    return check_folder(str(to), settings, whole=False)
+
+
+def _download(source: Source, to: Path) -> None:
+    if os.path.lexists(to) and (not to.is_dir() or any(to.iterdir())):
         raise CxrflowError(f"{to} is not empty; `cxrflow data check {to}` tells what it holds")
     aside = to.with_name(to.name + ".download")
     archive = aside / f"{source.name.split('/')[1]}.zip"
@@ -73,7 +89,6 @@ def download(dataset: Literal["sample", "full"], to: str | Path, settings: Setti
         to.rmdir()
     unpacked.rename(to)
     shutil.rmtree(aside)
-    return check_folder(str(to), settings, whole=False)
 
 
 def _client() -> Any:
@@ -127,7 +142,7 @@ def _unpack(archive: Path, to: Path) -> None:
             for done, member in enumerate(members, 1):
                 source.extract(member, to)
                 report_progress(done, len(members), "files")
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         archive.unlink(missing_ok=True)
         raise CxrflowError(
             f"the archive that Kaggle sent is damaged ({error}) and was deleted; download it again"

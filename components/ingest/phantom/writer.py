@@ -22,6 +22,7 @@ from components.ingest.phantom.table import Study, draw_patient, in_test_list
 from components.progress import report
 from schema.classes import NO_FINDING
 from schema.errors import CxrflowError
+from schema.paths import require_plain
 
 MARKER = "SYNTHETIC.json"
 TABLE = "Data_Entry_2017.csv"
@@ -82,13 +83,14 @@ def write_phantoms(
     that is full or not writable.
     """
     _check(patients, seed, prevalence_scale, workers)
-    out = Path(out).resolve()
+    out = Path(os.path.realpath(out))
+    require_plain(out, "--to")
     parameters = {"patients": patients, "seed": seed, "prevalence_scale": float(prevalence_scale)}
     drawn = [draw_patient(seed, k, prevalence_scale) for k in range(1, patients + 1)]
     studies = [study for visits in drawn for study in visits]
-    if _already_there(out, parameters, studies):
-        return len(studies)
     try:
+        if _already_there(out, parameters, studies):
+            return len(studies)
         with _beside(out, len(studies)) as folder:
             tested = in_test_list([len(visits) for visits in drawn])
             test = {s.image for visits, t in zip(drawn, tested, strict=True) if t for s in visits}
@@ -159,9 +161,8 @@ def _beside(out: Path, images: int) -> Iterator[Path]:
     free, needed = shutil.disk_usage(out.parent).free, images * _BYTES_PER_IMAGE
     if free < needed:
         raise CxrflowError(
-            f"{images} phantoms need {needed / 1e9:.1f} GB and {out.parent} has "
-            f"{free / 1e9:.1f} GB left: "
-            "make room or ask for fewer patients"
+            f"{images} phantoms need {needed / 1e6:,.0f} MB and {out.parent} has "
+            f"{free / 1e6:,.0f} MB left: make room or ask for fewer patients"
         )
     folder = out.parent / f".{out.name}.partial"
     folder.mkdir(exist_ok=True)

@@ -149,7 +149,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(
     from components.ingest import executor
 
     monkeypatch.setattr(executor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 9}))
-    with pytest.raises(CxrflowError, match=r"ingest needs 0.0 GB .* 0.0 GB are free"):
+    with pytest.raises(CxrflowError, match=r"ingest needs \d MB .* 0 MB are free"):
         execute(data_folder(ROWS), settings)
 
 

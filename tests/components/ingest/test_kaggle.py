@@ -1,5 +1,6 @@
 """The download, at its boundary: Kaggle's real client against a server of ours, and a stand-in."""
 
+import errno
 import http.server
 import io
 import threading
@@ -78,6 +79,34 @@ def test_a_damaged_archive_is_deleted_and_nothing_left(tmp_path, settings, archi
         assert not (tmp_path / "to.download" / "sample.zip").exists()
     stand_in.data = archive
     assert ours.download("sample", tmp_path / "to", settings).rows == 2
+
+
+def test_a_disk_that_fills_while_unpacking_can_be_helped(
+    tmp_path, settings, archive, stand_in, monkeypatch
+):
+    stand_in.data = archive
+    extract = zipfile.ZipFile.extract
+
+    def fill(self, member, path):
+        if member.filename == "padding":
+            raise OSError(errno.ENOSPC, "No space left on device", "padding")
+        return extract(self, member, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "extract", fill)
+        with pytest.raises(CxrflowError, match=r"No space left on device \(padding\); make room"):
+            ours.download("sample", tmp_path / "to", settings)
+    assert not (tmp_path / "to").exists(), "nothing that looks whole"
+    assert ours.download("sample", tmp_path / "to", settings).rows == 2
+
+
+@pytest.mark.parametrize("to", ["file/to", "x" * 300, "loop", "a\nb", "M\udcfcller"])
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path, settings, stand_in, to):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(CxrflowError, match=r"cannot write to|isn't UTF-8|is not empty") as caught:
+        ours.download("sample", tmp_path / to, settings)
+    assert str(caught.value).isprintable() and stand_in.calls == 0
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "/tmp/evil.png", "a/../../evil.png"])

@@ -230,6 +230,46 @@ def test_unwritable_folder_is_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "loop", "a\nb", "M\udcfcller", "link"])
+def test_a_name_that_no_run_could_use_is_refused(tmp_path, name):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to("a\nb")
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(CxrflowError, match=r"cannot write phantoms|isn't UTF-8") as error:
+        write_phantoms(tmp_path / name, patients=1, seed=1, workers=1)
+    assert str(error.value).isprintable()
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize("refusal", ["files of 100,000 bytes", "nobody's rights"])
+def test_what_the_system_refuses_while_drawing_leaves_nothing(tmp_path, refusal):
+    """The kernel's own refusals, in a child: a limit stands for a full disk."""
+    (tmp_path / "place").mkdir(mode=0o755)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000,) * 2)"
+    if refusal == "nobody's rights":
+        if os.geteuid():
+            pytest.skip("only root can become nobody")
+        limit = "import os; os.setgid(65534); os.setuid(65534)"
+    code = (
+        "from pathlib import Path\n"
+        "from components.ingest.phantom import write_phantoms\n"
+        f"{limit}\n"
+        "if __name__ == '__main__':\n"
+        f"    write_phantoms(Path({str(tmp_path / 'place' / 'out')!r}), 1, 1, workers=1)\n"
+    )
+    (tmp_path / "code.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "code.py")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    last = done.stderr.splitlines()[-1]
+    assert "CxrflowError: cannot write phantoms to" in last
+    assert "File too large" in last or "Permission denied" in last
+    assert os.listdir(tmp_path / "place") == []
+
+
 def test_too_little_disk_is_said_before_anything_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(CxrflowError, match="make room"):
