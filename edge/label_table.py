@@ -21,6 +21,7 @@ MAX_BYTES = 1 << 28  # of a table or list; NIH's table of 112,120 images has 8 M
 _WHAT = "a comma-separated table"
 _HEAD = 100_000  # characters in which a header is looked for
 _SHOWN = 60  # characters of a value in a message
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _BREAK = re.compile("\r\n|\r|\n")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ":": "colons", " ": "spaces"}
 _FOREIGN = (
@@ -210,7 +211,7 @@ def image_name(text: str) -> str:
             f"'{shown(name)}' is not the name of a PNG or JPEG file "
             "(with its suffix, without a folder)",
         )
-    if any(unicodedata.category(c) == "Cc" for c in name):
+    if _CONTROL.search(name):
         raise BadValue("bad_image_name", f"'{shown(name)}' has control characters")
     return name
 

@@ -36,6 +36,8 @@ def identity(text: str) -> str:
             have been rounded or mean two things ("1.2e6", "17.5", "-1", "1,000"); it has quotes
             or control characters; or it is too long.
     """
+    if text.isascii() and text.isdigit() and len(text) <= MAX_LENGTH:  # nearly all, and quick
+        return text.lstrip("0") or "0"
     folded = _folded(text)
     if not folded or folded in _MISSING:
         raise _bad(text, "is none" if folded else "")

@@ -38,6 +38,7 @@ COLUMNS = (
 )
 ALIASES = {"Patient Sex": "Patient Gender"}
 MAX_AGE = 120  # years; early versions of the table have ages up to 414
+MAX_FOLLOW_UP = 1000  # NIH's highest is 183
 _YEARS = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}  # units of a DICOM age string in a year
 _NIH_NAME = re.compile(r"([0-9]{8})_[0-9]{3}\.png", re.IGNORECASE)
 
@@ -165,10 +166,9 @@ def _age(text: str) -> int:
 
 def _follow_up(text: str) -> int:
     match = re.fullmatch(r"([0-9]{1,9})(?:\.0*)?", text)
-    if not match:
-        raise BadValue(
-            Reason.BAD_FOLLOW_UP.value, f"follow-up '{shown(text)}' is not a number from 0"
-        )
+    if not match or int(match[1]) > MAX_FOLLOW_UP:
+        detail = f"follow-up '{shown(text)}' is not a number from 0 to {MAX_FOLLOW_UP}"
+        raise BadValue(Reason.BAD_FOLLOW_UP.value, detail)
     return int(match[1])
 
 
@@ -184,7 +184,7 @@ def _mismatch(values: Mapping[str, Any]) -> str:
     if isinstance(name, BadValue) or isinstance(patient, BadValue):
         return ""
     of_name = _NIH_NAME.fullmatch(name)
-    if not of_name or identity(of_name[1]) == patient:
+    if not of_name or (of_name[1].lstrip("0") or "0") == patient:
         return ""
     return f"{name} is not of patient {shown(patient)}"
 

@@ -1,10 +1,12 @@
 import os
+import re
+from pathlib import Path
 
 import pytest
 
 from components.ingest.check import check_folder
 from components.ingest.quarantine import Reason
-from components.ingest.table import read_table
+from components.ingest.table import MAX_AGE, MAX_FOLLOW_UP, read_table
 from schema.errors import CxrflowError
 
 HEADER = (
@@ -111,6 +113,7 @@ def test_headers_seen_in_the_wild(tmp_path, header, end):
         ({"view": "LL"}, Reason.BAD_VIEW, "PA or AP"),
         ({"view": ""}, Reason.BAD_VIEW, "PA or AP"),
         ({"follow_up": "first"}, Reason.BAD_FOLLOW_UP, "first"),
+        ({"follow_up": "1001"}, Reason.BAD_FOLLOW_UP, "from 0 to 1000"),
     ],
 )
 def test_bad_rows_are_set_aside(tmp_path, changes, reason, detail):
@@ -120,6 +123,18 @@ def test_bad_rows_are_set_aside(tmp_path, changes, reason, detail):
     assert (problem.reason, problem.row) == (reason.value, 3)
     assert detail in problem.detail
     assert table.rows["row"].tolist() == [2]
+
+
+def test_what_is_kept_the_schema_accepts():
+    """ExampleValidator would stop the run for what data check had let in."""
+    schema = (Path(__file__).parents[3] / "schema" / "schema.pbtxt").read_text()
+
+    def bounds(name: str) -> str:
+        return re.search(rf'"{name}".*?int_domain {{(.*?)}}', schema, re.DOTALL)[1].strip()
+
+    assert bounds("patient/age") == f"min: 0 max: {MAX_AGE}"
+    assert bounds("follow_up") == f"min: 0 max: {MAX_FOLLOW_UP}"
+    assert bounds("image/height") == bounds("image/width") == "min: 1", "ingest's settings decide"
 
 
 @pytest.mark.parametrize("age", ["0", "120", "057Y", "57.0", "1000D"])
