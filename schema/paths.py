@@ -40,8 +40,10 @@ def require_root(root: Path) -> Path:
     require_plain(root, "--root")
     try:
         absolute = root.resolve()
-    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
+    except (OSError, RuntimeError) as error:
         raise CxrflowError(f"--root {root} can't be used: {error}") from None
+    if absolute.is_symlink():
+        raise CxrflowError(f"--root {root} can't be used: it is a link to itself")
     require_plain(absolute, "--root")
     found = [sign for sign in _GLOB if sign in str(absolute)]
     if found:

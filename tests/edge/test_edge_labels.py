@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from components.ingest.table import COLUMNS, read_table
-from pipeline.config import IngestConfig
+from pipeline.settings import IngestConfig
 from schema.classes import CLASSES_14, NO_FINDING
 from schema.errors import CxrflowError
 from tests.edge.bundles import CLASSES
