@@ -1,6 +1,5 @@
 import gzip
 import shutil
-import time
 
 import pandas as pd
 import pytest
@@ -106,19 +105,17 @@ def test_a_missing_list_is_named(tmp_path, have, split, message):
 
 
 def test_the_whole_data_set_splits_as_published(shared_dir, tmp_path):
-    """112,120 rows: no shared patient and the official test list intact, within seconds."""
+    """112,120 rows: no shared patient and the official test list intact."""
     for name in ("Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt"):
         source = shared_dir / "data" / "labels" / f"{name}.gz"
         with gzip.open(source) as packed, (tmp_path / name).open("wb") as f:
             shutil.copyfileobj(packed, f)
     paths = tmp_path / "train_val_list.txt", tmp_path / "test_list.txt"
-    start = time.perf_counter()
     read = read_table(tmp_path / "Data_Entry_2017_v2020.csv")
     official, unlisted = assign_splits(read.rows, *paths, **AUTO)
     hashed, _ = assign_splits(read.rows, *paths, **HASHED)
-    seconds = time.perf_counter() - start
 
-    assert not read.problems and not unlisted and seconds < 20
+    assert not read.problems and not unlisted
     assert len(official) == len(hashed) == 112_120
     assert official["patient_id"].nunique() == 30_805
     for rows in (official, hashed):
