@@ -55,7 +55,7 @@ def test_the_canary_is_promoted(pushed):
 
 
 def test_promote_any_version_and_label(pushed):
-    assert promote(pushed, 100, label="blue") == (None, 100)
+    assert promote(pushed, 100, label="blue", new_label=True) == (None, 100)
     # Naming a label fixes what is stable; the newest was.
     assert read_labels(pushed) == Labels({"blue": 100, "stable": 300})
     assert promote(pushed, 200, pin=True) == (300, 200)
