@@ -34,6 +34,13 @@ def make_safe() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="cxrflow")
+    if isinstance(sys.stdout.buffer, io.RawIOBase):  # PYTHONUNBUFFERED: a full disk goes unnoticed
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(sys.stdout.buffer),
+            sys.stdout.encoding,
+            "cxrflow",
+            line_buffering=True,
+        )
 
 
 def say(line: str) -> None:

@@ -1,13 +1,16 @@
 """What becomes of an image: an answer, or why there is none."""
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from schema.classes import CLASSES_14, DEFAULT_CLASSES
 from schema.text import written
+
+if TYPE_CHECKING:
+    from serving.client.dicom import DicomIdentity
 
 SYNTHETIC = "the model was trained on synthetic X-rays: its answers say nothing about real ones"
 GUESSED = "the server doesn't tell its classes: they are taken for NIH's {}; --root DIR names them"
@@ -59,6 +62,7 @@ class Answer:
     # float32 [h, w], or [h, w, C] for maps by class, in (0, 1); over the square that has the image
     # in its middle.
     attention: np.ndarray | None = None
+    dicom: "DicomIdentity | None" = None  # of a DICOM: by what a PACS knows it
 
     def ranked(self) -> list[Finding]:
         """The findings by their probability as a multiple of their threshold, highest first.
@@ -101,6 +105,8 @@ class Answer:
             ],
             "notes": list(self.notes),
         }
+        if self.dicom is not None:
+            values["dicom"] = asdict(self.dicom)
         if self.attention is not None:
             values["attention"] = self.attention.astype(float).round(4).tolist()
         return values

@@ -1,12 +1,13 @@
-"""Runs `cxrflow` inside the test's process: quick, and with any output stream."""
+"""Runs `cxrflow` inside the test's process, which is quick, with any kind of output."""
 
-import io
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline import cli
 
@@ -20,29 +21,49 @@ class Ended:
     err: str
 
 
-def run(*args: str | Path, out: str | Path | None = None, encoding: str = "utf-8") -> Ended:
-    """One command, its file descriptors 1 and 2 caught too.
+def cxrflow(*args: str | Path, out: str | Path | None = None, encoding: str = "utf-8") -> Ended:
+    """Runs one command; catches what is written past Python's streams, too.
 
     Args:
         args: what stands behind `cxrflow`.
-        out: a file for its standard output, such as /dev/full.
+        out: the file for its output, such as /dev/full; it is not caught then.
         encoding: of both streams.
     """
-    with _caught(1, out) as read_out, _caught(2, None) as read_err:
-        streams, argv = (sys.stdout, sys.stderr), sys.argv
-        sys.stdout, sys.stderr = (
-            io.TextIOWrapper(os.fdopen(os.dup(number), "wb"), encoding=encoding, write_through=True)
-            for number in (1, 2)
-        )
-        sys.argv = ["cxrflow", *map(str, args)]
+    code: object = 0
+    with (
+        _redirected("stdout", 1, out, encoding) as said,
+        _redirected("stderr", 2, None, encoding) as told,
+    ):
+        argv, sys.argv = sys.argv, ["cxrflow", *map(str, args)]
         try:
             cli.main()
         except SystemExit as end:
             code = end.code
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError):
-                    stream.close()
-            (sys.stdout, sys.stderr), sys.argv = streams, argv
-        assert isinstance(code, int)
-        return Ended(code, read_out(encoding), read_err(encoding))
+            sys.argv = argv
+        texts = [_text(file, encoding) for file in (said, told)]
+    assert isinstance(code, int)
+    return Ended(code, *texts)
+
+
+@contextmanager
+def _redirected(name: str, number: int, to: str | Path | None, encoding: str) -> Iterator[BinaryIO]:
+    """Puts a file in the place of a stream and of its file descriptor."""
+    before, saved = getattr(sys, name), os.dup(number)
+    with tempfile.TemporaryFile() as file, open(to or os.devnull, "ab") as target:
+        os.dup2(target.fileno() if to else file.fileno(), number)
+        stream = open(os.dup(number), "w", encoding=encoding)  # noqa: SIM115 (closed below)
+        setattr(sys, name, stream)
+        try:
+            yield file
+        finally:
+            setattr(sys, name, before)
+            with suppress(OSError):
+                stream.close()
+            os.dup2(saved, number)
+            os.close(saved)
+
+
+def _text(file: BinaryIO, encoding: str) -> str:
+    file.seek(0)
+    return file.read().decode(encoding)
