@@ -18,7 +18,10 @@ _HINTS = {
     errno.EPERM: "check who may read and write there, or name another place",
     errno.EROFS: "name another place",
 }
-_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EROFS)
+_NAMELESS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS), "written"),
+    **dict.fromkeys((errno.EIO, errno.EBADF), "read or written"),
+}
 
 
 def make_safe() -> None:
@@ -72,8 +75,8 @@ def describe(error: OSError) -> str:
     name = error.filename2 or error.filename
     if isinstance(name, str | bytes):
         place = os.fsdecode(name)
-    elif error.errno in _WRITING:  # a file's write doesn't say which file
-        place = "a file or the output can't be written"
+    elif error.errno in _NAMELESS:  # a file's read or write doesn't say which file
+        place = f"a file or the output can't be {_NAMELESS[error.errno]}"
     else:
         place = ""
     return ": ".join(filter(None, (place, reason, hint)))

@@ -1,13 +1,15 @@
 """Runs `cxrflow` inside the test's process, which is quick, with any kind of output."""
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
+from unittest import mock
 
 from pipeline import cli
 
@@ -35,15 +37,23 @@ def cxrflow(*args: str | Path, out: str | Path | None = None, encoding: str = "u
         _redirected("stderr", 2, None, encoding) as told,
     ):
         argv, sys.argv = sys.argv, ["cxrflow", *map(str, args)]
+        terminated = signal.getsignal(signal.SIGTERM)
         try:
-            cli.main()
+            with mock.patch("os._exit", _exit):
+                cli.main()
         except SystemExit as end:
             code = end.code
         finally:
             sys.argv = argv
+            signal.signal(signal.SIGTERM, terminated)
         texts = [_text(file, encoding) for file in (said, told)]
     assert isinstance(code, int)
     return Ended(code, *texts)
+
+
+def _exit(code: int) -> NoReturn:
+    """A command may end its process; here that is the tests'."""
+    raise SystemExit(code)
 
 
 @contextmanager

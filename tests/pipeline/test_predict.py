@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-import resource
+import shlex
 import socket
 import subprocess
 import sys
@@ -128,15 +128,11 @@ def test_disk_that_fills_up_has_whole_rows(server: str, tmp_path: Path, form: st
     for image in images:
         image.write_bytes(PNG)
     command = [sys.executable, "-m", "pipeline.cli", "predict", "--server", server]
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
-
-    with open(tmp_path / "out", "wb") as out:
-        result = subprocess.run(
-            [*command, "--format", form, *map(str, images)],
-            stdout=out, stderr=subprocess.PIPE, text=True, cwd=REPO, preexec_fn=limit,
-        )  # fmt: skip
+    shell = f"ulimit -f 6; exec {shlex.join([*command, '--format', form, *map(str, images)])} > out"
+    result = subprocess.run(
+        ["bash", "-c", shell], stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPO)},
+    )  # fmt: skip
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     text = (tmp_path / "out").read_text()
     if form == "csv":
