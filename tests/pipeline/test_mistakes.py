@@ -38,6 +38,16 @@ GENERAL = [
     ("models frob", 2, "No such command 'frob'"),
     ("data", 2, ""),
     ("data frob", 2, "No such command 'frob'"),
+    ("--version > /dev/full", 2, "No space left on device"),
+    ("config", 2, ""),
+    ("config show nothing", 2, "nothing"),
+    ("config show --profile nope", 2, "no profile 'nope'"),
+    ("config show --server --profile demo", 2, "leave --profile and --set out"),
+    ("config show --set train.epoch=1", 2, "did you mean train.epochs?"),
+    ("config show > /dev/full", 2, "No space left on device"),
+    ("doctor --fast", 2, "No such option: --fast"),
+    ("runs list {w}/nope", 2, "{w}/nope"),
+    ("runs list {w}/text.txt", 2, "is a file"),
 ]
 RUN = [
     ("run --profile nope", 2, "no profile 'nope': name one of demo"),
@@ -48,7 +58,8 @@ RUN = [
     ("run --profile {w}/unknown.yaml", 2, "train.epoch"),
     ("run --profile {w}/empty", 2, "no profile"),
     ("run --profile ''", 2, "no profile ''"),
-    ("run --set train.epoch=3", 2, "train.epoch"),
+    ("run --set train.epoch=3", 2, "did you mean train.epochs?"),
+    ("run --sett train.epochs=3", 2, "Possible options: --set"),
     ("run --set train.epochs=many", 2, "train.epochs"),
     ("run --set train.epochs=-1", 2, "train.epochs"),
     ("run --set train", 2, "write it as section.name=value"),
@@ -196,6 +207,9 @@ MODELS = [
     ("models list --root {w}/two", 2, "give --name, one of a, b"),
     ("models list --root {w}/labelled", 2, "labels.json can't be used"),
     ("models list --root {w}/models > /dev/full", 2, "No space left on device"),
+    ("models compare --root {w}/nope", 2, "there is no model in {w}/nope"),
+    ("models compare --root {w}/models 7 8", 2, "7"),
+    ("models compare --root {w}/models seven", 2, "versions"),
     ("models promote --root {w}/models", 2, "no version is labelled canary: give --version N"),
     ("models promote --root {w}/models --version 7", 2, "there is no version 7 in"),
     ("models promote --root {w}/models --version -7", 2, "--version"),
@@ -219,6 +233,7 @@ OWNED = {
     "dashboard --root {w}/other_run": "terminal",
     "explain {w}/a.png --model {w}/broken_run": "terminal",
     "data check {w}/unreadable_table": "tables",
+    "run --profile ''": "usability",
 }
 MISTAKES = [*GENERAL, *RUN, *REPORTS, *DATA, *SERVE, *PREDICT, *MODELS]
 
@@ -334,6 +349,21 @@ def test_mistake(
 
 def test_there_are_a_hundred() -> None:
     assert len(set(MISTAKES)) == len(MISTAKES) >= 100
+
+
+@pytest.mark.parametrize(
+    ("typed", "piece"),
+    [
+        ("--version", "cxrflow"),
+        ("serve --help", "DIR/MODEL/VERSION/"),
+        ("models promote --help", "Which to promote"),
+        ("models rollback --help", "Which to go back to"),
+        ("predict --help", "Exit code"),
+    ],
+)
+def test_what_newcomers_looked_for_in_vain(typed: str, piece: str) -> None:
+    ended = cxrflow(*typed.split())
+    assert ended.code == 0 and not ended.err and piece in ended.out
 
 
 # --- what only a process of its own shows --------------------------------------------------------
