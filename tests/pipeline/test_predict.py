@@ -14,12 +14,14 @@ from io import StringIO
 from pathlib import Path
 
 import cv2
+import grpc
 import numpy as np
 import pytest
 
 from serving.client import Client
 from tests.pipeline.command import Ended, cxrflow
 from tests.serving.answering import Answering, answering
+from tests.serving.certificates import certificate
 
 REPO = Path(__file__).parents[2]
 PNG = cv2.imencode(".png", np.zeros((64, 64), np.uint8))[1].tobytes()
@@ -234,6 +236,23 @@ def test_rest_port_is_named_as_such() -> None:
         rest.shutdown()
     assert result.code == 2 and result.err.count("\n") == 1
     assert "answers HTTP, not gRPC: that's the REST port" in result.err
+
+
+def test_encryption_on_one_side_only_is_named(tmp_path: Path) -> None:
+    pem, key = certificate(tmp_path, "localhost")
+    credentials = grpc.ssl_server_credentials([(Path(key).read_bytes(), Path(pem).read_bytes())])
+    (tmp_path / "a.png").write_bytes(PNG)
+    with answering(host="localhost", credentials=credentials) as address:
+        assert predict(address, tmp_path / "a.png", "--tls-ca", pem).code == 0
+        plain = predict(address, tmp_path / "a.png")
+    with answering(host="localhost") as address:
+        encrypted = predict(address, tmp_path / "a.png", "--tls-ca", pem)
+    for ended, hint in (
+        (plain, "wants an encrypted connection: give the CA of its certificate with --tls-ca"),
+        (encrypted, "doesn't encrypt: leave the options --tls-ca, --tls-cert and --tls-key out"),
+    ):
+        line = ended.err.splitlines()[-1]  # gRPC's server talks, too
+        assert ended.code == 2 and line.startswith("cxrflow: localhost:") and hint in line
 
 
 class _Rest(HTTPServer):
