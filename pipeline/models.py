@@ -3,28 +3,43 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from components.publish.models import Version, versions_of
+from schema.text import visible
+
+_HEADINGS = ("version", "labels", "state", "pushed", "mean AUC")
 
 
 def show_versions(model_dir: Path, console: Console | None = None) -> None:
-    """Prints a model's versions, newest first."""
+    """Prints a model's versions, newest first; below each other where a table has no room."""
     console = console or Console()
     table = Table()
-    for heading in ("version", "labels", "state", "pushed", "mean AUC"):
+    for heading in _HEADINGS:
         table.add_column(heading, no_wrap=heading != "state")
-    for version in versions_of(model_dir):
-        table.add_row(
-            str(version.number),
-            ", ".join(version.labels) + (" (pinned)" if version.pinned else ""),
-            f"[red]damaged[/]: {escape(version.problems[0])}" if version.problems else "whole",
-            f"{version.pushed:%Y-%m-%d %H:%M}" if version.pushed else "–",
-            _auc(version),
-        )
-    console.print(str(model_dir), soft_wrap=True)
-    console.print(table)
+    rows = [_cells(version) for version in versions_of(model_dir)]
+    for row in rows:
+        table.add_row(*row)
+    console.print(Text(visible(str(model_dir))), soft_wrap=True)
+    wide = console.options.update(width=10_000)
+    if Measurement.get(console, wide, table).minimum <= console.width:
+        console.print(table)
+        return
+    for row in rows:
+        filled = [(name, cell) for name, cell in zip(_HEADINGS, row, strict=True) if cell.plain]
+        console.print(Text("\n  ").join(Text.assemble(name, " ", cell) for name, cell in filled))
+
+
+def _cells(version: Version) -> list[Text]:
+    """A row of the table, in the headings' order."""
+    state = Text("whole")
+    if version.problems:
+        state = Text.assemble(("damaged", "red"), ": ", visible(version.problems[0]))
+    labels = ", ".join(version.labels) + (" (pinned)" if version.pinned else "")
+    pushed = f"{version.pushed:%Y-%m-%d %H:%M}" if version.pushed else "–"
+    return [Text(str(version.number)), Text(labels), state, Text(pushed), Text(_auc(version))]
 
 
 def _auc(version: Version) -> str:

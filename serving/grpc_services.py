@@ -1,6 +1,7 @@
 """PredictionService and ModelService of tensorflow-serving-api over gRPC."""
 
 import contextlib
+import json
 import logging
 import re
 import time
@@ -28,6 +29,7 @@ from serving.status import StatusError, invalid
 
 logger = logging.getLogger(__name__)
 
+MODELS_KEY = "cxrflow-models"  # trailing metadata: the models there are, a JSON array
 _PACKAGE = "tensorflow.serving"
 _METHODS = {
     "PredictionService": {
@@ -73,6 +75,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return self._core.classify(request, self._call(context))
 
     def GetModelMetadata(self, request: Message, context: grpc.ServicerContext) -> Message:
+        # For who asks for a model that isn't there; ASCII, as gRPC's metadata must be.
+        names = json.dumps(sorted(self._core.manager.served()))
+        context.set_trailing_metadata([(MODELS_KEY, names)])
         return self._core.metadata(request)
 
     def Regress(self, request: Message, context: grpc.ServicerContext) -> Message:

@@ -46,13 +46,15 @@ def verify(version_dir: Path) -> list[str]:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             problems.append(f"{path.relative_to(version_dir).as_posix()} is no plain file")
     listed = {file.path: file for file in manifest.files}
-    here = {path: read_file(version_dir, path) for path in file_paths(version_dir)}
-    problems += [f"{path} isn't in {MANIFEST}" for path in here.keys() - listed.keys()]
-    for path, file in listed.items():
-        if path not in here:
-            problems.append(f"{path} is missing")
-        elif here[path] != file:
-            problems.append(f"{path} was changed")
+    here = file_paths(version_dir)
+    problems += [f"{path} isn't in {MANIFEST}" for path in set(here) - listed.keys()]
+    problems += [f"{path} is missing" for path in listed.keys() - set(here)]
+    for path in here:
+        try:
+            if path in listed and read_file(version_dir, path) != listed[path]:
+                problems.append(f"{path} was changed")
+        except OSError as error:
+            problems.append(f"{path} can't be read: {error.strerror}")
     return sorted(problems)
 
 

@@ -24,6 +24,7 @@ from google.protobuf.message import Message
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
+from serving.addresses import family
 from serving.core import Call, Core
 from serving.metrics import Metrics
 from serving.servable import DEFAULT_SIGNATURE
@@ -70,6 +71,7 @@ class RestServer(ThreadingHTTPServer):
         self.max_deadline = max_deadline
         self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         self.slots = threading.BoundedSemaphore(max_requests)
+        self.address_family = family(address[0])
         super().__init__(address, _Handler)
         if tls:
             # The handshake is made by the connection's thread, at its first read.

@@ -5,7 +5,6 @@ import gc
 import logging
 import os
 import signal
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +15,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from schema.errors import CxrflowError
+from serving.addresses import bare, cannot_listen, join, require_free
 from serving.core import Core
 from serving.grpc_services import SERVICES, Boundary, add_services, describe_services
 from serving.manager import Manager
 from serving.metrics import Metrics
 from serving.rest import RestServer
 from serving.settings import ServerConfig
+from serving.tls import server_context, server_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Server:
         if not root.is_dir():
             raise CxrflowError(f"{root} is no folder; name a serving root or a run's folder")
         self.config = config = config or ServerConfig()
-        tls = _rest_tls(config)  # first: it says more about a bad file than gRPC does
+        tls = server_context(config)  # first: it says more about a bad file than gRPC does
         self.metrics = Metrics()
         self.manager = Manager(root, config, self._observe)
         self.metrics.watch(self.manager.overview)
@@ -76,7 +77,7 @@ class Server:
         self.grpc_port = self._bind_grpc()
         try:
             self._rest = RestServer(
-                (config.host, config.rest_port),
+                (bare(config.host), config.rest_port),
                 core,
                 self.metrics,
                 config.max_message_bytes,
@@ -86,7 +87,7 @@ class Server:
             )
         except OSError as error:
             self._grpc.stop(None)
-            raise _taken(config.host, config.rest_port, "--rest-port", error) from None
+            raise cannot_listen(config.host, config.rest_port, "--rest-port", error) from None
         self.rest_port = self._rest.port
         self._rest_thread = threading.Thread(
             target=self._rest.serve_forever, name="rest", daemon=True
@@ -122,23 +123,24 @@ class Server:
         config = self.config
         scheme = "https" if config.tls_certificate else "http"
         lines = [
-            f"gRPC {config.host}:{self.grpc_port}{' (TLS)' if config.tls_certificate else ''}",
-            f"REST {scheme}://{config.host}:{self.rest_port}/v1/models",
+            f"gRPC {join(config.host, self.grpc_port)}{' (TLS)' if config.tls_certificate else ''}",
+            f"REST {scheme}://{join(config.host, self.rest_port)}/v1/models",
             *(f"model {name}, version {n}" for name, n in sorted(self.manager.served().items())),
         ]
-        if config.host not in _LOOPBACK and not config.tls_certificate:
+        if bare(config.host) not in _LOOPBACK and not config.tls_certificate:
             lines.append("warning: reachable from other machines, without encryption")
         return "\n".join(lines)
 
     def _bind_grpc(self) -> int:
         config = self.config
-        address = f"{config.host}:{config.grpc_port}"
+        address = join(config.host, config.grpc_port)
+        require_free(config.host, config.grpc_port, "--port")  # says more than gRPC does
         try:
             if config.tls_certificate:
-                return self._grpc.add_secure_port(address, _grpc_tls(config))
+                return self._grpc.add_secure_port(address, server_credentials(config))
             return self._grpc.add_insecure_port(address)
         except RuntimeError as error:
-            raise _taken(config.host, config.grpc_port, "--port", error) from None
+            raise cannot_listen(config.host, config.grpc_port, "--port", OSError(error)) from None
 
     def _set_health(self, serving: bool) -> None:
         kinds = health_pb2.HealthCheckResponse
@@ -184,35 +186,3 @@ def serve(root: Path, config: ServerConfig, ready: Callable[[Server], None]) -> 
         ready(server)
         stop.wait()
         logger.info("stopping")
-
-
-def _grpc_tls(config: ServerConfig) -> grpc.ServerCredentials:
-    key, certificate = (_read(path) for path in (config.tls_key, config.tls_certificate))
-    ca = _read(config.tls_client_ca) if config.tls_client_ca else None
-    return grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=bool(ca))
-
-
-def _rest_tls(config: ServerConfig) -> ssl.SSLContext | None:
-    if not config.tls_certificate:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(config.tls_certificate, config.tls_key)
-        if config.tls_client_ca:
-            context.load_verify_locations(config.tls_client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
-        raise CxrflowError(f"The TLS certificate, key or CA can't be used: {error}") from None
-    return context
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise CxrflowError(f"{path or 'the TLS key'} can't be read: {error.strerror}") from None
-
-
-def _taken(host: str, port: int, option: str, error: Exception) -> CxrflowError:
-    reason = getattr(error, "strerror", None) or "it is taken, or the address isn't this machine's"
-    return CxrflowError(f"Can't listen on {host}:{port}: {reason}; choose another with {option}")

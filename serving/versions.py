@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -114,11 +114,17 @@ def read_labels(model_dir: Path) -> Labels:
 def write_labels(model_dir: Path, labels: Labels) -> None:
     """Writes labels.json, whole or not at all. Call it inside `locked`."""
     aside = model_dir / f".{LABELS}"
-    with open(aside, "w", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(labels), sort_keys=True) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(model_dir / LABELS)
+    try:
+        with open(aside, "w", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(labels), sort_keys=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(model_dir / LABELS)
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink()
+        # A write doesn't say which file.
+        raise OSError(error.errno, error.strerror, str(model_dir / LABELS)) from None
     sync_folder(model_dir)
 
 

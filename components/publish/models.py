@@ -1,12 +1,13 @@
 """What an operator does with pushed versions: look at them, promote one, roll back."""
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from schema.errors import CxrflowError
+from schema.errors import CxrflowError, did_you_mean
 from serving.manifest import MANIFEST, read_manifest, verify
-from serving.tf_serving.models_config import update_models_config
+from serving.tf_serving.models_config import MODELS_CONFIG, update_models_config
 from serving.versions import (
     CANARY,
     STABLE,
@@ -18,6 +19,8 @@ from serving.versions import (
     serving_root,
     write_labels,
 )
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # part of a REST path
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,11 @@ def versions_of(model_dir: Path) -> list[Version]:
 
 
 def promote(
-    model_dir: Path, version: int | None = None, label: str = STABLE, pin: bool = False
+    model_dir: Path,
+    version: int | None = None,
+    label: str = STABLE,
+    pin: bool = False,
+    new_label: bool = False,
 ) -> tuple[int | None, int]:
     """Gives a label to a version; pushes move `stable` on again unless `pin` holds it.
 
@@ -78,17 +85,20 @@ def promote(
         version: default: the one labelled canary.
         label: stable, canary or a name of one's own.
         pin: keep stable there, whatever is pushed. Without it, promoting stable unpins.
+        new_label: `label` may be one that no version has had.
 
     Returns:
         The version that had the label, if any, and the one that has it now.
 
     Raises:
-        CxrflowError: the version isn't there or is damaged, or there is no canary.
+        CxrflowError: the version isn't there or is damaged, there is no canary, the label is no
+            label or, without `new_label`, a new one.
     """
     if pin and label != STABLE:
         raise CxrflowError(f"--pin holds {STABLE}, not {label}: leave one of them out")
     with locked(model_dir):
         there, labels = list_versions(model_dir), _labels_or_none(model_dir)
+        _require_known(label, {STABLE, CANARY, *labels.labels}, new_label)
         if version is None:
             version = labels.labels.get(CANARY)
             if version is None or label == CANARY:
@@ -145,7 +155,13 @@ def rollback(model_dir: Path, version: int | None = None) -> tuple[int, int]:
 
 def _write(model_dir: Path, labels: Labels) -> None:
     write_labels(model_dir, labels)
-    update_models_config(model_dir.parent)
+    try:
+        update_models_config(model_dir.parent)
+    except OSError as error:
+        raise CxrflowError(
+            f"the labels are moved, but TF Serving isn't told: {model_dir.parent / MODELS_CONFIG} "
+            f"can't be written ({error.strerror}); give the same command again once it can"
+        ) from None
 
 
 def _labels_or_none(model_dir: Path) -> Labels:
@@ -154,6 +170,21 @@ def _labels_or_none(model_dir: Path) -> Labels:
         return read_labels(model_dir)
     except CxrflowError:
         return Labels()
+
+
+def _require_known(label: str, known: set[str], new_label: bool) -> None:
+    """So that a typo makes no label, and a label no path that a server can't read."""
+    if label in known:
+        return
+    if not _LABEL.fullmatch(label):
+        raise CxrflowError(
+            f"{label!r} is no label: it is made of letters, digits, dots, dashes and underscores"
+        )
+    if not new_label:
+        raise CxrflowError(
+            f"there is no label {label} yet, only {', '.join(sorted(known))}"
+            f"{did_you_mean(label, known)}; --new-label makes it"
+        )
 
 
 def _require_whole(model_dir: Path, version: int) -> None:

@@ -2,10 +2,11 @@
 
 import os
 import sys
-from typing import NoReturn
+import traceback
 
 import typer
 
+from pipeline import streams
 from pipeline.cli import (  # noqa: F401 (they add commands)
     config,
     data,
@@ -20,31 +21,50 @@ from pipeline.cli.app import app
 from schema.errors import CxrflowError
 
 _RESUMING = {"run", "study", "download"}  # commands that go on where they were stopped
+# Exit codes, beside 0 and each command's own 1 for "some of many failed".
+_ENOUGH = 1  # the reader of a pipe has seen enough
+_REFUSED = 2  # bad input, or a place that can't be read or written
+_FAULT = 70  # our own, EX_SOFTWARE of sysexits.h
 _INTERRUPTED = 130  # Typer's exit code after Ctrl-C
+_DEBUG = "CXRFLOW_DEBUG"  # set: tracebacks are shown
 
 
 def main() -> None:
-    """Runs the command line; user errors end as one line and exit code 2."""
+    """Runs the command line; whatever goes wrong ends as one line and an exit code."""
     try:
+        streams.make_safe()
         code = app(standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough; Typer ends likewise, before the last flush
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
-    except CxrflowError as error:
-        _fail(str(error))
-    except typer.TyperException as error:
-        # Without arguments, Typer has printed the help already and the message is empty.
-        _fail(error.format_message()) if error.format_message() else sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
+    except Exception as error:
+        code = _tell(error)
     if code == _INTERRUPTED:
         resumes = not _RESUMING.isdisjoint(sys.argv[1:3])
         hint = "; the same command goes on where this one stopped" if resumes else ""
-        print(f"stopped{hint}", file=sys.stderr)
+        streams.say(f"stopped{hint}")
+    streams.settle()
     raise SystemExit(code or 0)
 
 
-def _fail(line: str) -> NoReturn:
-    print(f"cxrflow: {line}", file=sys.stderr)
-    raise SystemExit(2)
+def _tell(error: Exception) -> int:
+    """Says what went wrong in one line; returns the exit code."""
+    if isinstance(error, BrokenPipeError):  # `| head`; Typer ends likewise, before the last flush
+        return _ENOUGH
+    code = _REFUSED
+    if isinstance(error, typer.TyperException):
+        line = " ".join(error.format_message().split())
+        if not line:  # without arguments, Typer has printed the help already
+            return code
+    elif isinstance(error, CxrflowError):
+        line = str(error)
+    elif isinstance(error, OSError):
+        line = streams.describe(error)
+    else:
+        code = _FAULT
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        line = f"internal error: {detail}; {_DEBUG}=1 shows the traceback"
+    if os.environ.get(_DEBUG):
+        traceback.print_exception(error)
+    streams.say(f"cxrflow: {line}")
+    return code

@@ -1,17 +1,33 @@
 """`cxrflow models`: pushed versions and their labels."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.cli.app import examples, models
+from schema.errors import CxrflowError
 
 ServingRoot = Annotated[
     Path, typer.Option(help="A serving root, or a run's root.", file_okay=False)
 ]
 ModelName = Annotated[str, typer.Option(help="Needed where the root holds several models.")]
-VersionNumber = Annotated[int | None, typer.Option("--version", metavar="N", min=0)]
+PromotedVersion = Annotated[
+    int | None,
+    typer.Option(
+        "--version", metavar="N", min=0, help="Which to promote; default: the canary's. See list."
+    ),
+]
+EarlierVersion = Annotated[
+    int | None,
+    typer.Option(
+        "--version",
+        metavar="N",
+        min=0,
+        help="Which to go back to; default: what was stable before.",
+    ),
+]
 
 
 @models.command(
@@ -55,13 +71,19 @@ def compare(
         "cxrflow models promote --root runs/demo",
         "cxrflow models promote --root runs/demo --version 1795387128 --pin",
         "cxrflow models promote --root runs/demo --version 1795387128 --label canary",
+        "cxrflow models promote --root runs/demo --version 1795387128 --label night --new-label",
     )
 )
 def promote(
     root: ServingRoot,
     name: ModelName = "",
-    version: VersionNumber = None,
-    label: Annotated[str, typer.Option(help="The label to move.")] = "stable",
+    version: PromotedVersion = None,
+    label: Annotated[
+        str, typer.Option(help="The label to move: stable, canary or another one in use.")
+    ] = "stable",
+    new_label: Annotated[
+        bool, typer.Option("--new-label", help="The label is a new one, not a typo.")
+    ] = False,
     pin: Annotated[
         bool, typer.Option("--pin", help="Keep stable there, whatever is pushed later.")
     ] = False,
@@ -70,9 +92,9 @@ def promote(
     from components.publish import models as published
 
     folder = published.find_model(root, name)
-    before, now = published.promote(folder, version, label, pin)
+    before, now = published.promote(folder, version, label, pin, new_label)
     was = "" if before in (None, now) else f", was {before}"
-    print(f"{folder.name}: {label} is {now}{' (pinned)' if pin else ''}{was}")
+    _done(f"{folder.name}: {label} is {now}{' (pinned)' if pin else ''}{was}")
 
 
 @models.command(
@@ -81,11 +103,25 @@ def promote(
         "cxrflow models rollback --root runs/demo --version 1795387128",
     )
 )
-def rollback(root: ServingRoot, name: ModelName = "", version: VersionNumber = None) -> None:
+def rollback(root: ServingRoot, name: ModelName = "", version: EarlierVersion = None) -> None:
     """Make the version before stable, and pin it, so that the next push doesn't undo that."""
     from components.publish import models as published
 
     folder = published.find_model(root, name)
     before, now = published.rollback(folder, version)
-    print(f"{folder.name}: stable is {now} (pinned), was {before}")
-    print(f"next: cxrflow models promote --root {root} --version N, once there is a better one")
+    back = f"cxrflow models promote --root {shlex.quote(str(root))} --version N"
+    _done(
+        f"{folder.name}: stable is {now} (pinned), was {before}\n"
+        f"next: {back}, once there is a better one"
+    )
+
+
+def _done(text: str) -> None:
+    """Says what was done; that it can't be said doesn't undo it."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        first = text.splitlines()[0]
+        raise CxrflowError(
+            f"{first}; the output can't be written, though: {error.strerror}"
+        ) from None

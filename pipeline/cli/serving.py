@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 )
 def serve(
     root: Annotated[
-        Path, typer.Option(help="Folder of a run, or of models: DIR/<model>/<version>/.")
+        Path, typer.Option(help="Folder of a run, or of models: DIR/MODEL/VERSION/.")
     ] = Path("runs/demo"),
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")
@@ -79,6 +79,7 @@ def serve(
     if print_config:
         _print_deployment(root, settings, to)
         return
+    _require_servable(root, settings)  # what can go wrong is told before TensorFlow's import
     name = f"{datetime.now():%Y%m%d-%H%M%S}-serve.log"
     log = log or (root / "logs" / name if (root / "serving").is_dir() else Path(name))
     with redirected_to(log) as console:
@@ -94,6 +95,22 @@ def serve(
             lambda ready: console.print(f"{ready.describe()}\nlog: {log}", soft_wrap=True),
         )
         console.print("stopped")
+
+
+def _require_servable(root: Path, config: "ServerConfig") -> None:
+    from serving.addresses import require_free
+    from serving.tls import server_context
+    from serving.versions import list_models, serving_root
+
+    if not list_models(serving_root(root)):
+        raise CxrflowError(
+            f"there is no model in {serving_root(root)}: push one with `cxrflow run`"
+        )
+    if config.grpc_port == config.rest_port != 0:
+        raise CxrflowError(f"--port and --rest-port are both {config.grpc_port}: give two")
+    require_free(config.host, config.grpc_port, "--port")
+    require_free(config.host, config.rest_port, "--rest-port")
+    server_context(config)
 
 
 def _print_deployment(root: Path, config: "ServerConfig", to: Path | None) -> None:
@@ -118,7 +135,8 @@ def _print_deployment(root: Path, config: "ServerConfig", to: Path | None) -> No
 )
 def predict(
     images: Annotated[
-        list[Path], typer.Argument(help="PNG, JPEG or DICOM files, or folders of them.")
+        list[Path],
+        typer.Argument(help="PNG, JPEG or DICOM files, or folders of them; their contents count."),
     ],
     server: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Its gRPC address.")
@@ -148,26 +166,37 @@ def predict(
 ) -> None:
     """Ask a server about X-rays. Every file gets its answer or the reason why it has none.
 
-    Exit code 0: all were answered; 1: some failed; 2: nothing could be asked.
+    Of folders, the PNG, JPEG and DICOM files are asked about, whatever their names; what else
+    there is gets counted. Exit code 0: all images were answered; 1: some failed; 2: nothing could
+    be asked, or the output not written to its end.
     """
+    import os
     import warnings
+
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its errors are in the results
+    warnings.filterwarnings("ignore", module="pydicom")  # what matters is in the results
+
+    from pydantic import ValidationError
 
     from pipeline.predict import predict as ask
     from serving.client import ClientConfig
 
-    warnings.filterwarnings("ignore", module="pydicom")  # what matters is in the results
-    config = ClientConfig(
-        server=server,
-        model=model,
-        version=version,
-        label=label,
-        attention=attention,
-        root=root,
-        window=window,
-        deadline=deadline,
-        tls_ca=tls_ca,
-        tls_certificate=tls_cert,
-        tls_key=tls_key,
-    )
+    try:
+        config = ClientConfig(
+            server=server,
+            model=model,
+            version=version,
+            label=label,
+            attention=attention,
+            root=root,
+            window=window,
+            deadline=deadline,
+            tls_ca=tls_ca,
+            tls_certificate=tls_cert,
+            tls_key=tls_key,
+        )
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise CxrflowError(f"--{wrong['loc'][0]} {wrong['input']}: {wrong['msg']}") from None
     if ask(images, config, format_):
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,9 @@ import numpy as np
 from google.protobuf import wrappers_pb2
 
 from schema.errors import CxrflowError
+from schema.text import written
+from serving.addresses import join, split
+from serving.client.diagnose import missing_model, what_answers
 from serving.client.images import Image, read_image
 from serving.client.protos import (
     get_model_metadata_pb2,
@@ -47,6 +51,9 @@ class Client:
         self.config = config = config or ClientConfig()
         if config.version is not None and config.label:
             raise CxrflowError("Give a version or a label, not both")
+        for option, name in (("--model", config.model), ("--label", config.label)):
+            if written(name) != name:
+                raise CxrflowError(f"{option} {name} isn't UTF-8")
         self._channel = _connect(config)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models: dict[int, Model] = {}
@@ -72,14 +79,14 @@ class Client:
         config = self.config
         try:
             # gRPC would try again and again, and say less about why.
-            socket.create_connection(_address(config.server), config.connect).close()
+            socket.create_connection(split(config.server), config.connect).close()
+            self._require_grpc()
             response = self._metadata(self._spec(), _SIGNATURES)
         except OSError as error:
             reason = error.strerror or f"no connection within {config.connect:g} s"
             raise CxrflowError(f"{config.server}: {reason}{_IS_IT_UP}") from None
         except grpc.RpcError as error:
-            hint = _IS_IT_UP if error.code() == grpc.StatusCode.UNAVAILABLE else ""
-            raise CxrflowError(f"{config.server}: {_reason(error, config)}{hint}") from None
+            raise CxrflowError(f"{config.server}: {self._explain(error)}") from None
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response.metadata[_SIGNATURES].Unpack(signatures)
         there = signatures.signature_def
@@ -100,13 +107,13 @@ class Client:
             unpack(sent.data, 0)  # raises for what the server would refuse
             response = self._stub.Predict(self._request(sent.data), timeout=self.config.deadline)
             outputs = {name: _array(response.outputs[name])[0] for name in self._outputs}
+            probabilities = _probabilities(outputs["probabilities"])
         except BadImage as error:
             return Failure(source, error.reason)
         except grpc.RpcError as error:
             return Failure(source, _reason(error, self.config), error.code().name)
         except (ValueError, IndexError):
             return Failure(source, "the server's answer can't be understood", "INTERNAL")
-        probabilities = outputs["probabilities"].astype(float).tolist()
         model = self._model(response.model_spec.version.value, len(probabilities))
         findings = map(Finding, model.classes, probabilities, model.thresholds)
         return Answer(
@@ -116,6 +123,7 @@ class Client:
             (header.width, header.height),
             sent.notes + model.notes,
             outputs.get("attention"),
+            getattr(sent, "dicom", None),
         )
 
     def predict_all(self, images: Iterable[Path]) -> Iterator[Result]:
@@ -133,6 +141,22 @@ class Client:
             finally:
                 for future in waiting:
                     future.cancel()
+
+    def _require_grpc(self) -> None:
+        """Where there is no gRPC soon, looks what there is; a busy server gets its time."""
+        ready = grpc.channel_ready_future(self._channel)
+        try:
+            ready.result(self.config.connect)
+        except grpc.FutureTimeoutError:
+            ready.cancel()
+            if wrong := what_answers(self.config):
+                raise CxrflowError(f"{self.config.server} {wrong}") from None
+
+    def _explain(self, error: grpc.RpcError) -> str:
+        if error.code() == grpc.StatusCode.NOT_FOUND:
+            return missing_model(self._channel, self.config, error)
+        hint = _IS_IT_UP if error.code() == grpc.StatusCode.UNAVAILABLE else ""
+        return f"{_reason(error, self.config)}{hint}"
 
     @property
     def _signature(self) -> str:
@@ -195,16 +219,8 @@ class Client:
         return _parse(lambda: text.value)
 
 
-def _address(server: str) -> tuple[str, int]:
-    """Host and port of HOST:PORT."""
-    host, _, port = server.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise CxrflowError(f"{server} is no server's address: give HOST:PORT")
-    return host.strip("[]"), int(port)
-
-
 def _connect(config: ClientConfig) -> grpc.Channel:
-    _address(config.server)
+    target = join(*split(config.server))
     retry = config.retry
     policy = {
         "maxAttempts": retry.attempts,
@@ -228,10 +244,12 @@ def _connect(config: ClientConfig) -> grpc.Channel:
     if bool(config.tls_certificate) != bool(config.tls_key):
         raise CxrflowError("A certificate and its key go together: give both, or neither")
     if not (config.tls_ca or config.tls_certificate):
-        return grpc.insecure_channel(config.server, options)
+        return grpc.insecure_channel(target, options)
     files = (config.tls_ca, config.tls_key, config.tls_certificate)
-    credentials = grpc.ssl_channel_credentials(*(_read(path) if path else None for path in files))
-    return grpc.secure_channel(config.server, credentials, options)
+    texts = [_read(path) if path else None for path in files]
+    _require_pem(config)  # gRPC would only say that the server is unavailable
+    credentials = grpc.ssl_channel_credentials(*texts)
+    return grpc.secure_channel(target, credentials, options)
 
 
 def _read(path: str) -> bytes:
@@ -239,6 +257,23 @@ def _read(path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise CxrflowError(f"{path} can't be read: {error.strerror}") from None
+
+
+def _require_pem(config: ClientConfig) -> None:
+    context = ssl.create_default_context()
+    try:
+        if config.tls_ca:
+            context.load_verify_locations(config.tls_ca)
+    except ssl.SSLError:
+        raise CxrflowError(f"{config.tls_ca} holds no certificate in PEM format") from None
+    try:
+        if config.tls_certificate:
+            context.load_cert_chain(config.tls_certificate, config.tls_key, password="")
+    except ssl.SSLError:
+        raise CxrflowError(
+            f"{config.tls_certificate} and {config.tls_key} are no certificate and its key, "
+            "in PEM format and without a password"
+        ) from None
 
 
 def _parse(read: Any) -> dict[str, Any] | None:
@@ -260,6 +295,13 @@ def _array(proto: tensor_pb2.TensorProto) -> np.ndarray:
     values = np.array(proto.float_val, np.float32)
     # One value may stand for all.
     return np.resize(values, shape) if values.size == 1 else values.reshape(shape)
+
+
+def _probabilities(output: np.ndarray) -> list[float]:
+    """An image's row. Raises ValueError for anything else."""
+    if output.ndim != 1 or not ((output >= 0) & (output <= 1)).all():
+        raise ValueError("no probabilities")
+    return output.astype(float).tolist()
 
 
 def _reason(error: grpc.RpcError, config: ClientConfig) -> str:

@@ -1,17 +1,18 @@
-"""Results as a table, JSON or CSV."""
+"""Results as JSON or CSV, and as a table for people."""
 
 import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from schema.text import visible, written
 from serving.client.results import Answer, Failure, Finding, Result
 
 FORMATS = ("table", "json", "csv")
-_TOP = 3  # findings of each image, where there are several images
+_FEW = 3  # findings below their thresholds that a table of several images names
 
 
 def json_lines(results: Iterable[Result]) -> Iterator[str]:
@@ -23,76 +24,107 @@ def json_lines(results: Iterable[Result]) -> Iterator[str]:
     yield "[]\n" if before == "[\n" else "\n]\n"
 
 
+def with_same_classes(results: Iterable[Result]) -> Iterator[Result]:
+    """The results; a failure for each answer that has no place in the columns of the first."""
+    classes: tuple[str, ...] | None = None
+    for result in results:
+        if isinstance(result, Answer):
+            classes = classes or result.model.classes
+            if result.model.classes != classes:
+                reason = f"version {result.model.version} has other classes than the first"
+                result = Failure(result.source, reason, "FAILED_PRECONDITION")
+        yield result
+
+
 def csv_lines(results: Iterable[Result]) -> Iterator[str]:
-    """A line a result, with a column a class; the header comes with the first answer."""
+    """A line a result; the header, and failures until then, come with the first answer.
+
+    Columns: file, model, version; for each class CLASS (the probability), CLASS_threshold and
+    CLASS_positive (1 or 0; both empty where the threshold isn't known); notes, error.
+    """
     classes: tuple[str, ...] | None = None
     failed: list[Failure] = []  # before the first answer
-    for result in results:
-        if isinstance(result, Answer) and classes is None:
+    for result in with_same_classes(results):
+        if classes is not None:
+            yield _row(result, classes)
+        elif isinstance(result, Answer):
             classes = result.model.classes
-            yield _header(classes) + "".join(_failed_line(failure, classes) for failure in failed)
-        if classes is None:
-            assert isinstance(result, Failure)
-            failed.append(result)
-        elif isinstance(result, Failure):
-            yield _failed_line(result, classes)
-        elif result.model.classes != classes:
-            reason = f"version {result.model.version} has other classes than the first"
-            yield _failed_line(Failure(result.source, reason), classes)
+            yield _rows([*failed, result], classes)
         else:
-            values = [format(finding.probability, ".6f") for finding in result.findings]
-            model = result.model
-            yield _line([result.source, model.name, model.version, *values, _notes(result), ""])
+            failed.append(result)
     if classes is None:
-        yield _header(()) + "".join(_failed_line(failure, ()) for failure in failed)
+        yield _rows(failed, ())
 
 
-def table(results: Sequence[Result]) -> list[str | Table]:
-    """All classes of a single image, the most probable ones of several; lines around it."""
+def table(results: Sequence[Result]) -> list[Text | Table]:
+    """All classes of a single image; of several what reaches its threshold, and what comes near.
+
+    Lines of text stand around the table.
+    """
     answers = [result for result in results if isinstance(result, Answer)]
     shown = _one(answers[0]) if len(results) == len(answers) == 1 else _several(results)
-    notes = dict.fromkeys(note for answer in answers for note in answer.model.notes)
     if any(finding.positive for answer in answers for finding in answer.findings):
-        shown.append("+ reaches the model's threshold")
-    return [*shown, *map(escape, notes)]
+        shown.append(Text("+ reaches the model's threshold"))
+    notes = dict.fromkeys(note for answer in answers for note in answer.model.notes)
+    return [*shown, *map(_text, notes)]
 
 
-def _one(answer: Answer) -> list[str | Table]:
+def _one(answer: Answer) -> list[Text | Table]:
     shown = Table()
     shown.add_column("class")
     shown.add_column("probability", justify="right")
     has_thresholds = any(finding.threshold is not None for finding in answer.findings)
     if has_thresholds:
         shown.add_column("threshold", justify="right")
-    for finding in answer.top():
-        row = [_marked(finding, escape(finding.name)), f"{finding.probability:.3f}"]
+    for finding in answer.ranked():
+        row = [_marked(finding, finding.name), Text(f"{finding.probability:.3f}")]
         if has_thresholds:
-            row.append("" if finding.threshold is None else f"{finding.threshold:.3f}")
+            row.append(Text("" if finding.threshold is None else f"{finding.threshold:.3f}"))
         shown.add_row(*row)
-    title = escape(f"{answer.source}: {_version(answer)}")
-    return [title, shown, *map(escape, _own_notes(answer))]
+    title = _text(f"{answer.source}: {_version(answer)}")
+    return [title, shown, *map(_text, _own_notes(answer))]
 
 
-def _several(results: Sequence[Result]) -> list[str | Table]:
+def _several(results: Sequence[Result]) -> list[Text | Table]:
     versions = dict.fromkeys(_version(r) for r in results if isinstance(r, Answer))
     shown = Table()
-    for name in ("file", "most probable"):
+    for name in ("file", "findings (threshold)"):
         shown.add_column(name, overflow="fold")
     for result in results:
         if isinstance(result, Failure):
-            shown.add_row(escape(result.source), f"[red]failed:[/] {escape(result.reason)}")
-            continue
-        top = [
-            _marked(finding, f"{escape(finding.name)} {finding.probability:.3f}")
-            for finding in result.top()[:_TOP]
-        ]
-        lines = [", ".join(top), *(f"[dim]{escape(note)}[/]" for note in _own_notes(result))]
-        shown.add_row(escape(result.source), "\n".join(lines))
-    return [*map(escape, versions), shown]
+            lines = [Text.assemble(("failed:", "red"), " ", visible(result.reason))]
+        else:
+            lines = [*_summary(result), *(_text(note, "dim") for note in _own_notes(result))]
+        shown.add_row(_text(result.source), Text("\n").join(lines))
+    return [*map(_text, versions), shown]
 
 
-def _marked(finding: Finding, text: str) -> str:
-    return f"[bold]{text} +[/]" if finding.positive else text
+def _summary(answer: Answer) -> Iterator[Text]:
+    """Every positive finding; a few of the others, the nearest to their thresholds."""
+    groups: dict[bool | None, list[Finding]] = {True: [], False: [], None: []}
+    for finding in answer.ranked():
+        groups[finding.positive].append(finding)
+    positive, below, unknown = groups.values()
+    if positive:
+        yield Text(", ").join(_marked(finding, _value(finding)) for finding in positive)
+    if below:
+        yield _text(f"{'' if positive else 'none; '}below: {_few(below)}", "dim")
+    if unknown:
+        yield _text(f"{'without threshold: ' if positive or below else ''}{_few(unknown)}")
+
+
+def _few(findings: Sequence[Finding]) -> str:
+    more = len(findings) - _FEW
+    return ", ".join(map(_value, findings[:_FEW])) + (f", +{more} more" if more > 0 else "")
+
+
+def _value(finding: Finding) -> str:
+    limit = "" if finding.threshold is None else f" ({finding.threshold:.3f})"
+    return f"{finding.name} {finding.probability:.3f}{limit}"
+
+
+def _marked(finding: Finding, text: str) -> Text:
+    return _text(f"{text} +", "bold") if finding.positive else _text(text)
 
 
 def _version(answer: Answer) -> str:
@@ -107,19 +139,35 @@ def _own_notes(answer: Answer) -> list[str]:
     return notes
 
 
-def _header(classes: Sequence[str]) -> str:
-    return _line(["file", "model", "version", *classes, "notes", "error"])
+def _text(text: str, style: str = "") -> Text:
+    """Neither markup, nor emoji codes, nor a terminal's control sequences."""
+    return Text(visible(text), style)
 
 
-def _failed_line(failure: Failure, classes: Sequence[str]) -> str:
-    return _line([failure.source, "", "", *("" for _ in classes), "", failure.reason])
+def _rows(results: Iterable[Result], classes: Sequence[str]) -> str:
+    """The header and its first rows."""
+    columns = [c for name in classes for c in (name, f"{name}_threshold", f"{name}_positive")]
+    header = _line(["file", "model", "version", *columns, "notes", "error"])
+    return header + "".join(_row(result, classes) for result in results)
 
 
-def _notes(answer: Answer) -> str:
-    return "; ".join(answer.notes)
+def _row(result: Result, classes: Sequence[str]) -> str:
+    file = written(result.source)
+    if isinstance(result, Failure):
+        return _line([file, "", "", *[""] * 3 * len(classes), "", result.reason])
+    model = result.model
+    values = [value for finding in result.findings for value in _columns(finding)]
+    return _line([file, model.name, model.version, *values, "; ".join(result.notes), ""])
+
+
+def _columns(finding: Finding) -> tuple[str, str, str]:
+    if finding.threshold is None:
+        return f"{finding.probability:.6f}", "", ""
+    decision = "1" if finding.positive else "0"
+    return f"{finding.probability:.6f}", f"{finding.threshold:.6f}", decision
 
 
 def _line(values: Sequence[object]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(values)
-    return buffer.getvalue()
+    csv.writer(buffer, lineterminator="\r\n").writerow(values)  # quotes both kinds of line ends
+    return buffer.getvalue().removesuffix("\r\n") + "\n"

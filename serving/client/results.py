@@ -1,11 +1,16 @@
 """What becomes of an image: an answer, or why there is none."""
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from schema.classes import CLASSES_14, DEFAULT_CLASSES
+from schema.text import written
+
+if TYPE_CHECKING:
+    from serving.client.dicom import DicomIdentity
 
 SYNTHETIC = "the model was trained on synthetic X-rays: its answers say nothing about real ones"
 GUESSED = "the server doesn't tell its classes: they are taken for NIH's {}; --root DIR names them"
@@ -57,10 +62,15 @@ class Answer:
     # float32 [h, w], or [h, w, C] for maps by class, in (0, 1); over the square that has the image
     # in its middle.
     attention: np.ndarray | None = None
+    dicom: "DicomIdentity | None" = None  # of a DICOM: by what a PACS knows it
 
-    def top(self) -> list[Finding]:
-        """The findings, most probable first."""
-        return sorted(self.findings, key=lambda finding: -finding.probability)
+    def ranked(self) -> list[Finding]:
+        """The findings by their probability as a multiple of their threshold, highest first.
+
+        So positive ones come before all others. Those without a threshold come last, the most
+        probable first.
+        """
+        return sorted(self.findings, key=_rank)
 
     def peak(self) -> Peak | None:
         """Where attention is highest; of maps by class, in that of the most probable class."""
@@ -80,7 +90,7 @@ class Answer:
     def to_json(self) -> dict[str, Any]:
         """Plain values; probabilities keep what float32 holds."""
         values: dict[str, Any] = {
-            "file": self.source,
+            "file": written(self.source),
             "model": self.model.name,
             "version": self.model.version,
             "synthetic": self.model.synthetic,
@@ -95,6 +105,8 @@ class Answer:
             ],
             "notes": list(self.notes),
         }
+        if self.dicom is not None:
+            values["dicom"] = asdict(self.dicom)
         if self.attention is not None:
             values["attention"] = self.attention.astype(float).round(4).tolist()
         return values
@@ -110,10 +122,17 @@ class Failure:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"file": self.source, "error": self.reason, "code": self.code}
+        return {"file": written(self.source), "error": self.reason, "code": self.code}
 
 
 Result = Answer | Failure
+
+
+def _rank(finding: Finding) -> tuple[bool, bool, float]:
+    if finding.threshold is None:
+        return True, True, -finding.probability
+    multiple = finding.probability / finding.threshold if finding.threshold else math.inf
+    return not finding.positive, False, -multiple
 
 
 def _in_image(share: float, part: float) -> float:
@@ -133,19 +152,28 @@ def describe_model(
         info: model.json.
         point: which operating point's thresholds: youden, sensitivity or specificity.
     """
-    if info and len(info.get("classes", ())) == count:
-        points = info.get("thresholds") or {}
-        chosen = [(points.get(name) or {}).get(point) or {} for name in info["classes"]]
-        synthetic = bool(info.get("synthetic"))
-        return Model(
-            name=name,
-            version=version,
-            classes=tuple(info["classes"]),
-            thresholds=tuple(one.get("threshold") for one in chosen),
-            synthetic=synthetic,
-            notes=(SYNTHETIC,) if synthetic else (),
-        )
+    if known := _from_json(name, version, count, info or {}, point):
+        return known
     guesses = {len(classes): classes for classes in (DEFAULT_CLASSES, CLASSES_14)}
     classes = guesses.get(count, tuple(f"class {i}" for i in range(1, count + 1)))
     note = (GUESSED if count in guesses else NUMBERED).format(count)
     return Model(name, version, classes, (None,) * count, notes=(note,))
+
+
+def _from_json(
+    name: str, version: int, count: int, info: dict[str, Any], point: str
+) -> Model | None:
+    """What model.json says; None if it says nothing of so many classes, or is damaged."""
+    try:
+        classes = tuple(map(str, info["classes"]))
+        points = info.get("thresholds") or {}
+        chosen = [(points.get(one) or {}).get(point) or {} for one in classes]
+        thresholds = tuple(one.get("threshold") for one in chosen)
+        thresholds = tuple(None if value is None else float(value) for value in thresholds)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    if len(classes) != count:
+        return None
+    synthetic = bool(info.get("synthetic"))
+    notes = (SYNTHETIC,) if synthetic else ()
+    return Model(name, version, classes, thresholds, synthetic, notes)

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schema.settings import Count, Positive, settings
+from schema.settings import Positive, settings
 from serving.images import ImageLimits
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]  # a day; longer ones overflow timers
+Number = Annotated[int, Field(ge=0, lt=2**63)]  # of a version, an int64 on the wire
 
 
 @settings
@@ -34,12 +35,12 @@ class ClientConfig:
 
     server: str = "127.0.0.1:8500"
     model: str = "cxrflow"
-    version: Count | None = None  # neither version nor label: what the server serves
+    version: Number | None = None  # neither version nor label: what the server serves
     label: str = ""
     attention: bool = False  # ask for attention maps too
     root: Path | None = None  # of a run or of served models: has each version's model.json
     point: Literal["youden", "sensitivity", "specificity"] = "youden"  # which threshold
-    window: Positive = 8  # images under way at the same time
+    window: Annotated[int, Field(ge=1, le=1024)] = 8  # images under way at once, a thread each
     deadline: Seconds = 30.0  # for an answer, retries included
     connect: Seconds = 2.0  # for finding the server, before anything is asked
     retry: RetryPolicy = RetryPolicy()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schema.errors import CxrflowError
+from serving.addresses import in_brackets
 from serving.settings import ServerConfig
 from serving.tf_serving.models_config import MODELS_CONFIG, models_config, write_models_config
 from serving.versions import list_models
@@ -156,7 +157,7 @@ def _env(root: Path, config: ServerConfig, kept: dict[str, str]) -> str:
         "MODELS": " ".join(list_models(root)),
         "SERVING_UID": uid,
         "SERVING_GID": gid,
-        "BIND": config.host,
+        "BIND": in_brackets(config.host),
         "GRPC_PORT": config.grpc_port,
         "REST_PORT": config.rest_port,
         "POLL_SECONDS": max(1, round(config.poll_seconds)),

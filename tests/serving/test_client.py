@@ -23,7 +23,7 @@ from rich.console import Console
 from schema.classes import CLASSES_14, DEFAULT_CLASSES
 from schema.errors import CxrflowError
 from serving.client import Answer, Client, ClientConfig, Failure, Finding, Model
-from serving.client.images import find_files, read_image
+from serving.client.images import read_image
 from serving.client.output import csv_lines, json_lines, table
 from serving.client.protos import predict_pb2, prediction_service_pb2_grpc
 from serving.client.results import SYNTHETIC, describe_model
@@ -236,24 +236,15 @@ def test_server_that_accepts_no_connection_is_given_up(tmp_path):
 # --- files ---------------------------------------------------------------------------------------
 
 
-def test_folders_are_searched_by_suffix_and_by_marker(tmp_path):
-    marker = bytes(128) + b"DICM"
-    files = {
-        "b/a.PNG": b"", "b/c/d.jpeg": b"", "b/e.dcm": b"", "b/IM0001": marker,
-        "b/1.2.840.10008.5": marker, "b/DICOMDIR": marker, "b/notes.txt": b"DICM", "b/empty": b"",
-        "b/.hidden.png": b"", "b/.git/x.png": b"", "c/readme": b"none", "z.txt": b"",
-    }  # fmt: skip
-    for name, data in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(data)
-    os.mkfifo(tmp_path / "b" / "pipe")
-    given = [tmp_path / name for name in ("b", "c", "z.txt", "nope.png", "b/e.dcm")]
-    found = [path.relative_to(tmp_path).as_posix() for path in find_files(given)]
-    assert found == [
-        "b/1.2.840.10008.5", "b/IM0001", "b/a.PNG", "b/e.dcm", "b/c/d.jpeg", "c", "z.txt",
-        "nope.png",
-    ]  # fmt: skip
-    for name, reason in (("c", "a folder without"), ("b/pipe", "no regular file")):
+def test_what_is_no_file_is_refused_and_waits_for_nobody(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "gone").symlink_to("nowhere")
+    for name, reason in (
+        ("pipe", "no regular file"),
+        ("gone", "can't be read: No such file or directory"),
+        ("", "can't be read: Is a directory"),
+        ("x" * 300, "can't be read: File name too long"),
+    ):
         with pytest.raises(BadImage, match=reason):
             read_image(tmp_path / name, ClientConfig())
 
@@ -339,6 +330,12 @@ def test_csv_has_a_column_a_class():
     assert [row["file"] for row in rows] == ["x, y.png", "a.png", "z.png"]
     assert [row["error"] for row in rows] == ["empty", "", "UNAVAILABLE: gone"]
     assert (rows[1]["Mass"], rows[1]["Edema"], rows[1]["version"]) == ("0.300000", "0.600000", "3")
+    assert list(rows[0]) == [
+        *("file", "model", "version", "Mass", "Mass_threshold", "Mass_positive"),
+        *("Edema", "Edema_threshold", "Edema_positive", "notes", "error"),
+    ]
+    assert [rows[1][f"Mass_{name}"] for name in ("threshold", "positive")] == ["0.400000", "0"]
+    assert [rows[1][f"Edema_{name}"] for name in ("threshold", "positive")] == ["", ""]
     assert rows[1]["notes"] == f"DICOM shrunk; {SYNTHETIC}" and rows[0]["Mass"] == ""
     assert "".join(csv_lines([])) == "file,model,version,notes,error\n"
     other = Answer(
@@ -376,13 +373,60 @@ def test_table_shows_all_of_one_and_the_most_probable_of_many():
         and SYNTHETIC in one
     )
     assert "attention is highest 38% from the left, 38% from the top" in one
-    many = shown(RESULTS)
-    assert (
-        "Edema 0.600, Mass 0.300" in many
-        and "failed: empty" in many
-        and "+" not in many
-        and SYNTHETIC in many
-    )
+    many = shown([*RESULTS, answer("[red]b.png", p=(0.9, 0.1))])
+    assert "none; below: Mass 0.300 (0.400)" in many and "without threshold: Edema 0.600" in many
+    assert "Mass 0.900 (0.400) +" in many and "none; below: Edema" not in many
+    assert "failed: empty" in many and "[red]b.png" in many and SYNTHETIC in many
+
+
+TEN = tuple(f"C{i}" for i in range(10))
+
+
+def of_ten(*multiples, thresholds=None):
+    """An answer whose probabilities are multiples of the thresholds .01, .02 to .1."""
+    thresholds = thresholds or tuple((i + 1) / 100 for i in range(10))
+    probabilities = [m * (t or 0.1) for m, t in zip(multiples, thresholds, strict=True)]
+    model = Model("cxr", 3, TEN, thresholds)
+    return Answer("a", model, tuple(map(Finding, TEN, probabilities, thresholds)), (9, 9))
+
+
+def test_every_positive_finding_comes_first_then_the_nearest_to_its_threshold():
+    answer = of_ten(1.5, 0.2, 3.0, 0.9, 2.0, 0.3, 1.0, 1.2, 0.8, 0.1)
+    # By multiple of the threshold: 3, 2, 1.5, 1.2, 1 and .9, .8, .3, .2, .1; not by probability.
+    order = ["C2", "C4", "C0", "C7", "C6", "C3", "C8", "C5", "C1", "C9"]
+    assert [finding.name for finding in answer.ranked()] == order
+    lines = " ".join(shown([answer, answer]).replace("│", " ").split())
+    assert re.search(r"C2 .*\+, C4 .*\+, C0 .*\+, C7 .*\+, C6 0.070 \(0.070\) \+ below: C3", lines)
+    assert "C5 0.018 (0.060), +2 more" in lines
+
+
+def test_without_thresholds_the_most_probable_come_first():
+    answer = of_ten(*range(10), thresholds=(None,) * 10)
+    assert [finding.name for finding in answer.ranked()][:3] == ["C9", "C8", "C7"]
+    assert "C9 0.900, C8 0.800, C7 0.700, +7 more" in shown([answer, answer])
+    zero = of_ten(*[0.0] * 10, thresholds=(0.0, *(0.5,) * 8, None))  # 0 reaches 0
+    assert [finding.positive for finding in zero.ranked()] == [True, *[False] * 8, None]
+
+
+@pytest.mark.parametrize(
+    "source, in_table, in_data",
+    [
+        ("[red]a[/].png", "[red]a[/].png", "[red]a[/].png"),
+        (":warning: 'b' \"c\", d.png", ":warning: 'b' \"c\", d.png", ":warning: 'b' \"c\", d.png"),
+        ("M\udcfcller.png", r"M\xfcller.png", r"M\xfcller.png"),
+        ("a\nb\r.png", r"a\nb\r.png", "a\nb\r.png"),
+        ("\x1b[31m\x9b\u202e.png", r"\x1b[31m\x9b\u202e.png", "\x1b[31m\x9b\u202e.png"),
+        ("ä 日本　.png", "ä 日本　.png", "ä 日本　.png"),
+        ("a\\b.png", "a\\b.png", "a\\b.png"),
+    ],
+)
+def test_odd_file_names(source, in_table, in_data):
+    results = [answer(source), Failure(source, "empty")]
+    assert shown(results).count(in_table) == 2
+    assert shown([answer(source)]).startswith(f"{in_table}: cxr version 3")
+    rows = csv.DictReader(StringIO("".join(csv_lines(results)), newline=""))
+    assert [row["file"] for row in rows] == [in_data] * 2
+    assert [one["file"] for one in json.loads("".join(json_lines(results)))] == [in_data] * 2
 
 
 # --- the command ---------------------------------------------------------------------------------

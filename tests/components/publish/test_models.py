@@ -1,15 +1,18 @@
 """`cxrflow models`, from the functions below it to the terminal."""
 
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from components.publish.models import find_model, promote, rollback, versions_of
 from components.publish.push import push
 from components.publish.settings import PublishConfig
 from pipeline.cli import app
+from pipeline.models import show_versions
 from schema.errors import CxrflowError
 from serving.versions import Labels, list_versions, read_labels, write_labels
 
@@ -55,7 +58,7 @@ def test_the_canary_is_promoted(pushed):
 
 
 def test_promote_any_version_and_label(pushed):
-    assert promote(pushed, 100, label="blue") == (None, 100)
+    assert promote(pushed, 100, label="blue", new_label=True) == (None, 100)
     # Naming a label fixes what is stable; the newest was.
     assert read_labels(pushed) == Labels({"blue": 100, "stable": 300})
     assert promote(pushed, 200, pin=True) == (300, 200)
@@ -157,3 +160,57 @@ def test_a_canary_push_then_a_promotion(pushed, tmp_path):
     (model / "saved_model.pb").write_bytes(b"next")
     number = int(push(model, pushed, PublishConfig(label="canary")).name)
     assert promote(pushed) == (300, number)
+
+
+def test_typo_in_a_label_makes_none(pushed):
+    with pytest.raises(CxrflowError, match="no label stabel yet, only canary, stable, did you"):
+        promote(pushed, 100, label="stabel")
+    for bad in ("", "a/b", "a:b", ".a", "a b", "é"):
+        with pytest.raises(CxrflowError, match="is no label"):
+            promote(pushed, 100, label=bad, new_label=True)
+    assert read_labels(pushed).labels == {}
+    promote(pushed, 100, label="blue-1.2_x", new_label=True)
+    assert promote(pushed, 200, label="blue-1.2_x") == (100, 200)  # now it is known
+    assert promote(pushed, 100, label="canary") == (None, 100)  # always
+
+
+def test_full_disk_leaves_the_labels(pushed, monkeypatch):
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    promote(pushed, 200)
+    before = (pushed / "labels.json").read_bytes()
+    monkeypatch.setattr("serving.versions.os.fsync", full)
+    for change in (lambda: promote(pushed, 100), lambda: rollback(pushed)):
+        with pytest.raises(OSError, match=r"No space left on device: '.*/labels.json'"):
+            change()
+    assert (pushed / "labels.json").read_bytes() == before
+    assert not (pushed / ".labels.json").exists()
+
+
+def test_labels_are_moved_though_tf_serving_cannot_be_told(pushed):
+    config = pushed.parent / "models.config"
+    config.write_text("")
+    (pushed.parent / ".models.config").mkdir()  # where it is written first
+    with pytest.raises(CxrflowError, match=r"moved, but TF Serving isn't told: .*models\.config"):
+        promote(pushed, 100)
+    assert read_labels(pushed).labels["stable"] == 100
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_list_is_readable_at_every_width(pushed, width):
+    (pushed / "100" / "saved_model.pb").unlink()
+    console = Console(file=StringIO(), width=width)
+    show_versions(pushed, console)
+    text = " ".join(console.file.getvalue().split())
+    for piece in ("300", "stable", "whole", "0.300 synthetic", "damaged"):
+        assert piece in text, piece
+    assert "…" not in text
+
+
+def test_unreadable_file_of_a_version_is_damage(pushed, monkeypatch):
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("serving.manifest.read_file", refused)
+    assert versions_of(pushed)[0].problems == ("saved_model.pb can't be read: Permission denied",)

@@ -330,8 +330,8 @@ def test_push_and_promote_at_the_same_time(tmp_path, pushers):
     thread.start()
     promoted = 0
     while not ended.is_set() and thread.is_alive():
-        promote(base, first, label="blue")
-        promote(base, list_versions(base)[-1], label="green")
+        promote(base, first, label="blue", new_label=True)
+        promote(base, list_versions(base)[-1], label="green", new_label=True)
         promoted += 1
     thread.join()
     assert ended.is_set() and promoted > 3
