@@ -24,16 +24,16 @@ def profiles() -> list[str]:
     return sorted(p.stem for p in PROFILES.glob("*.yaml"))
 
 
-def load(profile: str, overrides: Iterable[str] = ()) -> PipelineConfig:
+def load(profile: str | None, overrides: Iterable[str] = ()) -> PipelineConfig:
     """Reads a profile (a shipped name or a YAML file's path) with `key.sub=value` overrides.
 
-    Without a profile ("") the settings' own defaults stand.
+    Without a profile (None) the settings' own defaults stand.
 
     Raises:
         CxrflowError: names the override, or the file, and its field that is unknown, of the wrong
             type or in conflict.
     """
-    path = _find(profile) if profile else None
+    path = None if profile is None else _find(profile)
     values = read_yaml(path) if path else {}
     changed = deepcopy(values)
     overrides = list(overrides)

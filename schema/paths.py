@@ -5,6 +5,7 @@ import unicodedata
 from pathlib import Path
 
 from schema.errors import CxrflowError
+from schema.text import visible
 
 _GLOB = "*?[\\"  # TFX and Beam take these for patterns, wherever in a path they stand
 
@@ -23,7 +24,7 @@ def require_plain(path: str | Path, option: str) -> None:
     # Surrogates are what Python makes of bytes that aren't UTF-8.
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
         raise CxrflowError(
-            f"{option} {text!a} has control characters or isn't UTF-8: take a folder of "
+            f"{option} {visible(text)} has control characters or isn't UTF-8: take a folder of "
             "another name"
         )
 

@@ -22,12 +22,12 @@ def show(
         str, typer.Argument(help="Show this section or setting only, such as train.")
     ] = "",
     profile: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Whose values are shown; default: the settings' own defaults.",
             autocompletion=complete_profile,
         ),
-    ] = "",
+    ] = None,
     set_: Overrides = None,
     server: Annotated[
         bool, typer.Option("--server", help="The settings of `cxrflow serve --config` instead.")

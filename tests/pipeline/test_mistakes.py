@@ -232,8 +232,6 @@ OWNED = {
     "dashboard --root {w}/broken_run": "terminal",
     "dashboard --root {w}/other_run": "terminal",
     "explain {w}/a.png --model {w}/broken_run": "terminal",
-    "data check {w}/unreadable_table": "tables",
-    "run --profile ''": "usability",
 }
 MISTAKES = [*GENERAL, *RUN, *REPORTS, *DATA, *SERVE, *PREDICT, *MODELS]
 
