@@ -103,6 +103,7 @@
           // Words in place of a number may take two lines: 13 classes need the width.
           const words = column && typeof this.table.getValue(row, column) === 'string';
           td.style.whiteSpace = words ? 'normal' : 'nowrap';
+          if (words) td.style.lineHeight = '1.2';
           const text = cellText(this.table.rows[row][column], this.table.getColumnLabel(column));
           if (this.options.allowHtml) td.innerHTML = text; else td.textContent = text;
         });
