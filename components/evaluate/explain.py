@@ -176,15 +176,14 @@ def _draw(found: _Found, info: dict[str, Any], classes: Sequence[str]) -> np.nda
     if found.attention.ndim == 3:
         for c in shown:
             spread = over_image(found.attention[..., names.index(c)], *found.pixels.shape)
-            marks = [mark for mark, has in _marks(found, c).items() if has]
             boxes = [box for box in found.boxes if box.name == c]
-            panels.append(Panel(", ".join([c, *marks]), texts[c], spread, boxes))
-        note = "one map a class, all on one scale"
+            panels.append(Panel(_titled(found, c), texts[c], spread, boxes))
+        said = ["one map a class, all on one scale"]
     else:
         spread = over_image(found.attention, *found.pixels.shape)
         panels.append(Panel("all classes", "one map: it tells no class apart", spread, found.boxes))
-        note = "; ".join(f"{c} {texts[c]}" for c in shown)
-    head = [f"{found.name}  ·  {_model_line(info)}", note, *found.notes]
+        said = [f"{_titled(found, c)}: {texts[c]}" for c in shown]
+    head = [f"{found.name}  ·  {_model_line(info)}", *said, *found.notes]
     if info.get("synthetic"):
         head.append("trained on synthetic X-rays: this says nothing about real ones")
     head.append("not a medical device")
@@ -198,11 +197,11 @@ def _worth_showing(found: _Found, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*(name for name in known if name in names), *probable]))
 
 
-def _marks(found: _Found, name: str) -> dict[str, bool]:
-    return {
-        "labelled": name in (found.labels or ()),
-        "boxed": any(box.name == name for box in found.boxes),
-    }
+def _titled(found: _Found, name: str) -> str:
+    """A class and what speaks for it beside the model."""
+    labelled = name in (found.labels or ())
+    boxed = any(box.name == name for box in found.boxes)
+    return name + ", labelled" * labelled + ", boxed" * boxed
 
 
 def _label_text(labels: Sequence[str] | None, names: Sequence[str]) -> str:

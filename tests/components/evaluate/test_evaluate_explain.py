@@ -261,7 +261,7 @@ def test_sheet_says_what_the_model_said(model, images, tmp_path, panels):
     explain(images[:1], one_map, tmp_path / "to", ["Mass"])
     assert [panel.title for panel in panels["panels"]] == ["X-ray", "all classes"]
     assert "no class apart" in panels["panels"][1].text
-    assert "Mass 0.300" in panels["head"][1]
+    assert panels["head"][1] == "Mass, labelled, boxed: 0.300"
     assert not any("synthetic" in line for line in panels["head"])
 
 
