@@ -8,6 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from components.evaluate.results import mean_auc, too_few
 from components.evaluate.tfma_config import CANDIDATE
 from schema.errors import CxrflowError
@@ -53,16 +55,7 @@ def load(directory: Path, classes: Sequence[str]) -> Evaluation:
     Raises:
         CxrflowError: there is no evaluation of these classes.
     """
-    import tensorflow_model_analysis as tfma
-    from tensorflow_model_analysis.writers.eval_config_writer import load_eval_run
-
-    if not (directory / "eval_config.json").is_file():
-        raise CxrflowError(f"no evaluation in {directory}: run the pipeline again")
-    locations = load_eval_run(str(directory))[3]
-    # Where there is no baseline, TFMA leaves the model's name out.
-    result = tfma.load_eval_result(
-        str(directory), model_name=CANDIDATE if len(locations) > 1 else None
-    )
+    result = _read(directory)
     names = tuple(_model_classes(result.model_location) or classes)
     metrics, examples, plots = {}, {}, {}
     for key, outputs in result.slicing_metrics or []:
@@ -85,6 +78,25 @@ def load(directory: Path, classes: Sequence[str]) -> Evaluation:
     if not metrics:
         raise CxrflowError(f"the evaluation in {directory} is empty: run the pipeline again")
     return Evaluation(names, metrics, examples, plots)
+
+
+def _read(directory: Path) -> Any:
+    """TFMA's EvalResult of the candidate."""
+    import tensorflow as tf
+    import tensorflow_model_analysis as tfma
+    from tensorflow_model_analysis.writers.eval_config_writer import load_eval_run
+
+    try:
+        if not (directory / "eval_config.json").is_file():
+            raise CxrflowError(f"no evaluation in {directory}: run the pipeline again")
+        locations = load_eval_run(str(directory))[3]
+        # Where there is no baseline, TFMA leaves the model's name out.
+        return tfma.load_eval_result(
+            str(directory), model_name=CANDIDATE if len(locations) > 1 else None
+        )
+    except (OSError, ValueError, DecodeError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CxrflowError(f"the evaluation in {directory} can't be read: {reason}") from error
 
 
 def slicing_views(evaluation: Evaluation, least: int) -> dict[str, list[dict[str, Any]]]:

@@ -116,9 +116,7 @@ def _write_pages(pages: list[Page], run: RunFolder, folder: Path) -> None:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {
-        "sort_keys": False
-    }  # as the model has them
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # as the model has them
     environment.filters["auc"] = lambda value: "–" if math.isnan(value) else f"{value:.3f}"
     for page in pages:
         text = environment.get_template(page.template).render(

@@ -237,6 +237,17 @@ def test_missing_evaluation_is_an_error(artifacts, tmp_path):
     assert not (tmp_path / "to").exists()
 
 
+@pytest.mark.parametrize("name", ["eval_config.json", "metrics", "plots"])
+def test_damaged_evaluation_is_one_line(name, run, tmp_path):
+    damaged = tmp_path / "3"
+    shutil.copytree(run.artifacts["Evaluator"]["evaluation"], damaged)
+    for path in damaged.glob(f"{name}*"):
+        path.write_bytes(path.read_bytes()[:-20] + b"x" * 9)
+    with pytest.raises(CxrflowError, match="can't be read") as error:
+        load(damaged, DEFAULT_CLASSES)
+    assert "\n" not in str(error.value)
+
+
 def test_published_figures_name_their_split():
     official, *others = published(("Mass", "Hernia"))
     assert official.title == "published: official test list"
