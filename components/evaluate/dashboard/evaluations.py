@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.json_format import Error as JsonError
 from google.protobuf.message import DecodeError
 
 from components.evaluate.results import mean_auc, too_few
@@ -94,7 +95,7 @@ def _read(directory: Path) -> Any:
         return tfma.load_eval_result(
             str(directory), model_name=CANDIDATE if len(locations) > 1 else None
         )
-    except (OSError, ValueError, DecodeError, tf.errors.OpError) as error:
+    except (OSError, ValueError, JsonError, DecodeError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CxrflowError(f"the evaluation in {directory} can't be read: {reason}") from error
 
