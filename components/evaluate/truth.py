@@ -5,9 +5,10 @@ from pathlib import Path
 from components.evaluate.boxes import Box, find_boxes, read_boxes
 from components.ingest.folder import TABLES
 from components.ingest.table import read_table
+from edge.label_table import same_name
 from schema.errors import CxrflowError
 
-Labels = dict[str, tuple[str, ...]]  # image name -> findings, empty for No Finding
+Labels = dict[str, tuple[str, ...]]  # image, by `same_name` -> findings, empty for No Finding
 
 
 class Truth:
@@ -31,7 +32,7 @@ class Truth:
     def boxes(self, image: Path) -> list[Box]:
         """The boxes that radiologists drew on an image."""
         if self._boxes is not None:
-            return self._boxes.get(image.name, [])
+            return self._boxes.get(same_name(image.name), [])
         path = find_boxes(image)
         if path and path not in self._lists:
             try:
@@ -39,7 +40,7 @@ class Truth:
             except CxrflowError as error:
                 self._lists[path] = {}
                 self.notes.append(f"no boxes: {error}")
-        return self._lists[path].get(image.name, []) if path else []
+        return self._lists[path].get(same_name(image.name), []) if path else []
 
     def labels(self, image: Path) -> tuple[str, ...] | None:
         """The findings of an image, empty for No Finding; None where no table lists it."""
@@ -51,7 +52,7 @@ class Truth:
             except CxrflowError as error:
                 self._tables[path] = {}
                 self.notes.append(f"no labels: {error}")
-        return self._tables[path].get(image.name) if path else None
+        return self._tables[path].get(same_name(image.name)) if path else None
 
 
 def _find_table(image: Path) -> Path | None:

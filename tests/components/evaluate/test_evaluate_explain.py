@@ -192,6 +192,16 @@ def test_lists_that_cannot_be_read_are_named_and_left_out(images):
     assert sorted(note[:9] for note in truth.notes) == ["no boxes:", "no labels"]
 
 
+def test_names_compare_as_ingest_compares_them(images):
+    composed, decomposed = "M\u00fcller.png", "Mu\u0308ller.png"
+    folder = images[0].parents[1]
+    (folder / "Data_Entry_2017.csv").write_text(TABLE.replace("good.png", composed))
+    (folder / "BBox_List_2017.csv").write_text(HEADER + f"{composed},Mass,0,0,512,512,,,\n")
+    truth = Truth()
+    assert truth.labels(folder / "images" / decomposed) == ("Hernia", "Mass")
+    assert len(truth.boxes(folder / "images" / decomposed)) == 1
+
+
 @pytest.mark.tf
 def test_bad_images_are_named_and_the_rest_goes_on(model, images, tmp_path):
     found = explain(images, model, tmp_path / "to")
