@@ -124,6 +124,8 @@ class EvaluateConfig(Limits):
         "age_band",
     )
     """Groups for which the evaluation gives scores of their own."""
+    min_shown: Positive = 10
+    """Positive (and negative) images below which the dashboard shows no AUC of a class."""
 
 
 @settings

@@ -28,9 +28,24 @@ def expected_calibration_error(
     p = np.asarray(probabilities, np.float64)
     if not len(p) or np.isnan(p).any():
         return math.nan
-    of_bin = np.searchsorted(equal_mass_edges(p, bins), p)
-    gaps = np.bincount(of_bin, weights=p - y)  # count × (mean probability - frequency)
-    return float(np.abs(gaps).sum() / len(p))
+    _, sums, hits = bin_sums(y, p, bins)
+    return float(np.abs(sums - hits).sum() / len(p))
+
+
+def bin_sums(
+    labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Examples, sum of probabilities and sum of labels of each of the bins, empty ones included.
+
+    Labels and probabilities are [N], N > 0.
+    """
+    edges = np.unique(equal_mass_edges(probabilities, bins))
+    of_bin = np.searchsorted(edges, probabilities)
+    counts, sums, hits = (
+        np.bincount(of_bin, weights=weights, minlength=len(edges) + 1)
+        for weights in (np.ones(len(labels)), probabilities, labels)
+    )
+    return counts, sums, hits
 
 
 def equal_mass_edges(probabilities: np.ndarray, bins: int) -> np.ndarray:

@@ -1,7 +1,9 @@
-"""Shows where a model looks: sheets of X-ray, attention maps, boxes and probabilities."""
+"""Shows where a model looks: sheets of X-ray, attention maps, labels, boxes and probabilities."""
 
 import math
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from components.evaluate.boxes import Box, find_boxes, read_boxes
+from components.evaluate.boxes import Box
 from components.evaluate.overlay import Panel, over_image, sheet
-from components.ingest.image import BadImage, Limits, read_image
+from components.evaluate.truth import Truth
 from components.progress import report
 from components.train.model_info import read_info
 from schema.errors import CxrflowError
+from schema.text import visible
+from serving.client.files import Skipped, find_images
+from serving.client.images import read_image
+from serving.client.settings import ClientConfig
+from serving.images import BadImage
 
 SHOWN = 3  # most probable classes, where none are asked for
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # dropped for the sheet's name
 
 
 @dataclass(frozen=True)
@@ -24,8 +32,23 @@ class Explained:
     """What became of the images."""
 
     sheets: tuple[Path, ...]
-    problems: tuple[str, ...]  # a line for each image that has no sheet
+    bad: tuple[Skipped, ...]  # what may be an image and has no sheet
+    skipped: tuple[Skipped, ...]  # what else lies in the folders
+    notes: tuple[str, ...]  # on lists of boxes and tables that couldn't be read
     synthetic: bool  # the model was trained on phantoms
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is known of one X-ray."""
+
+    name: str
+    notes: tuple[str, ...]  # what was done to make a picture of a DICOM
+    labels: tuple[str, ...] | None  # None: not listed
+    boxes: Sequence[Box]
+    pixels: np.ndarray  # uint8 [H, W]
+    attention: np.ndarray  # [h, w] or [h, w, C], in 0..1
+    probabilities: np.ndarray  # [C]
 
 
 def find_model(folder: Path) -> Path:
@@ -53,55 +76,73 @@ def check_classes(model: Path, classes: Sequence[str]) -> None:
 
 
 def explain(
-    images: Sequence[Path],
+    paths: Sequence[Path],
     model: Path,
     to: Path,
-    limits: Limits,
     classes: Sequence[str] = (),
     boxes: Path | None = None,
+    config: ClientConfig | None = None,
 ) -> Explained:
     """Writes a sheet for each image: `<to>/<image's name>.png`.
 
-    An image that can't be read has no sheet but a problem; the others go on.
+    An image that can't be read has no sheet but a reason; the others go on. Sheets that are
+    written stay, whatever happens to the next.
 
     Args:
-        images: PNG or JPEG files.
+        paths: PNG, JPEG and DICOM files, and folders of them.
         model: SavedModel, as `find_model` finds it.
         to: folder, made if missing.
-        limits: what an image may be.
-        classes: whose maps are shown; empty for the most probable of each image.
+        classes: whose maps are shown; empty for those that the image is labelled with or has boxes
+            of, then the most probable.
         boxes: list of boxes; None takes the one in the image's data folder, if there is one.
+        config: what an image and a DICOM may be.
 
     Raises:
-        CxrflowError: the folder is no model of cxrflow, or it doesn't know a class.
+        CxrflowError: the folder is no model of cxrflow, it doesn't know a class, there are no
+            images, or a sheet can't be written.
     """
     check_classes(model, classes)
     info = read_info(model)
-    box_lists = {boxes: read_boxes(boxes)} if boxes else {}
+    truth = Truth(boxes)
+    files = find_images(paths)
     network = _attention_of(model)
     to.mkdir(parents=True, exist_ok=True)
-    sheets: dict[Path, Path] = {}  # where it went -> image
-    problems = []
-    for done, image in enumerate(images, 1):
-        sheet_path = to / f"{image.stem}.png"
-        if sheet_path in sheets:
-            problems.append(f"{image}: {sheets[sheet_path]} has the same name")
-            continue
+    names: set[str] = set()
+    sheets: list[Path] = []
+    bad = [skipped for skipped in files.skipped if skipped.bad]
+    for done, image in enumerate(files.images, 1):
         try:
-            data, _ = read_image(image, limits)
+            read = read_image(image, config or ClientConfig())
         except BadImage as error:
-            problems.append(f"{image}: {error.reason.value}: {error.detail}")
+            bad.append(Skipped(image, error.reason, bad=True))
             continue
-        listed = boxes or find_boxes(image)
-        if listed and listed not in box_lists:
-            box_lists[listed] = read_boxes(listed)
-        of_image = box_lists[listed].get(image.name, []) if listed else []
-        pixels, attention, probabilities = network(data)
-        drawn = _draw(image.name, pixels, attention, probabilities, info, classes, of_image)
-        _write(drawn, sheet_path)
-        sheets[sheet_path] = image
-        report(done, len(images), "images")
-    return Explained(tuple(sheets), tuple(problems), bool(info.get("synthetic")))
+        found = _Found(
+            visible(image.name),
+            read.notes,
+            truth.labels(image),
+            truth.boxes(image),
+            *network(read.data),
+        )
+        path = to / f"{_free_name(image, names)}.png"
+        _write(_draw(found, info, classes), path)
+        sheets.append(path)
+        report(done, len(files.images), "images")
+    return Explained(
+        sheets=tuple(sheets),
+        bad=tuple(bad),
+        skipped=tuple(skipped for skipped in files.skipped if not skipped.bad),
+        notes=tuple(truth.notes),
+        synthetic=bool(info.get("synthetic")),
+    )
+
+
+def _free_name(image: Path, taken: set[str]) -> str:
+    """The image's name without its suffix; with it, or with a number, where that is taken."""
+    stem = image.stem if image.suffix.lower() in _SUFFIXES else image.name
+    candidates = [stem, image.name, *(f"{stem}-{i}" for i in range(2, len(taken) + 3))]
+    name = next(name for name in candidates if name not in taken)
+    taken.add(name)
+    return name
 
 
 Network = Callable[[bytes], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -125,34 +166,49 @@ def _attention_of(folder: Path) -> Network:
     return network
 
 
-def _draw(
-    name: str,
-    pixels: np.ndarray,
-    attention: np.ndarray,
-    probabilities: np.ndarray,
-    info: dict[str, Any],
-    classes: Sequence[str],
-    boxes: Sequence[Box],
-) -> np.ndarray:
+def _draw(found: _Found, info: dict[str, Any], classes: Sequence[str]) -> np.ndarray:
     names = info["classes"]
-    shown = list(classes) or [names[i] for i in np.argsort(-probabilities)[:SHOWN]]
-    texts = {c: _probability(probabilities[names.index(c)], _threshold(info, c)) for c in shown}
-    boxed = ", ".join(dict.fromkeys(box.name for box in boxes))
-    panels = [Panel("X-ray", f"boxes: {boxed}" if boxed else "no boxes known", None, boxes)]
-    if attention.ndim == 3:
+    shown = list(classes) or _worth_showing(found, names)
+    texts = {
+        c: _probability(found.probabilities[names.index(c)], _threshold(info, c)) for c in shown
+    }
+    panels = [Panel("X-ray", _label_text(found.labels, names), None, found.boxes)]
+    if found.attention.ndim == 3:
         for c in shown:
-            found = over_image(attention[..., names.index(c)], *pixels.shape)
-            panels.append(Panel(c, texts[c], found, [box for box in boxes if box.name == c]))
-        note = "maps: one a class, each with its own colour scale"
+            spread = over_image(found.attention[..., names.index(c)], *found.pixels.shape)
+            boxes = [box for box in found.boxes if box.name == c]
+            panels.append(Panel(_titled(found, c), texts[c], spread, boxes))
+        said = ["one map a class, all on one scale"]
     else:
-        found = over_image(attention, *pixels.shape)
-        panels.append(Panel("all classes", "one map: it tells no class apart", found, boxes))
-        note = "; ".join(f"{c} {texts[c]}" for c in shown)
-    head = [f"{name}  ·  {_model_line(info)}", note]
+        spread = over_image(found.attention, *found.pixels.shape)
+        panels.append(Panel("all classes", "one map: it tells no class apart", spread, found.boxes))
+        said = [f"{_titled(found, c)}: {texts[c]}" for c in shown]
+    head = [f"{found.name}  ·  {_model_line(info)}", *said, *found.notes]
     if info.get("synthetic"):
         head.append("trained on synthetic X-rays: this says nothing about real ones")
     head.append("not a medical device")
-    return sheet(pixels, panels, head)
+    return sheet(found.pixels, panels, head)
+
+
+def _worth_showing(found: _Found, names: Sequence[str]) -> list[str]:
+    """The classes known to be there, then the most probable of all."""
+    known = [*(found.labels or ()), *(box.name for box in found.boxes)]
+    probable = [names[i] for i in np.argsort(-found.probabilities)[:SHOWN]]
+    return list(dict.fromkeys([*(name for name in known if name in names), *probable]))
+
+
+def _titled(found: _Found, name: str) -> str:
+    """A class and what speaks for it beside the model."""
+    labelled = name in (found.labels or ())
+    boxed = any(box.name == name for box in found.boxes)
+    return name + ", labelled" * labelled + ", boxed" * boxed
+
+
+def _label_text(labels: Sequence[str] | None, names: Sequence[str]) -> str:
+    if labels is None:
+        return "true labels: no table lists it"
+    known = [name if name in names else f"{name} (not the model's)" for name in labels]
+    return "true labels: " + (", ".join(known) or "No Finding")
 
 
 def _model_line(info: dict[str, Any]) -> str:
@@ -174,6 +230,14 @@ def _probability(probability: float, threshold: float) -> str:
 
 
 def _write(drawn: np.ndarray, path: Path) -> None:
-    aside = path.with_suffix(".tmp")
-    Image.fromarray(drawn).save(aside, "PNG")
-    aside.replace(path)
+    """Writes a picture whole or not at all. Raises CxrflowError where it can't."""
+    aside = path.with_name(f".{os.getpid()}.tmp")
+    try:
+        Image.fromarray(drawn).save(aside, "PNG")
+        aside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink()
+        raise CxrflowError(
+            f"{path} can't be written: {error.strerror or error}; --to names another folder"
+        ) from None

@@ -11,9 +11,10 @@ from components.evaluate.boxes import SIDE, Box
 
 PANEL = 512  # pixels, the longest side of an X-ray on the sheet
 COLUMNS = 4  # panels side by side
-_GAP, _LINE = 16, 24  # pixels
+_GAP, _LINE, _NAME = 16, 24, 18  # pixels; the last is a box's name
 _BAR = 14  # pixels, height of the colour bar
-_MAX_ALPHA = 0.6  # of the map's highest place over the X-ray
+_MAX_ALPHA = 0.6  # of full attention over the X-ray
+SCALE = "attention, share of the highest possible"
 _INK, _SOFT, _GROUND, _BOX = (235, 235, 235), (165, 165, 165), (22, 24, 28), (0, 255, 255)
 
 
@@ -23,12 +24,12 @@ class Panel:
 
     title: str
     text: str
-    attention: np.ndarray | None  # [H, W] over the X-ray; None shows the X-ray alone
+    attention: np.ndarray | None  # [H, W] over the X-ray, in 0..1; None shows the X-ray alone
     boxes: Sequence[Box] = ()
 
 
 def over_image(attention: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Brings a map from what the model saw to the X-ray's own pixels, smoothly.
+    """Brings a map from what the model saw to the X-ray's own pixels, each cell of one value.
 
     The model sees X-rays letterboxed into a square (components/transform/images.py), so the map is
     spread over the square and its margins are cut off.
@@ -39,11 +40,10 @@ def over_image(attention: np.ndarray, height: int, width: int) -> np.ndarray:
         width: of the X-ray, pixels.
 
     Returns:
-        float32 [height, width], within the range of `attention`.
+        float32 [height, width], the values of `attention`.
     """
     side = max(height, width)
-    spread = cv2.resize(attention.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-    spread = spread.clip(attention.min(), attention.max())  # cubic curves overshoot
+    spread = cv2.resize(attention.astype(np.float32), (side, side), interpolation=cv2.INTER_NEAREST)
     top, left = (side - height) // 2, (side - width) // 2
     return spread[top : top + height, left : left + width]
 
@@ -53,8 +53,8 @@ def sheet(image: np.ndarray, panels: Sequence[Panel], head: Sequence[str]) -> np
 
     Args:
         image: the X-ray, uint8 [H, W].
-        panels: drawn in order, COLUMNS in a row; maps lie over the X-ray with their own colour
-            scale, whose ends are written below.
+        panels: drawn in order, COLUMNS in a row; maps lie over the X-ray, all on the scale from 0
+            to 1 that is drawn below.
         head: lines above the panels.
 
     Returns:
@@ -72,17 +72,36 @@ def sheet(image: np.ndarray, panels: Sequence[Panel], head: Sequence[str]) -> np
     canvas = Image.new("RGB", size, _GROUND)
     draw = ImageDraw.Draw(canvas)
     for i, line in enumerate(head):
-        draw.text((_GAP, _GAP + i * _LINE), line, _INK if i == 0 else _SOFT, _font(17))
+        ink = _INK if i == 0 else _SOFT
+        _text(draw, (_GAP, _GAP + i * _LINE), line, ink, 17, size[0] - 2 * _GAP)
     for i, (panel, picture) in enumerate(zip(panels, pictures, strict=True)):
         x = _GAP + i % columns * cell_width
         y = top + i // columns * cell_height
-        draw.text((x, y), panel.title, _INK, _font(18))
-        draw.text((x, y + _LINE), panel.text, _SOFT, _font(15))
+        _text(draw, (x, y), panel.title, _INK, 18, cell_width - _GAP)
+        _text(draw, (x, y + _LINE), panel.text, _SOFT, 15, cell_width - _GAP)
         y += 2 * _LINE
         canvas.paste(Image.fromarray(picture), (x, y))
+        for box in panel.boxes:
+            _name_box(draw, box, (x, y), (width, height))
         if panel.attention is not None:
-            _draw_bar(canvas, draw, x, y + height + 4, width, panel.attention)
+            _draw_bar(canvas, draw, x, y + height + 4, cell_width - _GAP)
     return np.asarray(canvas)
+
+
+def blend(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
+    """A map over an X-ray, uint8 RGB [H, W, 3].
+
+    Args:
+        image: uint8 [H, W].
+        attention: [h, w], in 0..1, spread over the whole image, each cell of one colour.
+    """
+    size = image.shape[1], image.shape[0]
+    found = attention.astype(np.float32).clip(0, 1)
+    share = cv2.resize(found, size, interpolation=cv2.INTER_NEAREST)[..., None]
+    alpha = _MAX_ALPHA * share
+    return (
+        (image[..., None] * (1 - alpha) + _colours(share[..., 0]) * alpha).round().astype(np.uint8)
+    )
 
 
 def _picture(image: np.ndarray, panel: Panel) -> np.ndarray:
@@ -93,10 +112,7 @@ def _picture(image: np.ndarray, panel: Panel) -> np.ndarray:
     gray = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     picture = np.repeat(gray[..., None], 3, axis=2)
     if panel.attention is not None:
-        height = _heights(cv2.resize(panel.attention.astype(np.float32), size))
-        colours = _colours(height)
-        alpha = _MAX_ALPHA * height[..., None]
-        picture = (picture * (1 - alpha) + colours * alpha).round().astype(np.uint8)
+        picture = blend(gray, panel.attention)
     for box in panel.boxes:
         x, y = size[0] / SIDE, size[1] / SIDE
         corners = [(box.x * x, box.y * y), ((box.x + box.width) * x, (box.y + box.height) * y)]
@@ -105,25 +121,47 @@ def _picture(image: np.ndarray, panel: Panel) -> np.ndarray:
     return picture
 
 
-def _draw_bar(
-    canvas: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, width: int, values: np.ndarray
+def _name_box(
+    draw: ImageDraw.ImageDraw, box: Box, origin: tuple[int, int], size: tuple[int, int]
 ) -> None:
+    """Writes a box's name above it, or within it at the top of the X-ray."""
+    font = _font(14)
+    x, y = (place * side / SIDE for place, side in zip((box.x, box.y), size, strict=True))
+    width = draw.textlength(box.name, font)
+    left = origin[0] + min(max(x, 0), max(size[0] - width - 6, 0))
+    top = origin[1] + (y - _NAME if y >= _NAME else y)
+    draw.rectangle((left, top, left + width + 6, top + _NAME), fill=_GROUND)
+    draw.text((left + 3, top + 1), box.name, _BOX, font)
+
+
+def _draw_bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, width: int) -> None:
     ramp = np.tile(np.linspace(0, 1, width, dtype=np.float32), (_BAR, 1))
     canvas.paste(Image.fromarray(_colours(ramp)), (x, y))
-    low, high = (f"{value:.3g}" for value in (values.min(), values.max()))
-    draw.text((x, y + _BAR + 2), low, _SOFT, _font(14))
-    draw.text((x + width, y + _BAR + 2), high, _SOFT, _font(14), anchor="ra")
+    for text, at, anchor in ((0, x, "la"), (1, x + width, "ra")):
+        draw.text((at, y + _BAR + 2), f"{text:.0%}", _SOFT, _font(14), anchor=anchor)
+    draw.text((x + width / 2, y + _BAR + 2), SCALE, _SOFT, _font(14), anchor="ma")
 
 
-def _heights(values: np.ndarray) -> np.ndarray:
-    """Stretches a map to 0..1; one without any relief becomes 0."""
-    span = values.max() - values.min()
-    return (values - values.min()) / span if span > 0 else np.zeros_like(values)
+def _text(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    text: str,
+    ink: tuple[int, int, int],
+    size: int,
+    width: int,
+) -> None:
+    """One line, cut to a width in pixels."""
+    font = _font(size)
+    if draw.textlength(text, font) > width:
+        while text and draw.textlength(f"{text}…", font) > width:
+            text = text[:-1]
+        text += "…"
+    draw.text(at, text, ink, font)
 
 
-def _colours(heights: np.ndarray) -> np.ndarray:
+def _colours(shares: np.ndarray) -> np.ndarray:
     """0..1 -> uint8 RGB."""
-    scaled = (255 * heights).round().astype(np.uint8)
+    scaled = (255 * shares).round().astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(scaled, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
 
 

@@ -45,6 +45,12 @@ def mean_auc(aucs: Iterable[float]) -> float:
     return fmean(known) if known else math.nan
 
 
+def too_few(positives: float, negatives: float, least: int) -> str:
+    """Words in place of a class's AUC that `least` images of each kind don't bear; else empty."""
+    count, kind = min((positives, "positive"), (negatives, "negative"), key=lambda pair: pair[0])
+    return "" if count >= least else f"too few: {count:.0f} {kind}{'' if count == 1 else 's'}"
+
+
 def load_evaluation(directory: Path, classes: Sequence[str]) -> dict[str, ModelResults]:
     """Reads what TFX's Evaluator wrote with `tfma_config.eval_config`.
 

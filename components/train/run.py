@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from components.progress import report
 from components.train import store
+from components.train.board import write_board
 from components.train.calibration import calibrate
 from components.train.devices import in_float32, training_devices
 from components.train.fit import train
@@ -89,6 +90,16 @@ def run_fn(fn_args: Any) -> None:
             code_version=config["code_version"],
             synthetic=config["synthetic"],
         ),
+    )
+    write_board(
+        Path(fn_args.model_run_dir),
+        forward,
+        recipe,
+        classes,
+        train_images,
+        eval_images,
+        logits,
+        calibration,
     )
     shutil.rmtree(work_dir)
 

@@ -1,13 +1,20 @@
 """What reads a finished run: `cxrflow baseline`, `dashboard` and `explain`."""
 
 import sys
+import tempfile
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.app import app, examples
 from schema.errors import CxrflowError
+from schema.text import visible
+
+if TYPE_CHECKING:
+    from serving.client.files import Skipped
 
 
 @app.command(
@@ -25,16 +32,15 @@ def baseline(
 
     The floor that a trained model must clear: per class, C chosen on eval, scored on test.
     """
-    from datetime import datetime
-
     from pipeline.run import Run
     from pipeline.summary import show_baseline
     from pipeline.terminal import progress_bar, redirected_to
 
     run = Run.read(root)
     train, transform = run.config["train"], run.config["transform"]
-    log = root / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}-baseline.log"
-    with redirected_to(log) as console, progress_bar("baseline", console):
+    with redirected_to(_log(root, "baseline")) as console, progress_bar("baseline", console):
+        if console.is_terminal:
+            console.print("fits logistic regression to frozen ImageNet features: some minutes")
         from components.evaluate.baseline import baseline as fit
 
         found = fit(
@@ -63,14 +69,13 @@ def dashboard(
     ] = None,
 ) -> None:
     """Write the run's scores, slices, plots and history as pages that open without a network."""
-    from datetime import datetime
-
+    from pipeline import config as settings
     from pipeline.run import Run
     from pipeline.terminal import progress_bar, redirected_to
 
     run = Run.read(root)
-    log = root / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}-dashboard.log"
-    with redirected_to(log) as console, progress_bar("dashboard", console):
+    least = run.config["evaluate"].get("min_shown", settings.PipelineConfig().evaluate.min_shown)
+    with redirected_to(_log(root, "dashboard")) as console, progress_bar("dashboard", console):
         from components.evaluate.dashboard.pages import RunFolder, write_dashboard
 
         folder = RunFolder(
@@ -79,26 +84,33 @@ def dashboard(
             ingest=run.config["ingest"],
             data_dir=Path(run.data_dir),
             synthetic=run.synthetic,
+            min_shown=least,
         )
         pages = write_dashboard(folder, to or root / "dashboard")
-    print("\n".join(str(page) for page in pages))
+    print("\n".join(visible(str(page)) for page in pages))
     print(f"open {pages[0].resolve().as_uri()} in a browser")
 
 
 @app.command(
     epilog=examples(
         "cxrflow explain xray.png --model runs/nih_mini",
-        "cxrflow explain /data/nih/images/*.png --model runs/nih_mini --classes Mass,Nodule",
+        "cxrflow explain /data/nih/images --model runs/nih_mini --classes Mass,Nodule",
         "cxrflow explain xray.png --model runs/demo/serving/cxrflow/1795387128 --to maps",
     )
 )
 def explain(
-    images: Annotated[list[Path], typer.Argument(help="X-rays, PNG or JPEG.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="X-rays, PNG, JPEG or DICOM, or folders of them.")
+    ],
     model: Annotated[
         Path, typer.Option(help="A run's folder, a pushed version or a SavedModel.")
     ] = Path("runs/demo"),
     classes: Annotated[
-        str, typer.Option(help="Names, with commas; default: each X-ray's three most probable.")
+        str,
+        typer.Option(
+            help="Names, with commas; default: those that an X-ray is labelled with or has boxes "
+            "of, and the three most probable."
+        ),
     ] = "",
     boxes: Annotated[
         Path | None,
@@ -108,26 +120,55 @@ def explain(
         "explained"
     ),
 ) -> None:
-    """Draw where a model looks: X-ray, attention maps, true boxes, probabilities."""
+    """Draw where a model looks: X-ray, attention maps, labels, true boxes, probabilities.
+
+    Exit code 1: some images couldn't be read; 2: none could.
+    """
     from components.evaluate.explain import check_classes, find_model
     from components.evaluate.explain import explain as draw
-    from components.ingest.image import Limits
-    from pipeline import config as settings
     from pipeline.run import Run
     from pipeline.terminal import progress_bar, redirected_to
 
     folder = find_model(Run.read(model).model if (model / "run.json").is_file() else model)
-    ingest = settings.load("nih").ingest
-    limits = Limits(ingest.min_side, ingest.max_side, ingest.max_bytes)
     names = [name.strip() for name in classes.split(",") if name.strip()]
     check_classes(folder, names)
     with redirected_to(to / "explain.log") as console, progress_bar("explain", console):
-        found = draw(images, folder, to, limits, names, boxes)
+        found = draw(images, folder, to, names, boxes)
     for path in found.sheets:
-        print(path)
-    for problem in found.problems:
-        print(f"cxrflow: left out: {problem}", file=sys.stderr)
+        print(visible(str(path)))
+    for note in found.notes:
+        _say(note)
+    for bad in found.bad:
+        _say(f"left out: {bad.path}: {bad.reason}")
+    for reason, paths in _by_reason(found.skipped).items():
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        _say(f"skipped {len(paths)}: {reason}: {paths[0]}{more}")
+    if not found.sheets:
+        raise CxrflowError("no image could be read")
     if found.synthetic:
         print("the model was trained on synthetic X-rays: its maps say nothing about real ones")
-    if not found.sheets:
-        raise CxrflowError("none of the images could be read")
+    if found.bad:
+        raise typer.Exit(1)
+
+
+def _by_reason(skipped: "Iterable[Skipped]") -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for item in skipped:
+        found.setdefault(item.reason, []).append(item.path)
+    return found
+
+
+def _say(line: str) -> None:
+    print(f"cxrflow: {visible(line)}", file=sys.stderr)
+
+
+def _log(root: Path, command: str) -> Path:
+    """Where a command on a run logs to: the run's own folder, or if that is read-only, a temporary
+    one."""
+    log = root / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}-{command}.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="cxrflow-")) / log.name
+    return log

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.evaluate.dashboard.evaluations import mean
+from components.evaluate.results import mean_auc
 
 REFERENCE = Path(__file__).resolve().parents[3] / "schema" / "reference.csv"
 
@@ -17,11 +17,6 @@ class Column:
     name: str
     aucs: dict[str, float]
 
-    @property
-    def mean(self) -> float:
-        """Mean over the classes that have an AUC."""
-        return mean(self.aucs.values())
-
 
 @dataclass(frozen=True)
 class Group:
@@ -29,6 +24,7 @@ class Group:
 
     title: str
     columns: tuple[Column, ...]
+    published: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,8 +35,13 @@ class Table:
     about: str  # which patients
     classes: tuple[str, ...]
     positives: dict[str, int]
+    few: dict[str, str]  # by class: words in place of this run's AUC, or empty
     groups: tuple[Group, ...]
     notes: tuple[str, ...] = ()
+
+    def mean(self, column: Column) -> float:
+        """Over the classes whose AUC this run shows, so that columns compare; NaN if none is."""
+        return mean_auc(column.aucs[name] for name in self.classes if not self.few[name])
 
 
 def columns(
@@ -62,7 +63,8 @@ def published(classes: Sequence[str]) -> tuple[Group, ...]:
             of_source = found.setdefault(row["split"], {}).setdefault(row["source"], {})
             of_source[row["class"]] = float(row["auc"])
     return tuple(
-        Group(f"published: {split}", columns(aucs, aucs, classes)) for split, aucs in found.items()
+        Group(f"published: {split}", columns(aucs, aucs, classes), published=True)
+        for split, aucs in found.items()
     )
 
 

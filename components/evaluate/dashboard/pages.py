@@ -3,10 +3,12 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,14 +18,21 @@ from components.evaluate.dashboard.evaluations import (
     Evaluation,
     history_views,
     load,
+    plot_views,
     slicing_views,
 )
+from components.evaluate.results import too_few
 from components.evaluate.verdict import FILE_NAME, Verdict, read_verdict
 from components.progress import report as report_progress
 from schema.errors import CxrflowError
+from schema.text import visible
 
 SPLITS = ("test", "eval")
 _EVALUATOR = re.compile(r"Evaluator(?:\.(?P<member>.+))?")
+_MEANS = (
+    "An AUC needs {0} positive and {0} negative images. Means are over the classes that have one "
+    "here, in the published columns too."
+)
 _NO_PLOTS = "This evaluation was made before plots were: run the pipeline again to have them."
 
 
@@ -36,6 +45,7 @@ class RunFolder:
     ingest: Mapping[str, Any]  # settings of the ingest step
     data_dir: Path
     synthetic: bool
+    min_shown: int  # positives and negatives that a class's AUC needs
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ def write_dashboard(run: RunFolder, to: Path) -> list[Path]:
 
     Args:
         run: the run; one from before plots were made gets pages without plots that say so.
-        to: folder, made if missing; pages of an earlier call are replaced.
+        to: folder, made if missing; pages of an earlier call are replaced, all or none.
 
     Raises:
         CxrflowError: the run has no evaluation.
@@ -63,31 +73,61 @@ def write_dashboard(run: RunFolder, to: Path) -> list[Path]:
     models = _evaluations(run)
     pages = [_index(run, models)]
     for name, evaluation in models.items():
-        pages += [_slices(name, evaluation), _plots(name, evaluation)]
+        pages += [_slices(run, name, evaluation), _plots(run, name, evaluation)]
     pages.append(_history(run))
 
+    with _whole(to) as aside:
+        _copy_scripts(aside)
+        _write_pages(pages, run, aside)
+    return [to / page.file for page in pages]
+
+
+@contextmanager
+def _whole(to: Path) -> Iterator[Path]:
+    """A folder whose files move to `to` when the block is done; if it fails, `to` stays as it was.
+
+    Other files in `to` are left alone.
+    """
+    new = not to.exists()
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".pages-", dir=to) as aside:
+            yield Path(aside)
+            for path in Path(aside).iterdir():
+                path.replace(to / path.name)
+    except BaseException as error:
+        if new:
+            with suppress(OSError):
+                to.rmdir()
+        if isinstance(error, OSError):
+            raise _unwritable(to, error) from None
+        raise
+
+
+def _unwritable(to: Path, error: OSError) -> CxrflowError:
+    reason = error.strerror or error
+    return CxrflowError(f"{to} can't be written: {reason}; --to names another folder")
+
+
+def _write_pages(pages: list[Page], run: RunFolder, folder: Path) -> None:
     environment = Environment(
         loader=PackageLoader("components.evaluate.dashboard"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # as the model has them
     environment.filters["auc"] = lambda value: "–" if math.isnan(value) else f"{value:.3f}"
-    to.mkdir(parents=True, exist_ok=True)
-    _copy_scripts(to)
     for page in pages:
         text = environment.get_template(page.template).render(
             pages=pages,
             file=page.file,
             title=page.title,
-            run=run.root.name,
+            run=visible(run.root.name),
             synthetic=run.synthetic,
             **page.content,
         )
-        aside = to / f"{page.file}.tmp"
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(to / page.file)
-    return [to / page.file for page in pages]
+        (folder / page.file).write_text(text, encoding="utf-8")
 
 
 def _evaluations(run: RunFolder) -> dict[str, Evaluation]:
@@ -137,8 +177,12 @@ def _index(run: RunFolder, models: Mapping[str, Evaluation]) -> Page:
                 about=_about(run, split, models[final].examples[split]),
                 classes=classes,
                 positives={name: int(found["positives"]) for name, found in scores.items()},
+                few={
+                    name: too_few(found["positives"], found["negatives"], run.min_shown)
+                    for name, found in scores.items()
+                },
                 groups=(*groups, *published(classes)),
-                notes=(*notes, "Means are over the classes that have an AUC."),
+                notes=(*notes, _MEANS.format(run.min_shown)),
             )
         )
     content = {
@@ -161,7 +205,7 @@ def _about(run: RunFolder, split: str, images: int) -> str:
     else:
         rest = "not in the official test list" if official else "not in test"
         whose = f"{run.ingest['eval_share']:.0%} of the patients {rest}, by a hash of their id"
-    return f"This run's columns: {images:,} images in {run.data_dir.name}, {whose}."
+    return f"This run's columns: {images:,} images in {visible(run.data_dir.name)}, {whose}."
 
 
 def _lines(run: RunFolder, report: Mapping[str, Any] | None) -> list[str]:
@@ -195,22 +239,29 @@ def _ensemble_report(run: RunFolder) -> dict[str, Any] | None:
     return json.loads(path.read_text())
 
 
-def _slices(name: str, evaluation: Evaluation) -> Page:
+def _slices(run: RunFolder, name: str, evaluation: Evaluation) -> Page:
     content = {
         "about": "A row is a slice of a split. Choose a class to see all its scores; click a "
-        "heading to sort, a row to mark it in the chart.",
-        "controls": {"table": list(views := slicing_views(evaluation))},
+        "heading to sort, a row to mark it in the chart. A class with fewer than "
+        f"{run.min_shown} positives or negatives in a slice has no AUC there.",
+        "controls": {"table": list(views := slicing_views(evaluation, run.min_shown))},
         "data": views,
         "missing": "",
     }
     return Page(f"slices-{_file_name(name)}.html", f"{name}: slices", "slices.html", content)
 
 
-def _plots(name: str, evaluation: Evaluation) -> Page:
-    plots = {split: evaluation.plots[split] for split in SPLITS if split in evaluation.plots}
+def _plots(run: RunFolder, name: str, evaluation: Evaluation) -> Page:
+    plots = {
+        split: plot_views(evaluation, split, run.min_shown)
+        for split in SPLITS
+        if split in evaluation.plots
+    }
     content = {
-        "about": "ROC curve, precision-recall curve and calibration of each class. A calibration "
-        "bubble holds a fifteenth of the images, on the diagonal where prediction and label agree.",
+        "about": "ROC curve, precision-recall curve and calibration of each class, all on axes "
+        "from 0 to 1. The precision-recall curve is drawn in steps, and the area under it is the "
+        "AUPRC (average precision). A calibration bubble holds a fifteenth of the images, on the "
+        "diagonal where prediction and label agree.",
         "controls": {"split": list(plots)},
         "data": plots,
         "missing": "" if plots else _NO_PLOTS,
@@ -229,10 +280,12 @@ def _history(run: RunFolder) -> Page:
             found[path.name] = load(path, run.ingest["classes"])
         except CxrflowError:  # a run that broke, or one with other classes
             continue
-    by_split = {split: views for split in SPLITS if (views := history_views(found, split))}
+    by_split = {split: history_views(found, split, run.min_shown) for split in SPLITS}
+    by_split = {split: views for split, views in by_split.items() if views}
     content = {
         "about": "One row and one point for each run that evaluated anew; Model is the number of "
-        "the evaluation in artifacts/Evaluator/evaluation/, the highest is the latest.",
+        "the evaluation in artifacts/Evaluator/evaluation/, the highest is the latest. A class "
+        f"with fewer than {run.min_shown} positives or negatives has no AUC and no point.",
         "controls": {"split": list(by_split), "table": list(next(iter(by_split.values())))},
         "data": by_split,
         "missing": "",

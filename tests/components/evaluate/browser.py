@@ -88,6 +88,14 @@ DEEP = """
 """
 
 
+def assert_clean(tab: Browser) -> None:
+    """Nothing was complained about, and nothing asked for but files."""
+    assert not tab.errors
+    assert tab.requests
+    assert all(url.startswith("file://") for url in tab.requests), tab.requests
+    tab.requests.clear()
+
+
 @contextmanager
 def browser(folder: Path, width: int = 1400, height: int = 900) -> Iterator[Browser]:
     """A running browser that reaches no network; `folder` takes its profile."""

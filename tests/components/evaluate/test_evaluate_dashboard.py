@@ -1,23 +1,34 @@
 """The dashboard's pages, written from real evaluations and opened in headless Chromium."""
 
+import errno
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from components.evaluate.dashboard.auc_table import published
-from components.evaluate.dashboard.evaluations import load
-from components.evaluate.dashboard.pages import RunFolder, write_dashboard
+from components.evaluate.dashboard.auc_table import Table, published
+from components.evaluate.dashboard.evaluations import (
+    history_views,
+    load,
+)
+from components.evaluate.dashboard.pages import (
+    RunFolder,
+    write_dashboard,
+)
+from components.evaluate.results import too_few
 from schema.classes import DEFAULT_CLASSES
 from schema.errors import CxrflowError
-from tests.components.evaluate.browser import CHROMIUM, DEEP, Browser, browser
+from tests.components.evaluate.browser import DEEP, Browser, assert_clean
 from tests.components.evaluate.evaluation_maker import make_rows, write_evaluation
 
 pytestmark = pytest.mark.tf
 
 METHODS = ["mean", "weighted", "hard_vote", "hard_vote_majority", "max_vote", "stacked"]
+FEW = 10
 INGEST = {"classes": list(DEFAULT_CLASSES), "split": "auto", "eval_share": 0.15, "test_share": 0.2}
 
 
@@ -37,7 +48,7 @@ def run(tmp_path_factory) -> RunFolder:
     report.mkdir(parents=True)
     (report / "ensemble.json").write_text(json.dumps(ensemble_report()))
     artifacts |= {"Ensemble": {"report": str(report)}, "Trainer.wide": {}, "Trainer.narrow": {}}
-    return RunFolder(root, artifacts, INGEST, root / "data", synthetic=True)
+    return RunFolder(root, artifacts, INGEST, root / "data", synthetic=True, min_shown=FEW)
 
 
 def ensemble_report() -> dict:
@@ -64,27 +75,12 @@ def pages(run, tmp_path_factory) -> dict[str, Path]:
     return {path.name: path for path in written}
 
 
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory):
-    if not CHROMIUM:
-        pytest.skip("no chromium: `apt install chromium` brings it")
-    with browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
-
-
 def tables_rows(tab: Browser) -> list[list[str]]:
     """Cells of the TFMA table, wherever shadow roots hide it."""
     return tab.evaluate(
         f"{DEEP}('.google-visualization-table tr')"
         ".map(row => [...row.cells].map(cell => cell.textContent))"
     )
-
-
-def assert_clean(tab: Browser) -> None:
-    assert not tab.errors
-    assert tab.requests
-    assert all(url.startswith("file://") for url in tab.requests), tab.requests
-    tab.requests.clear()
 
 
 def test_all_pages_are_written(pages):
@@ -102,12 +98,12 @@ def test_no_page_names_another_machine(pages):
 def test_index_shows_members_methods_and_published_figures(run, pages, tab):
     tab.open(pages["index.html"], "document.querySelectorAll('table').length === 2")
     table = tab.evaluate(
-        "[...document.querySelectorAll('table')[0].rows]"
-        ".map(row => [...row.cells].map(cell => cell.innerText.split('\\n')[0]))"
+        "[...document.querySelectorAll('table')[0].rows].map(row => [...row.cells]"
+        ".flatMap(cell => Array(cell.colSpan).fill(cell.innerText.split('\\n')[0])))"
     )
     groups, header, *rows, mean = table
-    assert len(set(map(len, [header, *rows, mean]))) == 1
-    assert groups[2:5] == [
+    assert len(set(map(len, table))) == 1
+    assert list(dict.fromkeys(groups))[1:4] == [
         "this run's models",
         "their ensembles",
         "published: official test list",
@@ -120,7 +116,13 @@ def test_index_shows_members_methods_and_published_figures(run, pages, tab):
     assert of["wide"] == f"{wide[DEFAULT_CLASSES[0]]['auc']:.3f}"
     assert (of["mean"], of["weighted"]) == ("0.600", "0.650")
     assert of["Wang 2017"] == "0.700"
-    assert dict(zip(header, rows[-1], strict=True))["wide"] == "–"  # it has no positives
+    for row in rows:
+        few = int(row[1]) < FEW
+        cells = dict(zip(header, row, strict=True))
+        assert cells["wide"].startswith("too few: ") == few
+        assert cells["Wang 2017"][0] == "0"
+        assert (cells["weighted"] == "0.650") != few
+    assert rows[-1][2] == "too few: 0 positives"
     assert mean[0] == "mean"
     assert dict(zip(header, mean, strict=True))["mean"] == "0.600"
     text = tab.evaluate("document.body.innerText")
@@ -136,9 +138,13 @@ def test_slices_show_in_tfmas_table(run, pages, tab):
     expected = load(Path(run.artifacts["Evaluator.wide"]["evaluation"]), DEFAULT_CLASSES)
     found = {row[0]: row[1:] for row in rows}
     assert set(found) == set(expected.metrics)
-    auc = expected.metrics["test, view=AP"]["Atelectasis"]["auc"]
-    assert found["test, view=AP"][0] == f"{auc:.5f}"
-    assert found["test"][-2:] == ["n/a", "100"]
+    for slice_, classes in expected.metrics.items():
+        for name, cell in zip(DEFAULT_CLASSES, found[slice_], strict=False):
+            scores = classes[name]
+            count = min(scores["positives"], scores["negatives"])
+            few = f"too few: {count:.0f} positive{'' if count == 1 else 's'}"
+            assert cell == (f"{scores['auc']:.3f}" if count >= FEW else few)
+    assert found["test"][-2:] == ["too few: 0 positives", "100"]
     overview = f"{DEEP}('tfma-slice-overview')[0].shadowRoot"
     assert tab.evaluate(f"{overview}.querySelectorAll('g[clip-path] rect').length") == len(rows)
     assert_clean(tab)
@@ -151,6 +157,13 @@ def test_another_table_is_a_choice_away(pages, tab):
         "s.dispatchEvent(new Event('change'))"
     )
     tab.wait(f"{DEEP}('th').some(cell => cell.textContent === 'brier_score')")
+    header, *rows = tables_rows(tab)
+    for row in rows:
+        cells = dict(zip(header, row, strict=True))
+        few = min(int(cells["positives"]), int(cells["negatives"])) < FEW
+        for score in ("auc", "auc_precision_recall"):
+            assert cells[score].startswith("too few: ") == few
+        assert len(cells["brier_score"]) == 5
     assert_clean(tab)
 
 
@@ -181,7 +194,9 @@ def test_ensemble_of_one_left_over_member_shows_all_members(run, tmp_path, tab):
     alone["members"] = alone["members"][:1]
     (tmp_path / "ensemble.json").write_text(json.dumps(alone))
     artifacts = {**run.artifacts, "Ensemble": {"report": str(tmp_path)}}
-    index = write_dashboard(RunFolder(run.root, artifacts, INGEST, tmp_path, True), tmp_path)[0]
+    index = write_dashboard(RunFolder(run.root, artifacts, INGEST, tmp_path, True, FEW), tmp_path)[
+        0
+    ]
     tab.open(index, "document.querySelector('table')")
     groups, columns = tab.evaluate(
         "[...document.querySelector('table').rows].slice(0, 2).map(row => "
@@ -199,7 +214,9 @@ def test_run_from_before_plots_says_so(run, tmp_path, tab):
     for path in old.glob("plots*"):
         path.write_bytes(b"")
     artifacts = {"Evaluator": {"evaluation": str(old)}}
-    written = write_dashboard(RunFolder(tmp_path, artifacts, INGEST, tmp_path, False), tmp_path)
+    written = write_dashboard(
+        RunFolder(tmp_path, artifacts, INGEST, tmp_path, False, FEW), tmp_path
+    )
     names = [path.name for path in written]
     assert names == ["index.html", "slices-model.html", "plots-model.html", "history.html"]
     tab.open(written[2], "document.querySelector('.warn')")
@@ -214,19 +231,35 @@ def test_run_from_before_plots_says_so(run, tmp_path, tab):
 )
 def test_missing_evaluation_is_an_error(artifacts, tmp_path):
     with pytest.raises(CxrflowError, match="no evaluation in"):
-        write_dashboard(RunFolder(tmp_path, artifacts, INGEST, tmp_path, False), tmp_path / "to")
+        write_dashboard(
+            RunFolder(tmp_path, artifacts, INGEST, tmp_path, False, FEW), tmp_path / "to"
+        )
     assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize("name", ["eval_config.json", "metrics", "plots"])
+def test_damaged_evaluation_is_one_line(name, run, tmp_path):
+    damaged = tmp_path / "3"
+    shutil.copytree(run.artifacts["Evaluator"]["evaluation"], damaged)
+    for path in damaged.glob(f"{name}*"):
+        path.write_bytes(path.read_bytes()[:-20] + b"x" * 9)
+    with pytest.raises(CxrflowError, match="can't be read") as error:
+        load(damaged, DEFAULT_CLASSES)
+    assert "\n" not in str(error.value)
 
 
 def test_published_figures_name_their_split():
     official, *others = published(("Mass", "Hernia"))
     assert official.title == "published: official test list"
     assert official.columns[0].aucs == {"Mass": 0.693, "Hernia": 0.872}
-    assert official.columns[0].mean == pytest.approx(0.7825)
     study = others[-1].columns[0]
     assert study.name == "2019 study"
     assert math.isnan(study.aucs["Hernia"])
-    assert study.mean == study.aucs["Mass"]
+    table = Table("test", "", ("Mass", "Hernia"), {}, {"Mass": "", "Hernia": ""}, ())
+    assert table.mean(official.columns[0]) == pytest.approx(0.7825)
+    assert table.mean(study) == study.aucs["Mass"]
+    few = Table("test", "", ("Mass", "Hernia"), {}, {"Mass": "", "Hernia": "too few"}, ())
+    assert few.mean(official.columns[0]) == pytest.approx(0.693)
 
 
 def test_maker_and_page_agree_on_the_auc(run):
@@ -236,3 +269,59 @@ def test_maker_and_page_agree_on_the_auc(run):
     expected = roc_auc_score(labels[1::2, 0], logits[1::2, 0])
     found = load(Path(run.artifacts["Evaluator"]["evaluation"]), DEFAULT_CLASSES)
     assert found.whole("test")["Atelectasis"]["auc"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "words"),
+    [
+        (10, 10, ""),
+        (9, 500, "too few: 9 positives"),
+        (1, 1, "too few: 1 positive"),
+        (50, 2, "too few: 2 negatives"),
+        (0, 0, "too few: 0 positives"),
+    ],
+)
+def test_too_few_is_said_in_words(positives, negatives, words):
+    assert too_few(positives, negatives, 10) == words
+
+
+def test_history_has_words_and_no_point_for_few(run):
+    folder = Path(run.artifacts["Evaluator"]["evaluation"])
+    evaluation = load(folder, DEFAULT_CLASSES)
+    views = history_views({"12": evaluation}, "test", FEW)
+    values = views["AUC of all classes"][0]["metrics"][""][""]
+    assert values[DEFAULT_CLASSES[-1]] == {"stringValue": "too few: 0 positives"}
+    shown = [
+        scores["auc"]
+        for scores in evaluation.whole("test").values()
+        if min(scores["positives"], scores["negatives"]) >= FEW
+    ]
+    assert values["All (mean)"]["doubleValue"] == pytest.approx(np.mean(shown))
+
+
+def test_nothing_is_half_written(run, tmp_path, monkeypatch):
+    kept = tmp_path / "pages"
+    kept.mkdir()
+    (kept / "index.html").write_text("of an earlier call")
+    (kept / "mine.txt").write_text("another's")
+
+    def full(self, *args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    for to in (kept, tmp_path / "new" / "pages"):
+        with pytest.raises(CxrflowError, match="can't be written: No space left on device"):
+            write_dashboard(run, to)
+    assert {path.name for path in kept.iterdir()} == {"index.html", "mine.txt"}
+    assert (kept / "index.html").read_text() == "of an earlier call"
+    assert not (tmp_path / "new" / "pages").exists()
+
+
+def test_a_page_survives_any_folder_name(run, tmp_path, tab):
+    named = replace(run, root=tmp_path / "r\udcfcn <b>\"'[1]\n&")
+    to = tmp_path / "p\udcfc [1] #'?"
+    pages = write_dashboard(named, to)
+    tab.open(pages[0], "document.querySelector('table')")
+    assert r"Run r\xfcn <b>" in tab.evaluate("document.body.innerText")
+    assert not tab.evaluate("document.querySelectorAll('p b').length")
+    assert_clean(tab)

@@ -1,10 +1,12 @@
 """Plots computed by hand, and against scikit-learn."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import auc, roc_auc_score
+from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
 from components.evaluate.ece import expected_calibration_error
 from components.evaluate.plots import calibration_buckets, class_plots, confusion_matrices
@@ -18,6 +20,13 @@ PROBABILITIES = np.array([0.1, 0.4, 0.35, 0.8], np.float32)
 def rates(matrices) -> tuple[list[float], list[float]]:
     false = [m.false_positives / (m.false_positives + m.true_negatives) for m in matrices]
     return false, [m.recall for m in matrices]
+
+
+def steps_area(matrices) -> float:
+    """Under steps as charts.js draws them: up to a point's recall at its own precision."""
+    return sum(
+        (point.recall - higher.recall) * point.precision for point, higher in pairwise(matrices)
+    )
 
 
 def test_matrices_by_hand():
@@ -37,26 +46,49 @@ def test_straight_parts_are_one_line():
     assert rates(found) == ([1, 0, 0], [1, 1, 0])
 
 
+@pytest.mark.parametrize(
+    ("labels", "scores", "area"),
+    [
+        # A negative above both positives: precision 1/2 up to recall 1/2, then 2/3.
+        ([0, 1, 1], [0.9, 0.8, 0.7], 7 / 12),
+        ([0, 1, 0, 0], [0.9, 0.8, 0.7, 0.6], 1 / 2),  # one positive
+        ([0, 1, 1, 0], [0.5, 0.5, 0.5, 0.5], 1 / 2),  # all equal: precision is the prevalence
+        ([1, 1, 0, 1], [0.9, 0.8, 0.8, 0.1], 1 / 3 + 2 / 9 + 1 / 4),  # a tie of both labels
+        ([1, 1, 0, 0], [0.9, 0.8, 0.2, 0.1], 1.0),
+        ([0, 0, 0, 1], [0.9, 0.8, 0.7, 0.1], 1 / 4),
+    ],
+)
+def test_area_of_steps_by_hand(labels, scores, area):
+    found = confusion_matrices(np.array(labels, np.float32), np.array(scores)).matrices
+    assert steps_area(found) == pytest.approx(area)
+
+
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=2, max_size=60).filter(
         lambda rows: len({label for label, _ in rows}) == 2
     )
 )
-def test_area_under_the_corners_is_the_auc(rows):
+def test_corners_enclose_the_reported_areas(rows):
     labels, scores = np.array(rows, float).T
-    false, true = rates(confusion_matrices(labels, scores / 20).matrices)
-    assert auc(false, true) == pytest.approx(roc_auc_score(labels, scores))
+    found = confusion_matrices(labels, scores / 20).matrices
+    assert auc(*rates(found)) == pytest.approx(roc_auc_score(labels, scores))
+    assert steps_area(found) == pytest.approx(average_precision_score(labels, scores))
 
 
-def test_many_corners_are_thinned():
+@pytest.mark.parametrize(
+    ("prevalence", "gap", "ties"), [(0.3, 0.2, 0), (0.02, 0.1, 0), (0.1, 0.5, 0), (0.1, 0.2, 300)]
+)
+def test_many_corners_are_thinned(prevalence, gap, ties):
     rng = np.random.default_rng(0)
-    labels = (rng.random(5000) < 0.3).astype(np.float32)
-    scores = (labels * 0.2 + rng.random(5000)) / 1.2
+    labels = (rng.random(20_000) < prevalence).astype(np.float32)
+    scores = (labels * gap + rng.random(len(labels))) / (1 + gap)
+    scores = (scores * ties).round() / ties if ties else scores
     found = confusion_matrices(labels, scores).matrices
-    assert len(found) == 100
+    assert len(found) < 500
     false, true = rates(found)
     assert (false[0], true[0], false[-1], true[-1]) == (1, 1, 0, 0)
-    assert auc(false, true) == pytest.approx(roc_auc_score(labels, scores), abs=0.002)
+    assert auc(false, true) == pytest.approx(roc_auc_score(labels, scores), abs=0.001)
+    assert steps_area(found) == pytest.approx(average_precision_score(labels, scores), abs=0.001)
 
 
 def test_buckets_by_hand():

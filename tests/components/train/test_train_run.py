@@ -228,11 +228,10 @@ def test_warmup_requests_are_valid(trained, signatures):
 
 
 def test_logs_for_tensorboard_and_nothing_left_behind(trained):
-    events = list((trained / "logs/validation").glob("events.*"))
-    assert len(events) == 1
     tags = {
         value.tag
-        for event in tf.compat.v1.train.summary_iterator(str(events[0]))
+        for path in (trained / "logs/validation").glob("events.*")
+        for event in tf.compat.v1.train.summary_iterator(str(path))
         for value in event.summary.value
     }
     assert {"epoch_auc", "epoch_auc_Left", "epoch_auc_Right", "epoch_loss"} <= tags
@@ -283,3 +282,32 @@ def test_leftovers_of_other_settings_are_removed_and_nothing_else(tmp_path):
         (tmp_path / name).mkdir()
     assert own_folder(tmp_path, "mine") == tmp_path / "training-mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "training-mine"]
+
+
+def test_tensorboard_has_curves_settings_and_pictures(trained):
+    """The event files are read back by TensorBoard's own reader."""
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
+    events = EventMultiplexer().AddRunsFromDirectory(str(trained / "logs"))
+    events.Reload()
+
+    def tags(run: str, plugin: str) -> set[str]:
+        return set(events.PluginRunToTagToContent(plugin).get(run, {}))
+
+    assert tags("train", "images") == {"inputs as trained on"}
+    assert tags("validation", "images") == {
+        "attention/all classes",
+        *(f"calibration/{name}" for name in CLASSES),
+    }
+    assert tags("validation", "pr_curves") == {"Left/pr_curves", "Right/pr_curves"}
+    assert "epoch_auc" in tags("validation", "scalars")
+    assert "_hparams_/session_start_info" in tags(".", "hparams")
+
+    [curve] = events.Tensors("validation", "Left/pr_curves")
+    true_positives, *_, precision, recall = tf.make_ndarray(curve.tensor_proto)
+    assert recall[0] == 1 and true_positives[0] > 0
+    assert precision.max() <= 1
+    [pictures] = events.Tensors("validation", "attention/all classes")
+    width, height, *pngs = tf.make_ndarray(pictures.tensor_proto)
+    assert (int(width), int(height)) == (128, 64)
+    assert len(pngs) == 4

@@ -3,65 +3,17 @@
 // TFMA draws its tables and charts with Google Charts, which comes only from Google's servers. This
 // file defines the same interface (google.charts, google.visualization) before TFMA's script looks
 // for it, so that a page opens without a network. Interface: DataTable, DataView, ChartWrapper,
-// events; Table, LineChart, BubbleChart, ColumnChart, with the options that TFMA sets.
+// events; Table, LineChart, BubbleChart, ColumnChart, with the options that TFMA sets, and two that
+// pages.js adds: `rates`, both axes from 0 to 1; `steps`, a curve in steps.
 'use strict';
 (function () {
   const COLORS = ['#9aa0a6', '#1a5fb4', '#c0392b', '#2e7d32'];
+  const RATES = {min: 0, max: 1};
   const MARGIN = {top: 28, right: 16, bottom: 46, left: 56};  // pixels
 
-  // --- data ---
-
-  const valueOf = cell => (cell !== null && typeof cell === 'object' && 'v' in cell ? cell.v : cell);
-  const textOf = cell => {
-    if (cell !== null && typeof cell === 'object' && 'f' in cell) return String(cell.f);
-    const value = valueOf(cell);
-    return value === null || value === undefined ? '' : String(value);
-  };
-
-  class DataTable {
-    constructor(data) {
-      this.cols = ((data && data.cols) || []).map(
-          col => typeof col === 'string' ? {label: col} : col);
-      this.rows = [];
-    }
-    addRows(rows) { this.rows.push(...rows); }
-    getNumberOfRows() { return this.rows.length; }
-    getNumberOfColumns() { return this.cols.length; }
-    getColumnLabel(col) { return this.cols[col].label || ''; }
-    getColumnRole(col) { return this.cols[col].role || ''; }
-    getValue(row, col) { return valueOf(this.rows[row][col]); }
-    getFormattedValue(row, col) { return textOf(this.rows[row][col]); }
-    sort(keys) {
-      const col = keys[0].column;
-      this.rows.sort((a, b) => compare(valueOf(a[col]), valueOf(b[col])));
-    }
-  }
-
-  class DataView extends DataTable {
-    constructor(table) {
-      super({cols: table.cols});
-      this.rows = table.rows;
-      this.source = table;
-    }
-    setColumns(columns) {
-      this.cols = columns.map(c => typeof c === 'number' ? this.source.cols[c] : c);
-      this.rows = this.source.rows.map(row => columns.map(
-          c => typeof c === 'number' ? row[c] : textOf(row[c.sourceColumn])));
-    }
-  }
-
-  function arrayToDataTable(rows) {
-    const table = new DataTable({cols: rows[0]});
-    table.addRows(rows.slice(1));
-    return table;
-  }
-
-  function compare(a, b) {
-    if (a === b) return 0;
-    if (a === null || a === undefined || Number.isNaN(a)) return 1;
-    if (b === null || b === undefined || Number.isNaN(b)) return -1;
-    return a < b ? -1 : 1;
-  }
+  const {
+    DataTable, DataView, arrayToDataTable, cellText, compare, textOf, valueOf,
+  } = window.chartData;
 
   // --- events ---
 
@@ -147,8 +99,12 @@
             tr.classList.contains('google-visualization-table-tr-sel') ? [] : [{row}]));
         this.table.cols.forEach((_, column) => {
           const td = element('td', 'google-visualization-table-td', tr);
-          td.style.cssText = 'padding: 0 7px; white-space: nowrap;';
-          const text = this.table.getFormattedValue(row, column);
+          td.style.padding = '0 7px';
+          // Words in place of a number may take two lines: 13 classes need the width.
+          const words = column && typeof this.table.getValue(row, column) === 'string';
+          td.style.whiteSpace = words ? 'normal' : 'nowrap';
+          if (words) td.style.lineHeight = '1.2';
+          const text = cellText(this.table.rows[row][column], this.table.getColumnLabel(column));
           if (this.options.allowHtml) td.innerHTML = text; else td.textContent = text;
         });
         return [row, tr];
@@ -175,13 +131,13 @@
       this.y = value => height - bottom - (height - top - bottom) * (value - y0.min) / (y0.max - y0.min);
       this.svg = svg('svg', {width, height, viewBox: `0 0 ${width} ${height}`}, this.container);
       this.svg.style.cssText = 'display: block; font: 12px sans-serif;';
-      const yTicks = (v.ticks || steps(y0)).map(valueOf);
+      const yTicks = (v.ticks || ticks(y0)).map(valueOf);
       for (const tick of yTicks) {
         const y = this.y(tick);
         svg('line', {x1: left, x2: width - right, y1: y, y2: y, stroke: '#e0e0e0'}, this.svg);
         text(short(tick), {x: left - 6, y: y + 4, 'text-anchor': 'end'}, this.svg);
       }
-      for (const tick of h.ticks || steps(x0)) {
+      for (const tick of h.ticks || ticks(x0)) {
         text(typeof tick === 'object' ? tick.f : short(tick),
              {x: this.x(valueOf(tick)), y: height - bottom + 16, 'text-anchor': 'middle'}, this.svg);
       }
@@ -215,8 +171,8 @@
       this.domain = {};
       const series = this.series();
       const runs = 'annotation' in this.domain;  // a time series, whose points are runs
-      this.frame(spread(this.values(0), runs),
-                 spread(series.flatMap(s => this.values(s.column)), runs));
+      this.frame(this.options.rates ? RATES : spread(this.values(0), runs),
+                 this.options.rates ? RATES : spread(series.flatMap(s => this.values(s.column)), runs));
       this.points = [];
       series.forEach((s, i) => {
         const options = (this.options.series || {})[i] || {};
@@ -226,13 +182,16 @@
             .filter(p => Number.isFinite(p.x) && Number.isFinite(p.y));
         if (!points.length) return;
         svg('path', {
-          d: 'M' + points.map(p => `${this.x(p.x).toFixed(1)},${this.y(p.y).toFixed(1)}`).join('L'),
+          d: this.path(this.options.steps ? steps(points) : points),
           fill: 'none', stroke: color, 'stroke-width': 2,
           'stroke-dasharray': (options.lineDashStyle || []).join(' '),
         }, this.svg);
         if (options.lineDashStyle) return;  // a reference line: nothing to read off
         points.forEach(p => this.dot(p, s, color, runs));
       });
+    }
+    path(points) {
+      return 'M' + points.map(p => `${this.x(p.x).toFixed(2)},${this.y(p.y).toFixed(2)}`).join('L');
     }
     dot(point, series, color, visible) {
       const {row, index} = point;
@@ -262,10 +221,9 @@
   class BubbleChart extends SvgChart {
     // Columns: id, x, y, colour, size. The diagonal is where x and y agree.
     render() {
-      const all = spread([...this.values(1), ...this.values(2), 0]);
-      this.frame(all, all);
-      svg('line', {x1: this.x(all.min), y1: this.y(all.min), x2: this.x(all.max),
-                   y2: this.y(all.max), stroke: '#9aa0a6', 'stroke-dasharray': '3 2'}, this.svg);
+      this.frame(RATES, RATES);
+      svg('line', {x1: this.x(0), y1: this.y(0), x2: this.x(1), y2: this.y(1), stroke: '#9aa0a6',
+                   'stroke-dasharray': '3 2'}, this.svg);
       const size = this.options.sizeAxis || {}, color = this.options.colorAxis || {};
       for (const row of this.table.rows) {
         const [, x, y, tone, weight] = row.map(valueOf);
@@ -362,8 +320,18 @@
     return {min: window_.min ?? axis.minValue ?? range.min,
             max: window_.max ?? axis.maxValue ?? range.max};
   }
+  // A precision-recall curve, by falling recall, as the steps whose area is the average precision:
+  // from the recall of the next point up to its own, precision is a point's own.
+  function steps(points) {
+    const corners = points.slice(0, 1);
+    for (let i = 1; i < points.length && points[i - 1].x > 0; i++) {
+      corners.push({x: points[i].x, y: points[i - 1].y});
+      if (points[i].x > 0) corners.push(points[i]);
+    }
+    return corners;
+  }
   // Four to ten round values in a range.
-  function steps({min, max}) {
+  function ticks({min, max}) {
     const raw = (max - min) / 5;
     const power = 10 ** Math.floor(Math.log10(raw));
     const step = [1, 2, 5, 10].map(f => f * power).find(s => s >= raw);

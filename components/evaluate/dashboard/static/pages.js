@@ -25,23 +25,26 @@
   function showPlots(classes) {
     const parent = document.querySelector('.plots');
     parent.textContent = '';
-    for (const [name, plot] of Object.entries(classes)) {
-      parent.appendChild(document.createElement('h3')).textContent = name;
-      if (plot.matrices.length) {
-        add(parent, 'tfma-roc-curve', {data: plot.matrices});
-        add(parent, 'tfma-precision-recall-curve', {data: plot.matrices});
-      } else {
-        for (const curve of ['ROC', 'precision-recall']) {
-          add(parent, 'p', {textContent: `No ${curve} curve: all images are positive or all negative.`});
-        }
-      }
+    for (const plot of Object.values(classes)) {
+      parent.appendChild(document.createElement('h3')).textContent = plot.title;
+      addCurve(parent, plot, 'ROC', 'tfma-roc-curve', {});
+      addCurve(parent, plot, 'precision-recall', 'tfma-precision-recall-curve', {steps: true});
       add(parent, 'tfma-calibration-plot', {buckets: plot.buckets});
     }
   }
 
+  // A curve whose both axes go from 0 to 1, or words in its place.
+  function addCurve(parent, plot, kind, name, options) {
+    const words = plot.missing[kind];
+    if (words) return add(parent, 'p', {textContent: words});
+    const curve = add(parent, name, {data: plot.matrices});
+    curve.options_ = {...curve.options_, rates: true, ...options};
+  }
+
   function add(parent, name, properties) {
-    const box = parent.appendChild(document.createElement('div'));
-    Object.assign(box.appendChild(document.createElement(name)), properties);
+    const made = parent.appendChild(document.createElement('div'))
+        .appendChild(document.createElement(name));
+    return Object.assign(made, properties);
   }
 
   choices.forEach(select => select.addEventListener('change', show));
