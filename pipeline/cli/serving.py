@@ -160,6 +160,12 @@ def predict(
     deadline: Annotated[
         float, typer.Option(min=0.001, help="Seconds for an answer, retries included.")
     ] = 30,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Refuse DICOMs that aren't a frontal chest X-ray, or badly exposed."
+        ),
+    ] = False,
     tls_ca: Annotated[str, typer.Option(help="CA of the server's certificate, PEM.")] = "",
     tls_cert: Annotated[str, typer.Option(help="This client's certificate, PEM.")] = "",
     tls_key: Annotated[str, typer.Option(help="Its key, PEM.")] = "",
@@ -191,6 +197,7 @@ def predict(
             root=root,
             window=window,
             deadline=deadline,
+            strict=strict,
             tls_ca=tls_ca,
             tls_certificate=tls_cert,
             tls_key=tls_key,

@@ -3,171 +3,178 @@
 NIH's PNGs were made from DICOMs by their window (Wang et al., CVPR 2017, section 3).
 """
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from serving.client.settings import DicomLimits
-from serving.images import BadImage, ImageLimits
+from serving.images import TOO_LARGE, BadImage, ImageLimits
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
-    from pydicom.dataset import FileMetaDataset
+    from serving.client.dicom_header import Elements
 
 # pydicom and cv2 take half a second to import: only where there is a DICOM.
 
 SHRUNK = "shrunk from {}x{} to {}x{} pixels"
-NO_WINDOW = "has no window: its darkest value is shown black, its brightest white"
-NO_XRAY = "modality {}: the model knows only chest X-rays"
-_XRAYS = ("CR", "DX", "RG", "DR", "OT")
-_FAR = np.array([-1e18, 1e18])  # beyond every window
+LEFT_OUT = "elements that can't be used are left out: {}"
+SPILLED = "sets bits outside the {} that it says are stored: they are left out"
+# Value representations, PS3.5 section 6.2.
+_VRS = frozenset(
+    b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN "
+    b"UR US UT UV".split()
+)
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_SHORT = 2**12  # bytes of a data set's first elements
+
+
+@dataclass(frozen=True)
+class DicomIdentity:
+    """Which image of which examination this is; empty where the file doesn't say."""
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    accession_number: str
+
+
+@dataclass(frozen=True)
+class DicomPicture:
+    """What is had from a DICOM."""
+
+    png: bytes  # 8-bit gray
+    notes: tuple[str, ...]  # how it was made
+    doubts: tuple[str, ...]  # why the model may know nothing of it
+    identity: DicomIdentity
 
 
 def is_dicom(start: bytes) -> bool:
-    """Whether a file of these first 132 bytes is a DICOM (PS3.10, section 7.1)."""
-    return start[128:132] == b"DICM"
+    """Whether a file of these first bytes is a DICOM; 132 of them tell.
+
+    Either with preamble and marker (PS3.10, section 7.1), or with neither: then two elements of a
+    data set must follow each other, the first one of the group 2 or 8.
+    """
+    return start[128:132] == b"DICM" or any(_is_data_set(start, order) for order in "<>")
 
 
 def render_dicom(
     path: Path, limits: ImageLimits, dicom_limits: DicomLimits
 ) -> tuple[bytes, tuple[str, ...]]:
-    """An 8-bit gray PNG, and notes about how it was made.
+    """An 8-bit gray PNG, and notes about it; see `read_dicom`."""
+    picture = read_dicom(path, limits, dicom_limits)
+    return picture.png, picture.doubts + picture.notes
+
+
+def read_dicom(path: Path, limits: ImageLimits, dicom_limits: DicomLimits) -> DicomPicture:
+    """The picture of a DICOM.
 
     Rescaling (or the modality LUT), then the first VOI LUT or else the first window, whose whole
     range becomes 0 to 255, rounded (an exporter that truncates differs by up to one level);
-    without either, the range of the values. MONOCHROME1 is inverted. An image above `max_side` is
-    shrunk, by averaging areas.
+    without either, the range of the values. INVERSE presentation, or else MONOCHROME1, is inverted.
+    An image above `max_side` is shrunk, by averaging areas.
 
     Raises:
-        BadImage: no single-frame grayscale image, above the limits, a private or deflated transfer
-            syntax or one for which no decoder is installed, damaged.
+        BadImage: no single-frame grayscale image, above the limits, a transfer syntax that isn't
+            read or has no decoder here, damaged, or of one gray level.
     """
     import cv2
-    from pydicom import dcmread
-    from pydicom.filereader import read_file_meta_info
-    from pydicom.pixels import pixel_array
+
+    from serving.client.dicom_doubts import doubt_header, doubt_picture
+    from serving.client.dicom_file import read_cells, read_file, read_layout
+    from serving.client.dicom_gray import read_rules, to_gray
 
     with _refusing("damaged: its header cannot be read"):
-        _check_syntax(read_file_meta_info(path))
-        header = dcmread(path, stop_before_pixels=True)
-        notes = _check_header(header, dicom_limits)
+        file = read_file(_read(path, dicom_limits), dicom_limits)
+        header = file.header
+        _check_image(header, dicom_limits)
+        layout = read_layout(header)
+        doubts = doubt_header(header)
+        identity = _identify(header)
     with _refusing("damaged: its pixels cannot be decoded"):
-        stored = pixel_array(path, raw=True)
-    if stored.ndim != 2 or stored.dtype.kind not in "iu":
-        raise _bad(f"pixels of shape {stored.shape} and type {stored.dtype}")
+        cells, layout = read_cells(file, layout)
     with _refusing("its grayscale tables cannot be applied"):
-        gray, windowed = _render(stored, header)
-    if not windowed:
-        notes.append(NO_WINDOW)
+        if layout.spill(cells) & ~_overlays(header, layout.allocated):
+            doubts.append(SPILLED.format(layout.bits))
+        rules, notes = read_rules(header, layout)
+        picture = to_gray(layout.values(cells), rules)
+        doubts += doubt_picture(picture, dicom_limits)
+    if header.unusable:
+        notes.append(LEFT_OUT.format(", ".join(dict.fromkeys(header.unusable))))
+    gray = picture.gray
     height, width = gray.shape
     if max(gray.shape) > limits.max_side:
         scale = limits.max_side / max(gray.shape)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
         notes.append(SHRUNK.format(width, height, *size))
-    return cv2.imencode(".png", gray)[1].tobytes(), tuple(f"DICOM {note}" for note in notes)
+    png = cv2.imencode(".png", gray)[1].tobytes()
+    return DicomPicture(png, _named(notes), _named(doubts), identity)
 
 
-def _check_syntax(meta: "FileMetaDataset") -> None:
-    """Raises BadImage for a transfer syntax that can't be read."""
-    from pydicom.pixels import get_decoder
-    from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
-
-    uid = UID(meta.get("TransferSyntaxUID") or "")
-    if not uid:
-        raise _bad("names no transfer syntax")
-    if uid.is_private or not uid.is_transfer_syntax:
-        raise _bad(f"private or unknown transfer syntax {uid}")
-    if uid == DeflatedExplicitVRLittleEndian:  # its size shows only once it is in memory
-        raise _bad("deflated; store it uncompressed")
-    try:
-        decoder = get_decoder(uid)
-    except NotImplementedError:
-        raise _bad(f"transfer syntax {uid.name} isn't supported") from None
-    if not decoder.is_available:
-        missing = "; ".join(decoder.missing_dependencies)
-        raise _bad(f"compressed as {uid.name}, and no decoder is installed: {missing}")
+def _read(path: Path, limits: DicomLimits) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(limits.max_bytes + 1)
+    if len(data) > limits.max_bytes:
+        raise BadImage(TOO_LARGE.format(path.stat().st_size, limits.max_bytes))
+    return data
 
 
-def _check_header(header: "Dataset", limits: DicomLimits) -> list[str]:
-    """Notes; raises BadImage for what isn't one grayscale image."""
-    if not header.get("Rows") or not header.get("Columns"):
-        kind = header.get("SOPClassUID")
-        raise _bad(f"without an image{f' ({kind.name})' if kind else ''}")
-    frames = int(header.get("NumberOfFrames") or 1)
-    if frames != 1:
-        raise _bad(f"of {frames} frames; one is accepted")
-    if header.Rows * header.Columns > limits.max_pixels:
-        raise _bad(
-            f"of {header.Columns}x{header.Rows} pixels; at most {limits.max_pixels} are accepted"
-        )
-    photometric = header.get("PhotometricInterpretation", "none")
+def _check_image(header: "Elements", limits: DicomLimits) -> None:
+    """Raises BadImage for what isn't one grayscale image."""
+    from pydicom.uid import UID
+
+    rows, columns = header.integer("Rows"), header.integer("Columns")
+    if rows <= 0 or columns <= 0:
+        kind = UID(header.text("SOPClassUID"))
+        raise BadImage(f"without an image{f' ({kind.name})' if kind else ''}")
+    frames = header.integer("NumberOfFrames", 1)
+    if frames > 1:
+        raise BadImage(f"of {frames} frames; one is accepted")
+    if rows * columns > limits.max_pixels:
+        raise BadImage(f"of {columns}x{rows} pixels; at most {limits.max_pixels} are accepted")
+    photometric = (header.words("PhotometricInterpretation") or ["none"])[0]
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise _bad(f"photometric interpretation {photometric}; MONOCHROME1 and 2 are accepted")
-    for name in ("RescaleSlope", "RescaleIntercept"):  # pydicom takes them for numbers
-        if name in header and header.get(name) is None:
-            del header[name]
-    modality = header.get("Modality") or "OT"
-    return [] if modality in _XRAYS else [NO_XRAY.format(modality)]
+        raise BadImage(
+            f"photometric interpretation {photometric[:64]}; MONOCHROME1 and 2 are accepted"
+        )
+    samples = header.integer("SamplesPerPixel", 1)
+    if samples != 1:
+        raise BadImage(f"pixels of {samples} channels; one is accepted")
 
 
-def _render(stored: np.ndarray, header: "Dataset") -> tuple[np.ndarray, bool]:
-    """uint8 pixels, and whether the file says which values to show.
-
-    Everything is computed once a value, not once a pixel.
-    """
-    if stored.itemsize <= 2:
-        unsigned = np.dtype(f"u{stored.itemsize}")
-        values = np.arange(2 ** (8 * stored.itemsize), dtype=unsigned).view(stored.dtype)
-        index = stored.view(unsigned)
-    else:
-        values, index = np.unique(stored, return_inverse=True)
-        index = index.reshape(stored.shape)
-    shares = _shares(values, header)
-    windowed = shares is not None
-    if shares is None:
-        there = np.bincount(index.ravel(), minlength=len(values)) > 0
-        shares = _whole_range(values, there, header)
-    table = np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
-    if header.PhotometricInterpretation == "MONOCHROME1":
-        table = 255 - table
-    return table[index], windowed
+def _identify(header: "Elements") -> DicomIdentity:
+    return DicomIdentity(
+        header.text("StudyInstanceUID"),
+        header.text("SeriesInstanceUID"),
+        header.text("SOPInstanceUID"),
+        header.text("AccessionNumber"),
+    )
 
 
-def _shares(values: np.ndarray, header: "Dataset") -> np.ndarray | None:
-    """How bright each stored value is shown, 0 to 1; None if the file doesn't say."""
-    from pydicom.pixels import apply_voi, apply_windowing
-
-    values = _rescaled(values, header)
-    tables = header.get("VOILUTSequence")
-    if tables and tables[0].get("LUTDescriptor") and tables[0].get("LUTData") is not None:
-        first, bits = tables[0].LUTDescriptor[1:]
-        shown = apply_voi(np.clip(np.rint(values), first, first + 2**16 - 1).astype(int), header)
-        # Some say too few bits.
-        return shown / max(2**bits - 1, int(shown.max()))
-    if header.get("WindowCenter") is None or header.get("WindowWidth") is None:
-        return None
-    with np.errstate(over="ignore"):
-        black, white = apply_windowing(_FAR, header)
-        return (apply_windowing(values, header) - black) / (white - black)
+def _overlays(header: "Elements", allocated: int) -> int:
+    """The bits of the cells that overlays take, PS3.3 C.9.2 until 2004: a mask."""
+    places = {header.integer(group << 16 | 0x0102) for group in range(0x6000, 0x6020, 2)}
+    return sum(1 << place for place in places if 0 < place < allocated)
 
 
-def _whole_range(values: np.ndarray, there: np.ndarray, header: "Dataset") -> np.ndarray:
-    """From the lowest value of the image to the highest, padding apart: 0 to 1."""
-    pixels = there & (values != header.get("PixelPaddingValue"))
-    rescaled = _rescaled(values, header)
-    shown = rescaled[pixels] if pixels.any() else rescaled[there]
-    low, high = shown.min(), shown.max()
-    return (rescaled - low) / ((high - low) or 1)
-
-
-def _rescaled(values: np.ndarray, header: "Dataset") -> np.ndarray:
-    from pydicom.pixels import apply_modality_lut
-
-    return apply_modality_lut(values.astype(np.int64), header).astype(float)
+def _is_data_set(start: bytes, order: str) -> bool:
+    """Whether data elements begin here."""
+    before, at = 0, 0
+    for number in range(2):
+        if at + 12 > len(start):
+            return number > 0
+        group, element, length = struct.unpack_from(f"{order}HHI", start, at)
+        tag, vr, header = group << 16 | element, start[at + 4 : at + 6], 8
+        if vr in _VRS:
+            length = struct.unpack_from(f"{order}H", start, at + 6)[0]
+            if vr in _LONG_VRS:
+                length, header = struct.unpack_from(f"{order}I", start, at + 8)[0], 12
+        if (not number and group not in (2, 8)) or (tag <= before and number) or length > _SHORT:
+            return False
+        before, at = tag, at + header + length
+    return True
 
 
 @contextmanager
@@ -175,12 +182,23 @@ def _refusing(what: str) -> Iterator[None]:
     """Files from everywhere make pydicom and its decoders raise nearly anything."""
     try:
         yield
-    except BadImage:
-        raise
+    except BadImage as error:
+        raise BadImage(f"DICOM {error.reason}") from None
+    except OSError as error:
+        if error.errno:
+            raise BadImage(f"can't be read: {error.strerror}") from None
+        raise _damaged(what, error) from None
     except Exception as error:
-        detail = " ".join(f"{type(error).__name__}: {error}".split())
-        raise _bad(f"{what} ({detail[:200]})") from None
+        raise _damaged(what, error) from None
 
 
-def _bad(reason: str) -> BadImage:
-    return BadImage(f"DICOM {reason}")
+def _damaged(what: str, error: Exception) -> BadImage:
+    from serving.client.dicom_streams import Damage
+
+    kind = "" if isinstance(error, Damage) else f"{type(error).__name__}: "
+    detail = " ".join(f"{kind}{error}".split())
+    return BadImage(f"DICOM {what} ({detail[:200]})")
+
+
+def _named(notes: list[str]) -> tuple[str, ...]:
+    return tuple(f"DICOM {note}" for note in notes)

@@ -5,7 +5,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.client.dicom import is_dicom, render_dicom
+from serving.client.dicom import DicomIdentity, is_dicom, read_dicom
 from serving.client.files import NO_FILE, UNREADABLE
 from serving.client.settings import ClientConfig
 from serving.images import TOO_LARGE, BadImage, check_image
@@ -16,7 +16,8 @@ class Image:
     """What is sent."""
 
     data: bytes  # PNG or JPEG
-    notes: tuple[str, ...] = ()  # what was done to it
+    notes: tuple[str, ...] = ()  # what to doubt about it, and what was done to it
+    dicom: DicomIdentity | None = None  # of a DICOM
 
 
 def read_image(path: Path, config: ClientConfig) -> Image:
@@ -25,7 +26,8 @@ def read_image(path: Path, config: ClientConfig) -> Image:
     Content decides what a file is, not its suffix.
 
     Raises:
-        BadImage: the server would refuse it, or there is no image to be had from it.
+        BadImage: the server would refuse it, there is no image to be had from it, or `strict` and
+            something speaks against a DICOM.
     """
     try:
         # Without this flag, opening a pipe would wait for its writer.
@@ -41,6 +43,13 @@ def read_image(path: Path, config: ClientConfig) -> Image:
             data = b"" if dicom else start + file.read()
     except OSError as error:
         raise BadImage(UNREADABLE.format(error.strerror)) from None
-    image = Image(*render_dicom(path, config.images, config.dicom)) if dicom else Image(data)
+    image = _render(path, config) if dicom else Image(data)
     check_image(image.data, config.images)
     return image
+
+
+def _render(path: Path, config: ClientConfig) -> Image:
+    picture = read_dicom(path, config.images, config.dicom)
+    if config.strict and picture.doubts:
+        raise BadImage(f"refused by --strict: {'; '.join(picture.doubts)}")
+    return Image(picture.png, picture.doubts + picture.notes, picture.identity)
