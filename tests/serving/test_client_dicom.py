@@ -35,10 +35,11 @@ def render(path, limits=ImageLimits(), dicom=DicomLimits()):  # noqa: B008
     return cv2.imdecode(np.frombuffer(picture.png, np.uint8), cv2.IMREAD_UNCHANGED), picture.notes
 
 
-def lut(values, first, bits, vr="US", count=None):
+def lut(values, first, bits, vr="US", count=None, first_vr="US"):
     """A sequence of one table, its data as numbers (US), as words (OW) or a byte each (packed)."""
     table = Dataset()
-    table.add_new("LUTDescriptor", "US", [count or len(values), first % 2**16, bits])
+    first = first % 2**16 if first_vr == "US" else first
+    table.add_new("LUTDescriptor", first_vr, [count or len(values), first, bits])
     data = {
         "US": list(values),
         "OW": struct.pack(f"<{len(values)}H", *values),
