@@ -22,6 +22,13 @@ _JPEG_FRAMES = (0xC0, 0xC1, 0xC2)
 _SCAN_OR_END = re.compile(b"\xff[\xda\xd9]")
 _MAX_PARTS = 256  # PNG chunks or JPEG segments before the pixels
 _MAX_SCANS = 64  # of a progressive JPEG
+_MAX_CHUNKS = 2**14  # of a PNG from its first pixels on
+_PADDING = b"\0\xff"  # what encoders in hardware fill up with
+_MAX_PADDING = 2**20  # bytes
+_TEXT_BYTES = 2**13  # at most counted of a chunk with a compressed comment
+_MAX_TEXT = 2**16  # bytes in all
+_MAX_WALKED = 2**12  # chunks from the pixels on, where such names stand
+_TEXT_NAME = re.compile(b"zTXt|iTXt|iCCP")
 
 # How Pillow unpacks a row, by bit depth and PNG colour type: a mode and its raw modes. Pillow keeps
 # only the high bytes of 16 bits, so that these are read as pairs of 8 (gray, gray with alpha), or
@@ -150,7 +157,7 @@ def _check_png(data: bytes, limits: Preprocessing) -> Tuple[int, int, int, int, 
     if not valid:
         raise bad
     _check_sides(width, height, limits)
-    at = 33
+    at, text = 33, 0
     for _ in range(_MAX_PARTS):
         if at + 8 > len(data):
             raise BadImage(_UNFINISHED)
@@ -159,12 +166,43 @@ def _check_png(data: bytes, limits: Preprocessing) -> Tuple[int, int, int, int, 
             raise BadImage("an animated PNG")
         if kind == b"IDAT":
             break
+        text += _compressed_text(data, at, length, kind)
         at += 12 + length
     else:
         raise bad
-    if not data.endswith(_PNG_END):
+    _check_from_pixels(data, at, text)
+    if not data[-_MAX_PADDING - len(_PNG_END) :].rstrip(_PADDING).endswith(_PNG_END):
         raise BadImage(_UNFINISHED)
     return width, height, depth, colour, interlaced
+
+
+def _check_from_pixels(data: bytes, at: int, text: int) -> None:
+    """The chunks from a PNG's first pixels on, of which those that are damaged come up later."""
+    most = _MAX_WALKED if _TEXT_NAME.search(data) else _MAX_CHUNKS
+    for _ in range(most + 1):
+        if text > _MAX_TEXT:
+            raise BadImage("its compressed comments are too many or too large")
+        if at + 8 > len(data):
+            return
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IEND":
+            if data[at + 12 + length :].strip(_PADDING):
+                raise BadImage(_UNFINISHED)
+            return
+        text += _compressed_text(data, at, length, kind)
+        at += 12 + length
+    raise BadImage(f"its pixels lie in more than {most} pieces")
+
+
+def _compressed_text(data: bytes, at: int, length: int, kind: bytes) -> int:
+    """The bytes of a chunk that count as compressed comment: 0 of others."""
+    if kind not in (b"zTXt", b"iTXt", b"iCCP"):
+        return 0
+    if kind == b"iTXt":  # a keyword, a zero, and whether it is compressed
+        keyword_end = data.find(b"\0", at + 8, at + 8 + 80)
+        if keyword_end < 0 or data[keyword_end + 1 : keyword_end + 2] in (b"", b"\0"):
+            return 0
+    return min(length, _TEXT_BYTES)
 
 
 def _check_jpeg(data: bytes, limits: Preprocessing) -> Tuple[int, int]:
@@ -203,7 +241,8 @@ def _check_jpeg(data: bytes, limits: Preprocessing) -> Tuple[int, int]:
         )
     for scans, mark in enumerate(_SCAN_OR_END.finditer(data, at)):
         if mark.group() == _JPEG_END:
-            if mark.end() < len(data):
+            rest = data[mark.end() :]
+            if len(rest) > _MAX_PADDING or rest.strip(_PADDING):
                 raise BadImage(_UNFINISHED)
             return width, height
         if scans == _MAX_SCANS:

@@ -14,6 +14,7 @@ from components.train.recipe import TrainConfig
 from components.tune.settings import TuneConfig
 from schema.classes import CLASSES_14, DEFAULT_CLASSES
 from schema.settings import Count, Fraction, Pixels, Positive, Rate, Share, settings
+from serving.images import ImageLimits
 
 ENSEMBLE = "ensemble"  # the name of the combined model
 
@@ -30,6 +31,9 @@ class PhantomConfig:
     """Of the drawing: the same seed gives the same bytes."""
     prevalence_scale: Rate = 1.0
     """Multiplies every finding's prevalence, so that small sets have enough of each."""
+
+
+_UNSERVED = "models refuse such images once they are served"
 
 
 @settings
@@ -65,6 +69,12 @@ class IngestConfig:
             raise ValueError("classes names a class twice")
         if self.min_side > self.max_side:
             raise ValueError(f"min_side {self.min_side} is above max_side {self.max_side}")
+        served = ImageLimits()
+        if self.min_side < served.min_side:
+            raise ValueError(f"min_side {self.min_side} is below {served.min_side}: {_UNSERVED}")
+        for name in ("max_side", "max_bytes"):
+            if (value := getattr(self, name)) > (most := getattr(served, name)):
+                raise ValueError(f"{name} {value} is above {most}: {_UNSERVED}")
         return self
 
 

@@ -29,6 +29,18 @@ JPEG_CHANNELS = (1, 3)
 _SCAN_OR_END = re.compile(b"\xff[\xda\xd9]")
 MAX_PARTS = 256  # PNG chunks or JPEG segments before the pixels; files have a dozen
 MAX_SCANS = 64  # of a progressive JPEG, which has about 10; each costs a pass over all pixels
+MAX_CHUNKS = 2**14  # of a PNG from its first pixels on; writers use 8 KB and more for each
+# Encoders in hardware fill a buffer up with zeros or 0xFF; anything else after an image's end may
+# be another file, that other programs see.
+PADDING = b"\0\xff"
+MAX_PADDING = 2**20  # bytes
+# Decoders inflate these chunks, wherever they stand, to 8 MB each (libpng's limit) and a thousand
+# times their size: from 8 KB on, a chunk costs the same. Eight of them cost less than large pixels.
+TEXT_CHUNKS = (b"zTXt", b"iTXt", b"iCCP")
+TEXT_BYTES = 2**13  # at most counted of a chunk
+MAX_TEXT = 2**16  # bytes in all
+MAX_WALKED = 2**12  # chunks from the pixels on, where such names stand: the graph is slow to walk
+_TEXT_NAME = re.compile(b"|".join(TEXT_CHUNKS))
 
 # Why an image is refused, in the order of the checks.
 EMPTY = "empty"
@@ -39,6 +51,8 @@ SIDES = "{}x{} pixels; each side must have {} to {}"
 JPEG_KIND = "a JPEG of {} channels and {} bits, SOF{}; baseline or progressive, gray or colour of 8 bits is accepted"  # fmt: skip  # noqa: E501
 ANIMATED = "an animated PNG"
 SCANS = "a JPEG of more than {} scans"
+TEXT = "its compressed comments are too many or too large"
+PIECES = "its pixels lie in more than {} pieces"
 UNFINISHED = "cut short, or other bytes follow the end of the image"
 # For what passes the checks, and the decoder refuses.
 DAMAGED = "damaged: its pixels cannot be decoded"
@@ -76,13 +90,13 @@ class BadImage(CxrflowError):
 def check_image(data: bytes, limits: ImageLimits) -> Header:
     """The header of a PNG or JPEG that keeps the limits.
 
-    Microseconds for a PNG; for a JPEG the search for its end takes about 0.3 ms a megabyte.
+    Microseconds for a PNG of few chunks; the search for a JPEG's end takes 0.3 ms a megabyte.
 
     Raises:
         BadImage: empty, above `max_bytes`, no PNG or JPEG, an invalid header, a side outside the
             limits, a kind of JPEG that is not decoded (CMYK, 12 bits, lossless, arithmetic
-            coding) or of too many scans, an animated PNG, truncated, or followed by
-            other bytes.
+            coding) or of too many scans, an animated PNG, one of too many chunks or compressed
+            comments, truncated, or followed by other bytes than padding.
     """
     if not data:
         raise BadImage(EMPTY)
@@ -124,7 +138,7 @@ def read_ihdr(data: bytes) -> tuple[int, int, int, int, int]:
 def _check_png(data: bytes, limits: ImageLimits) -> Header:
     width, height, *_ = read_ihdr(data)
     _check_sides(width, height, limits)
-    at = 33
+    at, text = 33, 0
     for _ in range(MAX_PARTS):
         if at + 8 > len(data):
             raise BadImage(UNFINISHED)
@@ -133,12 +147,47 @@ def _check_png(data: bytes, limits: ImageLimits) -> Header:
             raise BadImage(ANIMATED)
         if kind == b"IDAT":
             break
+        text += _compressed_text(data, at, length, kind)
         at += 12 + length
     else:
         raise BadImage(BAD_HEADER.format("PNG"))
-    if not data.endswith(PNG_END):
+    _check_from_pixels(data, at, text)
+    if not data[-MAX_PADDING - len(PNG_END) :].rstrip(PADDING).endswith(PNG_END):
         raise BadImage(UNFINISHED)
     return Header("png", width, height)
+
+
+def _check_from_pixels(data: bytes, at: int, text: int) -> None:
+    """The chunks from a PNG's first pixels on; those that are damaged are the decoder's to judge.
+
+    Raises:
+        BadImage: too many, too many compressed comments, or other bytes follow the last one.
+    """
+    most = MAX_WALKED if _TEXT_NAME.search(data) else MAX_CHUNKS
+    for _ in range(most + 1):
+        if text > MAX_TEXT:
+            raise BadImage(TEXT)
+        if at + 8 > len(data):
+            return
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IEND":
+            if data[at + 12 + length :].strip(PADDING):
+                raise BadImage(UNFINISHED)
+            return
+        text += _compressed_text(data, at, length, kind)
+        at += 12 + length
+    raise BadImage(PIECES.format(most))
+
+
+def _compressed_text(data: bytes, at: int, length: int, kind: bytes) -> int:
+    """The bytes of a chunk that count as compressed comment: 0 of others."""
+    if kind not in TEXT_CHUNKS:
+        return 0
+    if kind == b"iTXt":  # a keyword, a zero, and whether it is compressed
+        keyword_end = data.find(b"\0", at + 8, at + 8 + 80)
+        if keyword_end < 0 or data[keyword_end + 1 : keyword_end + 2] in (b"", b"\0"):
+            return 0
+    return min(length, TEXT_BYTES)
 
 
 def _check_jpeg(data: bytes, limits: ImageLimits) -> Header:
@@ -171,7 +220,8 @@ def _check_jpeg(data: bytes, limits: ImageLimits) -> Header:
         raise BadImage(JPEG_KIND.format(channels, bits, marker - 0xC0))
     for scans, mark in enumerate(_SCAN_OR_END.finditer(data, at)):
         if mark[0] == JPEG_END:
-            if mark.end() < len(data):
+            rest = data[mark.end() :]
+            if len(rest) > MAX_PADDING or rest.strip(PADDING):
                 raise BadImage(UNFINISHED)
             return Header("jpeg", width, height)
         if scans == MAX_SCANS:

@@ -21,10 +21,8 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 _STEP = 2**12  # bytes; they inflate to 4 MB at most
 _BLOCK = 2**16 - 1  # bytes that a stored block holds (RFC 1951, 3.2.4)
 _ZLIB_HEADER = b"\x78\x01"
-_MAX_CHUNKS = 2**14  # of pixels; writers use 8 KB and more for each
 
 EXCESS = "its pixels inflate to more than twice the {} bytes that its header promises"
-PIECES = "its pixels lie in more than {} pieces"
 
 
 def pass_sizes(
@@ -56,8 +54,7 @@ def unpack(data: bytes, most: int) -> bytes:
         the decoder's to judge.
 
     Raises:
-        BadImage: the pixels inflate to more than twice what the header promises, or lie in so many
-            chunks that walking them takes longer than decoding.
+        BadImage: the pixels inflate to more than twice what the header promises.
     """
     if not data.startswith(PNG_START):
         return data
@@ -87,8 +84,6 @@ def _pixel_chunks(data: bytes) -> tuple[int, int, list[memoryview], bool]:
             begin = begin or at
             content = view[at + 8 : end - 4]
             chunks.append(content)
-            if len(chunks) > _MAX_CHUNKS:
-                raise BadImage(PIECES.format(_MAX_CHUNKS))
             sound = sound and end <= len(data) and _crc(b"IDAT", content) == view[end - 4 : end]
         elif begin:
             break

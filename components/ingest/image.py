@@ -1,5 +1,7 @@
 """Whether a file is a whole PNG or JPEG of a sane size, found without decoding it first.
 
+What passes here passes serving.images.check_image, whose rules are the models' own: no model is
+refused for an image it was trained on. Beyond them every byte is looked at.
 A PNG is checked from its structure alone: signature, header, the checksum of every chunk, and
 that the pixel stream inflates to exactly the rows that the header promises, so what passes can
 be decoded. Inflating uses ISA-L, which costs a tenth of decoding and resizing the image. In a
@@ -11,7 +13,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -69,9 +71,11 @@ def read_image(path: str | Path, limits: Limits) -> tuple[bytes, Header]:
                 header = _judge_sides(png_header(start), limits)
                 data = start + file.readall()
                 verify_png(data)
+                _hold_to_rules(data, limits)
             else:
                 data = start + file.readall()
                 header = _judge_sides(jpeg_header(data), limits)
+                _hold_to_rules(data, limits)
                 _decode_jpeg(data)
     except OSError as error:
         raise _unreadable(error) from None
@@ -88,10 +92,14 @@ def read_header(path: str | Path, limits: Limits) -> Header:
         with open(path, "rb", buffering=0) as file:
             start = _judge_size(file, limits)
             if not start.startswith(PNG_START):
-                return _judge_sides(jpeg_header(start + file.readall()), limits)
+                data = start + file.readall()
+                header = _judge_sides(jpeg_header(data), limits)
+                _hold_to_rules(data, limits)
+                return header
             header = _judge_sides(png_header(start), limits)
-            file.seek(-len(PNG_END), os.SEEK_END)
-            if file.read() != PNG_END:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(-min(size, images.MAX_PADDING + len(PNG_END)), os.SEEK_END)
+            if not file.readall().rstrip(images.PADDING).endswith(PNG_END):
                 raise BadImage(Reason.TRUNCATED, "does not end with PNG's last chunk")
             return header
     except OSError as error:
@@ -116,7 +124,7 @@ def verify_png(data: bytes) -> None:
     Raises:
         BadImage: a chunk is cut short, fails its checksum, is out of place or unknown yet critical;
             the pixels do not inflate to what the header promises; it is animated (APNG: which of
-            its pictures is the X-ray?); or bytes follow its end.
+            its pictures is the X-ray?); or bytes other than padding follow its end.
     """
     *_, colour, _ = _ihdr(data)
     view = memoryview(data)
@@ -141,8 +149,7 @@ def verify_png(data: bytes) -> None:
         elif critical and kind != b"IEND":
             raise BadImage(Reason.CORRUPT, f"chunk {kind!r} at byte {at} does not belong there")
         at, previous = end, kind
-    if at < len(data):
-        raise BadImage(Reason.CORRUPT, f"{len(data) - at} bytes follow the end of the PNG")
+    _judge_rest(data[at:], "PNG")
     if colour == 3 and not palette:
         raise BadImage(Reason.CORRUPT, "a palette image without a palette")
     _verify_pixels(pixels, pass_sizes(*_ihdr(data)))
@@ -153,7 +160,7 @@ def jpeg_header(data: bytes) -> Header:
 
     Raises:
         BadImage: not a JPEG, cut short, of a kind that is not decoded (lossless,
-            arithmetic coding, 12 bits, four components), or bytes follow its end.
+            arithmetic coding, 12 bits, four components), or bytes other than padding follow.
     """
     if not data.startswith(b"\xff\xd8"):
         reason = Reason.TRUNCATED if PNG_START.startswith(data) else Reason.NOT_PNG_OR_JPEG
@@ -184,11 +191,23 @@ def jpeg_header(data: bytes) -> Header:
             raise BadImage(Reason.CORRUPT, f"segment of {length} bytes at byte {at}")
         in_scan = marker == 0xDA
         at += length
-    if at < len(data):
-        raise BadImage(Reason.CORRUPT, f"{len(data) - at} bytes follow the end of the JPEG")
+    _judge_rest(data[at:], "JPEG")
     if header is None:
         raise BadImage(Reason.CORRUPT, "a JPEG without an image")
     return header
+
+
+def _hold_to_rules(data: bytes, limits: Limits) -> None:
+    """Raises BadImage for what a server or a model's graph would refuse."""
+    try:
+        images.check_image(data, images.ImageLimits(**asdict(limits)))
+    except images.BadImage as error:
+        raise BadImage(Reason.CORRUPT, error.reason) from None
+
+
+def _judge_rest(rest: bytes, kind: str) -> None:
+    if rest.strip(images.PADDING) or len(rest) > images.MAX_PADDING:
+        raise BadImage(Reason.CORRUPT, f"{len(rest)} bytes follow the end of the {kind}")
 
 
 def _judge_size(file, limits: Limits) -> bytes:

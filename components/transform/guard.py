@@ -8,10 +8,24 @@ import tensorflow as tf
 from serving import images as rules
 from serving.images import ImageLimits
 
-_OK, _EMPTY, _TOO_LARGE, _UNKNOWN, _BAD_PNG, _BAD_JPEG, _SIDES, _KIND, _ANIMATED, _SCANS, _CUT = (
-    range(11)
-)
+(
+    _OK,
+    _EMPTY,
+    _TOO_LARGE,
+    _UNKNOWN,
+    _BAD_PNG,
+    _BAD_JPEG,
+    _SIDES,
+    _KIND,
+    _ANIMATED,
+    _SCANS,
+    _TEXT,
+    _PIECES,
+    _CUT,
+) = range(13)
 _IHDR_END = 33  # bytes
+# Chunks that decoders inflate; by chance their names stand in the pixels of one X-ray of thousands.
+_TEXT_NAMES = "|".join(kind.decode() for kind in rules.TEXT_CHUNKS)
 _PIXEL_TYPES = [  # bit depth and colour type as one number
     256 * depth + colour for colour, depths in rules.PNG_DEPTHS.items() for depth in depths
 ]
@@ -20,7 +34,8 @@ _PIXEL_TYPES = [  # bit depth and colour type as one number
 def refuse_bad(encoded: tf.Tensor, limits: ImageLimits) -> tf.Tensor:
     """`encoded`, once `serving.images.check_image` would pass each image of it.
 
-    Only IHDR's checksum is left to the decoder, which refuses the image then.
+    Left to the decoder are IHDR's checksum, for which it refuses the image, and the chunks from a
+    PNG's first pixels on: they are walked only where one may be a compressed comment.
 
     Args:
         encoded: string [N], the files' bytes.
@@ -63,7 +78,14 @@ def _is_plain_png(encoded: tf.Tensor, size: tf.Tensor, limits: ImageLimits) -> t
         & tf.equal(tf.strings.substr(start, 0, 1), rules.PNG_START[:1])  # no regex for UTF-8
         & (size <= limits.max_bytes)
         & _ends_with(encoded, size, rules.PNG_END)
+        & ~_may_have_text(encoded)
     )
+
+
+def _may_have_text(encoded: tf.Tensor) -> tf.Tensor:
+    """Whether the name of a compressed comment stands anywhere in it: bool [N]."""
+    without = tf.strings.regex_replace(encoded, _TEXT_NAMES, "", replace_global=False)
+    return tf.strings.length(without) < tf.strings.length(encoded)
 
 
 def _judge(encoded: tf.Tensor, size: tf.Tensor, limits: ImageLimits) -> tf.Tensor:
@@ -103,33 +125,95 @@ def _check_png(
         & (head[:, 28] <= 1)
     )
 
-    def next_chunk(at: tf.Tensor, walking: tf.Tensor, problem: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def next_chunk(
+        at: tf.Tensor, walking: tf.Tensor, problem: tf.Tensor, text: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         chunk = _bytes(encoded, size, at, 8)
         ended = at + 8 > size
         animated = _equal(chunk[:, 4:], b"acTL")
         found = _first((ended, _CUT), (animated, _ANIMATED))
         problem = tf.where(walking, found, problem)
         walking &= ~(ended | animated | _equal(chunk[:, 4:], b"IDAT"))
-        following = at + 12 + _number(chunk[:, :4])
-        # What does not fit into an int32 lies behind the end, too.
-        following = tf.where(following < at, size, tf.minimum(following, size))
-        return tf.where(walking, following, at), walking, problem
+        text += tf.where(walking, _compressed_text(encoded, size, at, chunk), 0)
+        return tf.where(walking, _following(at, size, chunk), at), walking, problem, text
 
-    _, walking, walked = tf.while_loop(
-        lambda at, walking, problem: tf.reduce_any(walking),
+    at, walking, walked, text = tf.while_loop(
+        lambda at, walking, problem, text: tf.reduce_any(walking),
         next_chunk,
-        (tf.fill(tf.shape(size), _IHDR_END), mine & valid, tf.zeros_like(size)),
+        (
+            tf.fill(tf.shape(size), _IHDR_END),
+            mine & valid,
+            tf.zeros_like(size),
+            tf.zeros_like(size),
+        ),
         maximum_iterations=rules.MAX_PARTS,
     )
+    sound = mine & valid & tf.equal(walked, 0) & ~walking
     problem = _first(
         (~valid, _BAD_PNG),
         (_outside(width, height, limits), _SIDES),
         (walked > 0, walked),
         (walking, _BAD_PNG),
-        (~_ends_with(encoded, size, rules.PNG_END), _CUT),
+        (tf.constant(True), _check_from_pixels(encoded, size, at, sound, text)),
     )
+    cut = tf.equal(problem, _OK) & ~_ends_with_padded(encoded, size, mine)
+    problem = tf.where(cut, _CUT, problem)
     zeros = tf.zeros_like(size)
     return tf.where(mine[:, None], tf.stack([problem, width, height, zeros, zeros], axis=1), 0)
+
+
+def _check_from_pixels(
+    encoded: tf.Tensor, size: tf.Tensor, at: tf.Tensor, mine: tf.Tensor, text: tf.Tensor
+) -> tf.Tensor:
+    """The problem of the chunks from `at`, a PNG's first pixels, on, where text may be: int32 [N].
+
+    `text` is how much came before them.
+    """
+
+    def next_chunk(
+        at: tf.Tensor, walking: tf.Tensor, text: tf.Tensor, end: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        chunk = _bytes(encoded, size, at, 8)
+        following = _following(at, size, chunk)
+        walking &= (text <= rules.MAX_TEXT) & (at + 8 <= size)
+        last = walking & _equal(chunk[:, 4:], b"IEND")
+        walking &= ~last
+        text += tf.where(walking, _compressed_text(encoded, size, at, chunk), 0)
+        return tf.where(walking, following, at), walking, text, tf.where(last, following, end)
+
+    _, walking, text, end = tf.while_loop(
+        lambda at, walking, text, end: tf.reduce_any(walking),
+        next_chunk,
+        (at, mine & _may_have_text(tf.where(mine, encoded, "")), text, tf.fill(tf.shape(at), -1)),
+        maximum_iterations=rules.MAX_WALKED + 1,
+    )
+    ended = end >= 0
+    rest = _substr(tf.where(ended, encoded, ""), tf.where(ended, end, 0), rules.MAX_PADDING + 1)
+    return _first((text > rules.MAX_TEXT, _TEXT), (walking, _PIECES), (~_is_padding(rest), _CUT))
+
+
+def _following(at: tf.Tensor, size: tf.Tensor, chunk: tf.Tensor) -> tf.Tensor:
+    """Where the next chunk begins; at the end if this one's length goes beyond it."""
+    following = at + 12 + _number(chunk[:, :4])
+    # What does not fit into an int32 lies behind the end, too.
+    return tf.where(following < at, size, tf.minimum(following, size))
+
+
+def _compressed_text(
+    encoded: tf.Tensor, size: tf.Tensor, at: tf.Tensor, chunk: tf.Tensor
+) -> tf.Tensor:
+    """The bytes of each chunk at `at` that count as compressed comment: int32 [N], 0 of others."""
+    length, kind = _number(chunk[:, :4]), chunk[:, 4:]
+    length = tf.where(length < 0, rules.TEXT_BYTES, tf.minimum(length, rules.TEXT_BYTES))
+    # An iTXt has a keyword, a zero, and whether it is compressed.
+    start = _bytes(encoded, size, at + 8, 81)
+    keyword_end = tf.argmax(tf.equal(start[:, :80], 0), axis=1, output_type=tf.int32)
+    flagged = tf.gather(start, keyword_end + 1, batch_dims=1) > 0
+    ended = tf.equal(tf.gather(start, keyword_end, batch_dims=1), 0) & (at + 8 + keyword_end < size)
+    compressed = (
+        _equal(kind, b"zTXt") | _equal(kind, b"iCCP") | (_equal(kind, b"iTXt") & flagged & ended)
+    )
+    return tf.where(compressed, length, 0)
 
 
 def _check_jpeg(
@@ -178,17 +262,16 @@ def _check_jpeg(
     height, width = _number(frame[:, 5:7]), _number(frame[:, 7:9])
     # From the first scan on, where a zero follows every 0xFF of the pixels.
     pixels = _substr(tf.where(mine, encoded, ""), tf.where(mine, at, 0), limits.max_bytes)
-    scans, ends = (
-        tf.cast(tf.strings.split(pixels, mark).row_lengths(), tf.int32) - 1
-        for mark in (rules.JPEG_SCAN, rules.JPEG_END)
-    )
+    scans = tf.cast(tf.strings.split(pixels, rules.JPEG_SCAN).row_lengths(), tf.int32) - 1
+    around = tf.strings.split(pixels, rules.JPEG_END)  # the end
+    rest = around.to_tensor("", shape=[None, 2])[:, 1]
     problem = _first(
         (walked > 0, walked),
         (walking | tf.equal(marker, 0) | tf.equal(width, 0) | tf.equal(height, 0), _BAD_JPEG),
         (_outside(width, height, limits), _SIDES),
         (~_accepted(marker, bits, channels), _KIND),
         (scans > rules.MAX_SCANS, _SCANS),
-        (tf.not_equal(ends, 1) | ~_ends_with(encoded, size, rules.JPEG_END), _CUT),
+        (tf.not_equal(around.row_lengths(), 2) | ~_is_padding(rest), _CUT),
     )
     found = tf.stack([problem, width, height, marker, channels * 256 + bits], axis=1)
     return tf.where(mine[:, None], found, 0)
@@ -218,6 +301,8 @@ def _refuse(
         tf.strings.format(rules.JPEG_KIND, (kind // 256, kind % 256, marker - 0xC0)),
         rules.ANIMATED,
         rules.SCANS.format(rules.MAX_SCANS),
+        rules.TEXT,
+        rules.PIECES.format(rules.MAX_WALKED),
         rules.UNFINISHED,
     ]
     reason = tf.stack(reasons)[problem[bad] - 1]
@@ -239,6 +324,27 @@ def _substr(encoded: tf.Tensor, at: tf.Tensor, count: int) -> tf.Tensor:
 
 def _ends_with(encoded: tf.Tensor, size: tf.Tensor, end: bytes) -> tf.Tensor:
     return tf.equal(_substr(encoded, tf.maximum(size - len(end), 0), len(end)), end)
+
+
+def _ends_with_padded(encoded: tf.Tensor, size: tf.Tensor, mine: tf.Tensor) -> tf.Tensor:
+    """Whether each PNG of `mine` ends with its last chunk, and then nothing but padding."""
+    at_end = _ends_with(encoded, size, rules.PNG_END)
+    most, look = rules.MAX_PADDING + len(rules.PNG_END), mine & ~at_end
+    begin = tf.where(look, tf.maximum(size - most, 0), 0)
+    around = tf.strings.split(_substr(tf.where(look, encoded, ""), begin, most), rules.PNG_END)
+    rest = around[:, -1:].to_tensor("", shape=[None, 1])[:, 0]
+    return at_end | ((around.row_lengths() > 1) & _is_padding(rest))
+
+
+def _is_padding(rest: tf.Tensor) -> tf.Tensor:
+    """Whether strings are nothing but padding, and not too much of it: bool [N]."""
+    size = tf.strings.length(rest)
+    fits = size <= rules.MAX_PADDING
+    longest = tf.maximum(tf.reduce_max(tf.where(fits, size, 0)), 1)
+    values = tf.io.decode_raw(tf.where(fits, rest, ""), tf.uint8, fixed_length=longest)
+    return fits & tf.reduce_all(
+        tf.reduce_any([tf.equal(values, byte) for byte in rules.PADDING], axis=0), axis=1
+    )
 
 
 def _number(digits: tf.Tensor) -> tf.Tensor:

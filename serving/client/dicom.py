@@ -3,6 +3,7 @@
 NIH's PNGs were made from DICOMs by their window (Wang et al., CVPR 2017, section 3).
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,10 +116,10 @@ def read_dicom(path: Path, limits: ImageLimits, dicom_limits: DicomLimits) -> Di
 
 def _read(path: Path, limits: DicomLimits) -> bytes:
     with path.open("rb") as file:
-        data = file.read(limits.max_bytes + 1)
-    if len(data) > limits.max_bytes:
-        raise BadImage(TOO_LARGE.format(path.stat().st_size, limits.max_bytes))
-    return data
+        size = os.fstat(file.fileno()).st_size
+        if size > limits.max_bytes:
+            raise BadImage(TOO_LARGE.format(size, limits.max_bytes))
+        return file.read()
 
 
 def _check_image(header: "Elements", limits: DicomLimits) -> None:
@@ -128,7 +129,7 @@ def _check_image(header: "Elements", limits: DicomLimits) -> None:
     rows, columns = header.integer("Rows"), header.integer("Columns")
     if rows <= 0 or columns <= 0:
         kind = UID(header.text("SOPClassUID"))
-        raise BadImage(f"without an image{f' ({kind.name})' if kind else ''}")
+        raise BadImage(f"without an image{f' ({kind.name[:64]})' if kind else ''}")
     frames = header.integer("NumberOfFrames", 1)
     if frames > 1:
         raise BadImage(f"of {frames} frames; one is accepted")
@@ -183,7 +184,7 @@ def _refusing(what: str) -> Iterator[None]:
     try:
         yield
     except BadImage as error:
-        raise BadImage(f"DICOM {error.reason}") from None
+        raise BadImage(f"DICOM {_line(error.reason)}") from None
     except OSError as error:
         if error.errno:
             raise BadImage(f"can't be read: {error.strerror}") from None
@@ -196,9 +197,14 @@ def _damaged(what: str, error: Exception) -> BadImage:
     from serving.client.dicom_streams import Damage
 
     kind = "" if isinstance(error, Damage) else f"{type(error).__name__}: "
-    detail = " ".join(f"{kind}{error}".split())
-    return BadImage(f"DICOM {what} ({detail[:200]})")
+    return BadImage(f"DICOM {what} ({_line(f'{kind}{error}')})")
+
+
+def _line(text: str) -> str:
+    """One line of what a file or a library says."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(printable.split())[:200]
 
 
 def _named(notes: list[str]) -> tuple[str, ...]:
-    return tuple(f"DICOM {note}" for note in notes)
+    return tuple(f"DICOM {_line(note)}" for note in notes)

@@ -5,6 +5,7 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import count
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from serving.images import BadImage
 _PREAMBLE = 132  # bytes of preamble and marker, PS3.10 section 7.1
 _PIXELS = 0x7FE0
 _META_BYTES = 2**16  # of group 2, which has some 300
+_MAX_ELEMENTS = 10_000  # of the data set itself; large private ones bring some 1,000
 _UNDEFINED = 2**32 - 1
 _ITEM, _END = 0xFFFEE000, 0xFFFEE0DD
 _MAX_FRAGMENTS = 2**16  # of a frame, which most keep in one
@@ -100,7 +102,11 @@ def read_file(data: bytes, limits: DicomLimits) -> File:
         head = BytesIO(body[: limits.max_header_bytes])
         reached: list[int] = []
 
+        elements = count(1)
+
         def at_pixels(tag: int, *_: object) -> bool:
+            if next(elements) > _MAX_ELEMENTS:
+                raise BadImage(f"has more than {_MAX_ELEMENTS} elements before its pixels")
             if tag >> 16 == _PIXELS:
                 reached.append(tag & 0xFFFF)
             return tag >> 16 == _PIXELS
@@ -176,12 +182,12 @@ def read_cells(file: File, layout: Layout) -> tuple[np.ndarray, Layout]:
     if there < size:
         raise Damage(f"{max(there, 0)} bytes of {size}")
     order = "<" if file.little_endian else ">"
-    count, width = layout.rows * layout.columns, layout.allocated // 8
+    pixels, width = layout.rows * layout.columns, layout.allocated // 8
     if width == 1 and order == ">" and vr == b"OW":  # the bytes of each word change places
-        words = np.frombuffer(file.body, ">u2", (count + 1) // 2, at)
-        cells = words.astype("<u2").view(np.uint8)[:count]
+        words = np.frombuffer(file.body, ">u2", (pixels + 1) // 2, at)
+        cells = words.astype("<u2").view(np.uint8)[:pixels]
     else:
-        cells = np.frombuffer(file.body, f"{order}u{width}", count, at)
+        cells = np.frombuffer(file.body, f"{order}u{width}", pixels, at)
         cells = cells.astype(cells.dtype.newbyteorder("="), copy=False)
     return cells.reshape(layout.rows, layout.columns), layout
 

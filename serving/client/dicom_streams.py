@@ -3,12 +3,12 @@
 Decoders believe the stream, not the file around it: one that says 65,535 x 65,535 is found first.
 """
 
-import os
+import importlib.util
 import re
 import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +32,7 @@ _SIZ_WITHIN = 4096  # bytes; some writers put a JP2 file's boxes before them
 _SCAN = re.compile(b"\xff\xda")
 _MAX_SCANS = 64  # each costs a pass over all pixels
 _MAX_SEGMENTS = 1000  # of a JPEG before its frame header
-_STDERR = threading.Lock()
+_SECONDS = 60  # that GDCM may take
 
 
 class Damage(Exception):
@@ -88,17 +88,27 @@ def decode(frame: bytes, syntax: str, layout: "Layout", precision: int) -> np.nd
     """
     if syntax == _RLE:
         return _decode_rle(frame, layout)
-    if syntax == _JPEG_EXTENDED and precision > 8:
-        cells = _decode_jpeg_12(frame, layout)
+    plugin = "" if syntax == _JPEG_EXTENDED and precision > 8 else _plugin(syntax)
+    if plugin:
+        cells = _decode(frame, syntax, layout, precision, plugin)
+    elif importlib.util.find_spec("gdcm"):
+        cells = _decode_apart(frame, syntax, layout, precision)
     else:
-        cells = _decode(frame, syntax, layout, precision)
+        raise _no_decoder("JPEG Extended of 12 bits", "gdcm - requires python-gdcm")
     if syntax in _LOSSY and not layout.signed and layout.high == layout.bits - 1:
         # Near white, what was lost may take values above those that were stored.
         return np.minimum(cells, cells.dtype.type(2 ** min(layout.bits, 8 * cells.itemsize) - 1))
     return cells
 
 
-def _decode(frame: bytes, syntax: str, layout: "Layout", precision: int) -> np.ndarray:
+def _plugin(syntax: str) -> str:
+    """The first of pydicom's decoders here; none if there is but GDCM."""
+    from pydicom.pixels import get_decoder
+
+    return next((name for name in get_decoder(syntax).available_plugins if name != "gdcm"), "")
+
+
+def _decode(frame: bytes, syntax: str, layout: "Layout", precision: int, plugin: str) -> np.ndarray:
     from pydicom.encaps import encapsulate
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
@@ -106,6 +116,7 @@ def _decode(frame: bytes, syntax: str, layout: "Layout", precision: int) -> np.n
     decoded, _ = get_decoder(syntax).as_array(
         encapsulate([frame]),
         raw=True,
+        decoding_plugin=plugin,
         transfer_syntax_uid=UID(syntax),
         rows=layout.rows,
         columns=layout.columns,
@@ -188,40 +199,20 @@ def _unpack_bits(packed: bytes, size: int) -> bytearray:
     return out[:size]
 
 
-def _decode_jpeg_12(frame: bytes, layout: "Layout") -> np.ndarray:
-    """Extended JPEG of 12 bits, which GDCM decodes though pydicom does not ask it to."""
+def _decode_apart(frame: bytes, syntax: str, layout: "Layout", precision: int) -> np.ndarray:
+    """By GDCM, which may take its process down with it."""
+    program = str(Path(__file__).with_name("dicom_gdcm.py"))
+    sizes = map(str, (layout.rows, layout.columns, precision))
+    command = [sys.executable, "-I", program, syntax, *sizes]
     try:
-        import gdcm
-    except ImportError:
-        raise _no_decoder("JPEG Extended of 12 bits", "gdcm - requires python-gdcm") from None
-    fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
-    fragment.SetByteStringValue(frame)
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((layout.columns, layout.rows, 1))
-    image.SetDataElement(element)
-    gray = gdcm.PhotometricInterpretation.MONOCHROME2
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gray))
-    kind = gdcm.TransferSyntax.GetTSType(_JPEG_EXTENDED)
-    image.SetTransferSyntax(gdcm.TransferSyntax(kind))
-    image.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, 0))
-    with _quiet():
-        data = image.GetBuffer().encode("utf-8", "surrogateescape")
-    return np.frombuffer(data, "<u2").reshape(layout.rows, layout.columns)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """GDCM's JPEG library tries 8 bits first, and tells stderr that this fails."""
-    with _STDERR:
-        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            os.close(nowhere)
+        done = subprocess.run(
+            command, input=frame, capture_output=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise Damage(f"no result within {_SECONDS} s") from None
+    cell = np.dtype("u1" if precision <= 8 else "<u2")
+    size = layout.rows * layout.columns * cell.itemsize
+    if done.returncode or len(done.stdout) != size:
+        last = (done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
+        raise Damage(f"GDCM: {last}")
+    return np.frombuffer(done.stdout, cell).reshape(layout.rows, layout.columns)

@@ -5,12 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schema.settings import Positive, settings
+from schema.settings import Fraction, Positive, settings
 from serving.images import ImageLimits
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]  # a day; longer ones overflow timers
 Number = Annotated[int, Field(ge=0, lt=2**63)]  # of a version, an int64 on the wire
-Share = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[int, Field(ge=0, le=127)]
 
 
@@ -23,14 +22,22 @@ class DicomLimits:
     lie between the 5th and the 95th percentile.
     """
 
-    max_bytes: Positive = 256 * 2**20  # of the file, and of what it inflates to
+    max_bytes: Positive = 256 * 2**20
+    """Largest file, and largest data set that it inflates to, in bytes."""
     max_header_bytes: Positive = 16 * 2**20
+    """Most bytes before the pixels."""
     max_pixels: Positive = 2**26
-    black: Level = 15  # the highest level that is nearly black; 255 less it is nearly white
-    max_dark: Share = 0.85  # of the pixels nearly black
-    max_bright: Share = 0.85  # of the pixels nearly white
-    min_spread: Level = 25  # levels between the 5th and the 95th percentile
-    max_clipped: Share = 0.5  # of the pixels that a window makes plain black or white
+    """Most pixels."""
+    black: Level = 15
+    """Highest gray level that is nearly black; 255 less it is the lowest that is nearly white."""
+    max_dark: Fraction = 0.85
+    """Share of nearly black pixels above which a picture is doubted."""
+    max_bright: Fraction = 0.85
+    """Share of nearly white pixels above which a picture is doubted."""
+    min_spread: Level = 25
+    """Gray levels from the 5th to the 95th percentile below which a picture is doubted."""
+    max_clipped: Fraction = 0.5
+    """Share of pixels lost to black or white at a window's ends above which one is doubted."""
 
 
 @settings

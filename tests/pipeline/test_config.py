@@ -61,6 +61,12 @@ def test_override_with_a_list_and_with_nothing() -> None:
         ("ingest.classes=[]", "ingest.classes: "),
         ("ingest.classes=[Mass,Mass]", "ingest: classes names a class twice"),
         ("ingest.min_side=6000", "ingest: min_side 6000 is above max_side 5120"),
+        ("ingest.max_side=8000", "ingest: max_side 8000 is above 5120: models refuse such images"),
+        ("ingest.min_side=16", "ingest: min_side 16 is below 64: models refuse such images"),
+        (
+            "ingest.max_bytes=99999999",
+            "ingest: max_bytes 99999999 is above 16777216: models refuse",
+        ),
         ("ingest.eval_share=1", "ingest.eval_share: input should be less than 1"),
         ("train.image_size=600", "train.image_size 600 is above transform.image_size"),
         ("evaluate.min_auc_per_class.Cough=.6", "evaluate.min_auc_per_class names ['Cough']"),

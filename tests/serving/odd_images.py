@@ -1,4 +1,4 @@
-"""Bad and odd images and what becomes of each: the same from server, SavedModel and client."""
+"""Bad and odd images and what becomes of each: from server, SavedModel, client, device, ingest."""
 
 import struct
 import zlib
@@ -18,6 +18,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 _EXIF_ROTATED = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
 
 _UNKNOWN = "neither a PNG nor a JPEG"
+_TEXT = "its compressed comments are too many or too large"
 _CUT = "cut short, or other bytes follow the end of the image"
 _BAD_PNG, _BAD_JPEG = "not a valid PNG header", "not a valid JPEG header"
 
@@ -30,6 +31,13 @@ class Odd:
     outcome: str
     gray: np.ndarray | None = None  # what is served, uint8 [height, width], where worth a test
     by_graph: str = ""  # the SavedModel's outcome, where its ops can't tell
+    # Whether ingest takes it for training; it may refuse more than a server, and never less.
+    trained_on: bool | None = None
+
+    @property
+    def by_ingest(self) -> bool:
+        """Whether ingest accepts it."""
+        return self.outcome == OK if self.trained_on is None else self.trained_on
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -60,7 +68,10 @@ def bomb(side: int = 20_000) -> bytes:
 
 def make_odd_images() -> dict[str, Odd]:
     """The table, by kind."""
-    return _odd_pngs() | _broken_pngs() | _odd_jpegs() | _broken_jpegs() | _others()
+    return (
+        _odd_pngs() | _broken_pngs() | _odd_jpegs() | _broken_jpegs()
+        | _padded() | _commented() | _others()
+    )  # fmt: skip
 
 
 def _odd_pngs() -> dict[str, Odd]:
@@ -89,7 +100,10 @@ def _odd_pngs() -> dict[str, Odd]:
             craft_png(WIDTH, HEIGHT, rows, before=text_bomb), OK, GRAY
         ),
         "PNG with more pixels than it says": Odd(
-            craft_png(WIDTH, HEIGHT, zlib.compress(zlib.decompress(rows) + bytes(5000))), OK, GRAY
+            craft_png(WIDTH, HEIGHT, zlib.compress(zlib.decompress(rows) + bytes(5000))),
+            OK,
+            GRAY,
+            trained_on=False,
         ),
         "PNG that inflates to 1,000 times its pixels": Odd(
             craft_png(WIDTH, HEIGHT, zlib.compress(zlib.decompress(rows) + bytes(8 * 10**6), 9)),
@@ -218,6 +232,90 @@ def _broken_jpegs() -> dict[str, Odd]:
     }
 
 
+def _padded() -> dict[str, Odd]:
+    """Bytes after an image's end: zeros and 0xFF fill a buffer up, others may be a second file."""
+    jpeg, png = _jpeg(), _png(GRAY)
+    pads = {
+        "a zero": b"\0",
+        "three zeros": bytes(3),
+        "a 0xFF": b"\xff",
+        "four 0xFF": b"\xff" * 4,
+        "zeros and 0xFF": b"\xff\xff\0\0\xff\0",
+        "4,096 zeros": bytes(4096),
+        "1 MiB of zeros": bytes(2**20),
+    }
+    more = {
+        "more than 1 MiB of zeros": bytes(2**20 + 1),
+        "a line break": b"\n",
+        "zeros and a ZIP": bytes(16) + b"PK\x03\x04" + bytes(30),
+        "zeros, a ZIP and zeros": bytes(512) + b"PK\x03\x04" + bytes(512),
+        "0xFF and HTML": b"\xff" * 8 + b"<script>",
+        "zeros and a JPEG": bytes(16) + jpeg,
+        "zeros and a PNG": bytes(16) + png[:-12],
+        "zeros and a spare end marker": bytes(2) + b"\xff\xd9",
+    }
+    table = {}
+    for kind, whole, gray in (("JPEG", jpeg, None), ("PNG", png, GRAY)):
+        table |= {f"{kind} and {name}": Odd(whole + pad, OK, gray) for name, pad in pads.items()}
+        table |= {f"{kind} and {name}": Odd(whole + pad, _CUT) for name, pad in more.items()}
+    # Its last bytes are a PNG's, which is where the graph looks.
+    table["PNG, a ZIP and the end of a PNG"] = Odd(
+        png + b"PK\x03\x04" + bytes(30) + PNG_END, _CUT, by_graph=OK
+    )
+    return table
+
+
+def _commented() -> dict[str, Odd]:
+    """Compressed comments before and after the pixels: libpng inflates each to 8 MB at most."""
+    rows = _rows(GRAY)
+    zeros = zlib.compress(bytes(7_900_000), 9)  # 7.7 KB
+    bombs = {
+        "zTXt": chunk(b"zTXt", b"Comment\0\0" + zeros),
+        "iTXt": chunk(b"iTXt", b"Comment\0\1\0\0\0" + zeros),
+        "iCCP": chunk(b"iCCP", b"Profile\0\0" + zeros),
+    }
+    plain = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"<x:xmpmeta/>" * 1000)
+    small = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"PA, upright"))
+    pixels = chunk(b"IDAT", rows)
+
+    def after(comments: bytes) -> bytes:
+        return craft_png(WIDTH, HEIGHT, rows).replace(pixels, pixels + comments)
+
+    table = {
+        "PNG with a large plain comment": Odd(
+            craft_png(WIDTH, HEIGHT, rows, before=plain * 12), OK, GRAY
+        ),
+        "PNG with a large plain comment after its pixels": Odd(after(plain * 12), OK, GRAY),
+        "PNG with 100 small comments": Odd(
+            craft_png(WIDTH, HEIGHT, rows, before=small * 100), OK, GRAY
+        ),
+        "PNG with 100 small comments after its pixels": Odd(after(small * 100), OK, GRAY),
+        "PNG with a name of compressed comments among its pixels": Odd(
+            craft_png(WIDTH, HEIGHT, _stored_rows(b"zTXt")), OK
+        ),
+        "PNG with bombs before and after its pixels": Odd(
+            craft_png(WIDTH, HEIGHT, rows, before=bombs["zTXt"] * 5).replace(
+                pixels, pixels + bombs["iTXt"] * 5
+            ),
+            _TEXT,
+            GRAY,
+        ),
+        "PNG with bombs after 300 comments": Odd(
+            after(chunk(b"tEXt", b"a\0b") * 300 + bombs["zTXt"] * 20), _TEXT, GRAY
+        ),
+        "PNG with bombs after 20,000 comments": Odd(
+            after(chunk(b"tEXt", b"a\0b") * 20_000 + bombs["zTXt"] * 20),
+            "its pixels lie in more than 4096 pieces",
+            GRAY,
+        ),
+    }
+    for kind, one in bombs.items():
+        before = craft_png(WIDTH, HEIGHT, rows, before=one * 10)
+        table[f"PNG with ten bombs of {kind}"] = Odd(before, _TEXT, GRAY)
+        table[f"PNG with ten bombs of {kind} after its pixels"] = Odd(after(one * 10), _TEXT, GRAY)
+    return table
+
+
 def _others() -> dict[str, Odd]:
     picture = Image.fromarray(GRAY)
     return {
@@ -237,6 +335,13 @@ def _others() -> dict[str, Odd]:
 def _rows(gray: np.ndarray) -> bytes:
     """The pixel stream of an 8-bit PNG, each row with filter 0."""
     return zlib.compress(np.pad(gray, ((0, 0), (1, 0))).tobytes())
+
+
+def _stored_rows(within: bytes) -> bytes:
+    """The pixel stream, not compressed, with some bytes among the pixels."""
+    raw = bytearray(zlib.decompress(_rows(GRAY)))
+    raw[10 : 10 + len(within)] = within
+    return zlib.compress(bytes(raw), 0)
 
 
 def _png_of(stream: bytes) -> bytes:
