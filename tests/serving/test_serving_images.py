@@ -171,6 +171,7 @@ def test_graph_agrees_with_check_image_on_mutated_headers() -> None:
     )
     random = np.random.default_rng(0)
     kinds = ["palette PNG", "JPEG", "progressive JPEG", "animated PNG"]
+    kinds += ["JPEG and zeros and 0xFF", "PNG and zeros and 0xFF", "PNG with ten bombs of iTXt"]
     # As NIH's originals, which the graph judges by one look.
     plain = craft_png(300, 300, b"pixels", before=chunk(b"tIME", bytes(7)))
     files = [plain, plain, *(TABLE[kind].data for kind in kinds)]
