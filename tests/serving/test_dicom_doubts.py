@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from typer.testing import CliRunner
 
 from serving.client.dicom import read_dicom
 from serving.client.images import read_image
@@ -201,3 +202,21 @@ def test_bits_outside_those_stored_do_not_go_unseen(tmp_path, pixels, elements, 
     file.save_as(path)
     found = doubts(path)
     assert ["outside the 12" in doubt for doubt in found] == [True] * spills
+
+
+@pytest.mark.parametrize("options", [[], ["--strict"]])
+def test_command_line_asks_for_it(monkeypatch, options):
+    """`predict --strict`: a refused file is a failed one, and the exit code 1."""
+    import pipeline.cli.serving
+    import pipeline.predict
+    from pipeline.cli.app import app
+
+    asked = []
+
+    def ask(images, config, format_):
+        asked.append(config.strict)
+        return 1  # failed
+
+    monkeypatch.setattr(pipeline.predict, "predict", ask)
+    done = CliRunner().invoke(app, ["predict", "xray.dcm", *options])
+    assert done.exit_code == 1 and asked == [bool(options)]
