@@ -123,7 +123,7 @@ class Client:
             (header.width, header.height),
             sent.notes + model.notes,
             outputs.get("attention"),
-            getattr(sent, "dicom", None),
+            sent.dicom,
         )
 
     def predict_all(self, images: Iterable[Path]) -> Iterator[Result]:

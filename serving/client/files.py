@@ -5,7 +5,6 @@ Imports neither pydicom nor TensorFlow.
 
 import os
 import stat
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +37,6 @@ _OTHERS = {
     b"\xff\x4f\xff\x51": "JPEG 2000",
 }
 _DICOMDIR = b"1.2.840.10008.1.3.10"  # Media Storage Directory, PS3.4 annex B.5
-# Value representations, PS3.5 section 6.2: what stands behind a tag if they are explicit.
-_REPRESENTATIONS = frozenset(
-    b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN "
-    b"UR US UT UV".split()
-)
 
 
 @dataclass(frozen=True)
@@ -126,7 +120,7 @@ def _why_not(path: Path) -> Skipped | None:
     suffix = path.suffix.lower()
     if not start:
         return Skipped(path, EMPTY, bad=suffix in ("", *_SUFFIXES))
-    if is_dicom(start) or _is_headless_dicom(start):
+    if is_dicom(start):
         return Skipped(path, INDEX) if _DICOMDIR in start else None
     if start.startswith((PNG_START[:4], JPEG_START)):  # a damaged one is found when it is read
         return None
@@ -139,18 +133,6 @@ def _why_not(path: Path) -> Skipped | None:
 
 def _skip(path: Path, reason: str, bad: bool = False) -> tuple[Path, Skipped]:
     return path, Skipped(path, reason, bad)
-
-
-def _is_headless_dicom(start: bytes) -> bool:
-    """Whether a data set begins right away, without preamble, as modalities of the 1990s wrote."""
-    if len(start) < 8:
-        return False
-    for order in "<>":
-        group, element, length = struct.unpack_from(f"{order}HHI", start)
-        first = group == 2 or (group == 8 and element < 0x1000)
-        if first and (start[4:6] in _REPRESENTATIONS or 0 < length <= _START):
-            return True
-    return False
 
 
 def _other_format(start: bytes) -> str | None:

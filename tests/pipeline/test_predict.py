@@ -22,6 +22,7 @@ from serving.client import Client
 from tests.pipeline.command import Ended, cxrflow
 from tests.serving.answering import Answering, answering
 from tests.serving.certificates import certificate
+from tests.serving.dicoms import write_dicom
 
 REPO = Path(__file__).parents[2]
 PNG = cv2.imencode(".png", np.zeros((64, 64), np.uint8))[1].tobytes()
@@ -175,6 +176,22 @@ def test_four_of_the_fault_are_answered_or_named(server: str, shared_dir: Path) 
     assert [Path(one["file"]).name for one in json.loads(result.out)] == [
         "headless_dicom", "jpeg.jfif", "ok.png", "png_without_suffix",
     ]  # fmt: skip
+    assert (result.code, result.err) == (0, "")
+
+
+def test_dicom_is_named_by_what_a_pacs_knows_it(server: str, tmp_path: Path) -> None:
+    path = write_dicom(
+        tmp_path / "a", np.arange(64 * 64, dtype=np.uint16).reshape(64, 64),
+        StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4", SOPInstanceUID="1.2.3.4.5",
+        AccessionNumber="A17",
+    )  # fmt: skip
+    (tmp_path / "b.png").write_bytes(PNG)
+    dicom, png = json.loads(predict(server, path, tmp_path / "b.png", "--format", "json").out)
+    assert dicom["dicom"] == {
+        "study_uid": "1.2.3", "series_uid": "1.2.3.4", "sop_uid": "1.2.3.4.5",
+        "accession_number": "A17",
+    }  # fmt: skip
+    assert "dicom" not in png
 
 
 def test_folder_without_images_and_what_is_no_file(server: str, tmp_path: Path) -> None:
