@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.bootstrap import SetupError, Source
-from tests.edge import tf27
+from tests.edge import roots, tf27
 
 MIRROR = Source("http://mirror.example/debian", "bookworm", ("main",), "")
 
@@ -11,17 +11,17 @@ MIRROR = Source("http://mirror.example/debian", "bookworm", ("main",), "")
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CXRFLOW_TF27_CACHE", str(tmp_path))
-    monkeypatch.setattr(tf27, "distribution", lambda text: ("debian", "bookworm"))
-    monkeypatch.setattr(tf27, "configured_sources", lambda folder: [MIRROR])
+    monkeypatch.setattr(roots, "distribution", lambda text: ("debian", "bookworm"))
+    monkeypatch.setattr(roots, "configured_sources", lambda folder: [MIRROR])
     monkeypatch.setattr(tf27.platform, "system", lambda: "Linux")
     monkeypatch.setattr(tf27.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(tf27.shutil, "which", lambda name: name)
+    monkeypatch.setattr(roots.shutil, "which", lambda name: name)
     return tmp_path
 
 
 def test_no_mirror(cache, monkeypatch):
-    monkeypatch.setattr(tf27, "configured_sources", lambda folder: [])
-    with pytest.raises(tf27.Unavailable, match="comes from a Debian mirror"):
+    monkeypatch.setattr(roots, "configured_sources", lambda folder: [])
+    with pytest.raises(tf27.Unavailable, match="come from a Debian mirror"):
         tf27.python()
 
 
@@ -34,12 +34,12 @@ def test_other_machines(cache, monkeypatch):
 def test_what_fails_leaves_nothing_and_is_tried_again(cache, monkeypatch):
     tried = []
 
-    def fetch(run, source, suite, packages, into) -> None:
+    def fetch(run, source, suite, packages, into, architecture) -> None:
         tried.append(suite)
         (into / "half").touch()
         raise SetupError("no network")
 
-    monkeypatch.setattr(tf27, "fetch_from", fetch)
+    monkeypatch.setattr(roots, "fetch_from", fetch)
     for _ in range(2):
         with pytest.raises(tf27.Unavailable, match="no network"):
             tf27.python()
