@@ -92,7 +92,7 @@ def options_of(trtexec: str) -> Set[str]:
     if missing:
         last = text.strip().splitlines()[-1:] or ["it said nothing"]
         raise BuildError(
-            f"{trtexec} --help lists no --{missing[0]}, which every TensorRT from 8 on has: {last[0]}"
+            f"{trtexec} --help lists no --{missing[0]}, which TensorRT's has from 8 on: {last[0]}"
         )
     return known
 

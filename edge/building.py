@@ -95,7 +95,7 @@ def _zram_free_mb(swaps: str) -> int:
 
 
 def stop_when_told() -> None:
-    """SIGTERM, `docker stop`'s, ends a build as Ctrl-C does: with its child, and nothing is left."""
+    """SIGTERM, `docker stop`'s, ends a build as Ctrl-C does: its child too, and nothing is left."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

@@ -22,7 +22,7 @@ POOLS = """\
   --memPoolSize=poolspec      Specify the size constraints of the designated memory pool(s) in MiB.
                               Pool constraint: poolspec ::= poolfmt[",\\"poolspec]
 """
-FP16 = "  --fp16                      Enable fp16 precision, in addition to fp32 (default = disabled)\n"
+FP16 = "  --fp16                      Enable fp16 precision, in addition to fp32\n"
 ALWAYS = """\
 === Model Options ===
   --onnx=<file>               ONNX model
