@@ -4,6 +4,7 @@ import json
 import lzma
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +223,19 @@ def test_bad_input(bundle, trtexec, capsys, tmp_path):
     sign(bundle)
     assert build(bundle, trtexec()) == 2
     assert "can't be unpacked" in capsys.readouterr().err
+
+
+def test_sigterm_ends_trtexec_and_leaves_nothing(bundle, trtexec):
+    """`docker stop`: tx2-entry.sh passes its SIGTERM on."""
+    program = trtexec("import time; print('busy', os.getpid(), flush=True); time.sleep(60)")
+    call = [sys.executable, str(bundle / "build_onnx_trt.py"), "--trtexec", str(program)]
+    log = bundle.with_name("1795400000.onnx-trt.log")
+    with subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as build:
+        while not (log.exists() and "busy" in log.read_text()):
+            assert build.poll() is None
+            time.sleep(0.05)
+        build.terminate()
+        said = build.communicate(timeout=60)[1]
+    assert (build.returncode, said) == (130, b"build_onnx_trt: interrupted\n")
+    assert not Path(f"/proc/{log.read_text().split()[1]}").exists()
+    assert {path.name for path in bundle.parent.iterdir()} == {bundle.name, log.name, "trtexec"}
