@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.bootstrap import SetupError
+from pipeline.bootstrap import SetupError, clean_env
 from tests.edge import roots, tf27
 from tests.edge.roots import Unavailable
 
@@ -24,7 +24,7 @@ RUNTIMES = {
     "tflite_runtime": ("tflite-runtime==2.13.0",),
 }
 _PLATFORM = "aarch64-manylinux_2_31"
-_LAYOUT = 2  # raise it when folders made before have to be made anew
+_LAYOUT = 3  # raise it when folders made before have to be made anew
 
 
 def root() -> Path:
@@ -37,7 +37,7 @@ def root() -> Path:
 
 
 def run(
-    runtime: str, arguments: Sequence[str | Path], timeout: float = 240
+    runtime: str, arguments: Sequence[str | Path], timeout: float = 600
 ) -> subprocess.CompletedProcess[str]:
     """Runs the aarch64 Python with one of RUNTIMES. Raises Unavailable."""
     here = root()
@@ -66,10 +66,12 @@ def _make(folder: Path) -> None:
         # Without what else it asks for: the interpreter needs numpy only.
         roots.install(["--no-deps", *wheels], folder / runtime, "3.9", _PLATFORM)
     # Proves that it works, and compiles it once for all.
-    code = "import platform, numpy, PIL; print(platform.machine())"
-    machine = roots.call([*_python(folder), "-s", "-c", code]).strip()
-    if machine != "aarch64":
-        raise SetupError(f"its Python says it runs on {machine[-100:]}")
+    for runtime in RUNTIMES:
+        code = f"import platform, PIL.Image, {runtime}.interpreter; print(platform.machine())"
+        path = {**clean_env(), "PYTHONPATH": str(folder / runtime)}
+        machine = roots.call([*_python(folder), "-s", "-c", code], path).strip()
+        if machine != "aarch64":
+            raise SetupError(f"its Python says it runs on {machine[-100:]}")
 
 
 if __name__ == "__main__":
