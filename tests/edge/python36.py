@@ -34,7 +34,7 @@ def python() -> Path:
 
 
 def run(
-    arguments: Sequence[str | Path], timeout: float = 240, **environment: str
+    arguments: Sequence[str | Path], timeout: float = 600, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs it in a clean environment. Raises Unavailable."""
     return roots.run([python(), *arguments], timeout, TF_CPP_MIN_LOG_LEVEL="3", **environment)

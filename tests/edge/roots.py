@@ -116,7 +116,7 @@ def call(command: list[str], env: dict[str, str] | None = None) -> str:
 
 
 def run(
-    command: Sequence[str | Path], timeout: float = 240, **environment: str
+    command: Sequence[str | Path], timeout: float = 600, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs a root's program in a clean environment."""
     env = {k: v for k, v in os.environ.items() if k in _KEPT}

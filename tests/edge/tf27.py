@@ -37,7 +37,7 @@ def python() -> Path:
 
 
 def run(
-    arguments: Sequence[str | Path], timeout: float = 240, **environment: str
+    arguments: Sequence[str | Path], timeout: float = 600, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs the TF 2.7 Python in a clean environment. Raises Unavailable."""
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", **environment}
