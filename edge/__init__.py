@@ -6,7 +6,7 @@ The files lie flat in a bundle and import each other by name, as a script's neig
 from pathlib import Path
 from typing import List
 
-_SUFFIXES = (".py", ".sh", ".md")
+_SUFFIXES = (".py", ".sh", ".md", ".ipynb")
 
 
 def device_files() -> List[Path]:

@@ -1,9 +1,11 @@
-"""Builds an FP16 engine from the bundle's ONNX model with NVIDIA's trtexec, without TensorFlow.
+"""Builds an engine from the bundle's ONNX model with NVIDIA's trtexec, without TensorFlow.
 
     python3 build_onnx_trt.py [--bundle DIR] [--out DIR] [--batch 4] [--workspace-mb 256]
 
 DIR gets model.engine, for programs of your own with TensorRT, and engine.json, which says how far
 its answers to the golden inputs are from the source's. infer.py doesn't use it: see build_trt.py.
+Every TensorRT from 8.2 on will do; to 10 the engine computes in FP16, from 11 on in float32. Needs
+NumPy only.
 """
 
 import argparse
@@ -12,12 +14,16 @@ import lzma
 import os
 import re
 import shutil
+import subprocess
 import sys
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Set
 
-import numpy as np
+from remedies import require
 
-from building import (
+require("build_onnx_trt", "numpy")
+import numpy as np  # noqa: E402
+
+from building import (  # noqa: E402
     BuildError,
     add_options,
     check_differences,
@@ -27,12 +33,22 @@ from building import (
     require_memory,
     require_ours,
     run_build,
+    stop_when_told,
 )
-from bundle import Bundle, open_bundle
+from bundle import Bundle, open_bundle  # noqa: E402
 
 ENGINE, ENGINE_INFO = "model.engine", "engine.json"
 INPUT, OUTPUT = "image", "probabilities"  # of the ONNX model, float32 [N, S, S, 3] and [N, C]
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"  # where JetPack has it
+_NEEDED = {
+    *("onnx", "saveEngine", "minShapes", "optShapes", "maxShapes", "shapes"),
+    *("loadInputs", "exportOutput"),
+}  # options of trtexec that all releases have
+_HELP_SECONDS = 120  # the first start of a trtexec loads CUDA from a slow disk
+_NO_FP16 = (
+    "this TensorRT (11 or later) has no --fp16 and takes the ONNX model's own types: the engine"
+    " computes in float32"
+)
 _LIBRARIES_MB = 1000  # CUDA, cuDNN and TensorRT: an estimate, not measured on a TX2
 
 
@@ -44,6 +60,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     add_options(parser, ".onnx-trt")
     parser.add_argument("--trtexec", help="default: the one of PATH or of JetPack, " + TRTEXEC)
     options = parser.parse_args(arguments)
+    stop_when_told()
     try:
         _build(options)
     except (BuildError, OSError, ValueError) as error:
@@ -55,13 +72,46 @@ def main(arguments: Optional[List[str]] = None) -> int:
     return 0
 
 
+def options_of(trtexec: str) -> Set[str]:
+    """The options that a trtexec has, "fp16" for --fp16, from its --help.
+
+    Raises BuildError if it can't be started or is something else.
+    """
+    call = [trtexec, "--help"]
+    try:
+        child = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        text = child.communicate(timeout=_HELP_SECONDS)[0].decode("utf-8", "replace")
+    except OSError as error:
+        raise BuildError(f"{trtexec} can't be started: {error.strerror or error}") from error
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        raise BuildError(f"{trtexec} --help doesn't end: is it TensorRT's?") from None
+    known = set(re.findall(r"^\s*--(\w+)", text, re.MULTILINE))
+    missing = sorted(_NEEDED - known)
+    if missing:
+        last = text.strip().splitlines()[-1:] or ["it said nothing"]
+        raise BuildError(
+            f"{trtexec} --help lists no --{missing[0]}, which TensorRT's has from 8 on: {last[0]}"
+        )
+    return known
+
+
 def command(
-    trtexec: str, folder: str, size: int, batch: int, golden: int, workspace_mb: int
+    trtexec: str,
+    known: Set[str],
+    folder: str,
+    size: int,
+    batch: int,
+    golden: int,
+    workspace_mb: int,
 ) -> List[str]:
-    """The call of TensorRT 8.2's trtexec, whose run answers the golden inputs.
+    """The call of trtexec, whose run answers the golden inputs.
 
     Args:
         trtexec: the program.
+        known: its options. `memPoolSize` came with TensorRT 8.4, `workspace` went with 10, `fp16`
+            with 11, whose engines compute in the model's own types.
         folder: holds model.onnx and golden.bin, and gets model.engine and answers.json.
         size: of the images, pixels.
         batch: images at once, at most.
@@ -72,12 +122,18 @@ def command(
     def shape(images: int) -> str:
         return f"{INPUT}:{images}x{size}x{size}x3"
 
+    choices = []  # type: List[str]
+    if "fp16" in known:
+        choices.append("--fp16")
+    if "memPoolSize" in known:
+        choices.append(f"--memPoolSize=workspace:{workspace_mb}")
+    elif "workspace" in known:
+        choices.append(f"--workspace={workspace_mb}")
     return [
         trtexec,
         "--onnx=" + os.path.join(folder, "model.onnx"),
         "--saveEngine=" + os.path.join(folder, ENGINE),
-        "--fp16",
-        f"--workspace={workspace_mb}",
+        *choices,
         "--minShapes=" + shape(1),
         "--optShapes=" + shape(batch),
         "--maxShapes=" + shape(batch),
@@ -92,6 +148,8 @@ def _build(options: argparse.Namespace) -> None:
     out = os.path.abspath(options.out or bundle.folder + ".onnx-trt")
     require_ours(out, ENGINE_INFO)
     trtexec = _find(options.trtexec)
+    known = options_of(trtexec)
+    precision = "FP16" if "fp16" in known else "FP32"
     model = _read_model(bundle.path("onnx"))
     needed = round(_LIBRARIES_MB + 4 * len(model) / 2**20 + options.workspace_mb)
     if not options.ignore_memory:
@@ -106,15 +164,19 @@ def _build(options: argparse.Namespace) -> None:
             file.write(model)
         pixels.tofile(os.path.join(aside, "golden.bin"))
         size = bundle.info["image_size"]
-        call = command(trtexec, aside, size, options.batch, len(pixels), options.workspace_mb)
+        call = command(
+            trtexec, known, aside, size, options.batch, len(pixels), options.workspace_mb
+        )
         print(f"building {out} (about {needed} MB of memory, log: {log})", flush=True)
+        if precision == "FP32":
+            print(f"  note: {_NO_FP16}", flush=True)
         run_build(call, log, quiet=True)
         _print_speed(log)
         found = differences(_answers(aside, expected.shape), expected)
         check_differences(found, options.max_difference)
         for name in ("model.onnx", "golden.bin", "answers.json"):
             os.remove(os.path.join(aside, name))
-        _write_info(aside, bundle, options, found)
+        _write_info(aside, bundle, options, precision, found)
         replace_folder(aside, out, ENGINE_INFO)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -164,13 +226,17 @@ def _answers(folder: str, shape: tuple) -> np.ndarray:
 
 
 def _write_info(
-    folder: str, bundle: Bundle, options: argparse.Namespace, found: Dict[str, float]
+    folder: str,
+    bundle: Bundle,
+    options: argparse.Namespace,
+    precision: str,
+    found: Dict[str, float],
 ) -> None:
     info = {
         "bundle_version": bundle.version,
         "onnx_sha256": bundle.sha256[os.path.basename(bundle.path("onnx"))],
         "batch": options.batch,
-        "precision": "FP16",
+        "precision": precision,
         "workspace_mb": options.workspace_mb,
         "golden_differences": {"tensorrt": found},
     }

@@ -15,9 +15,12 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional
 
-import numpy as np
+from remedies import require
 
-from building import (
+require("build_trt", "numpy")
+import numpy as np  # noqa: E402
+
+from building import (  # noqa: E402
     BuildError,
     add_options,
     check_differences,
@@ -27,9 +30,10 @@ from building import (
     require_memory,
     require_ours,
     run_build,
+    stop_when_told,
 )
-from bundle import Bundle, open_bundle
-from frozen import load_frozen
+from bundle import Bundle, open_bundle  # noqa: E402
+from frozen import load_frozen  # noqa: E402
 
 ENGINE_INFO = "engine.json"
 SAVED_MODEL = "saved_model"
@@ -41,6 +45,7 @@ _CHANNELS = 64  # of a wide early layer, at full size
 def main(arguments: Optional[List[str]] = None) -> int:
     """Returns the exit code: 0, or 2 with the reason on stderr."""
     options = _parser().parse_args(arguments)
+    stop_when_told()
     try:
         if options.into:
             _build(options)

@@ -12,6 +12,7 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 
 from bundle import Bundle
+from remedies import remedy
 
 _PROGRESS_SECONDS = 15.0
 # What TensorRT, CUDA, TensorFlow and C++ say when memory ends.
@@ -60,14 +61,42 @@ def memory_mb(meminfo: str = "/proc/meminfo") -> Dict[str, int]:
     return {name: int(kb) // 1024 for name, kb in lines}
 
 
-def require_memory(needed: int, meminfo: str = "/proc/meminfo") -> None:
-    """Raises BuildError if fewer than `needed` MiB are free. The GPU shares them, swap is none."""
-    free = memory_mb(meminfo).get("MemAvailable")
+def usable_mb(meminfo: str = "/proc/meminfo", swaps: str = "/proc/swaps") -> Optional[int]:
+    """MiB that a build can have, which the GPU shares: free memory, and free swap.
+
+    What swap takes in makes room. Half of a zram counts, JetPack's swap in compressed memory: it
+    holds about twice what it takes. None where the system doesn't tell.
+    """
+    memory = memory_mb(meminfo)
+    if "MemAvailable" not in memory:
+        return None
+    return memory["MemAvailable"] + max(0, memory.get("SwapFree", 0) - _zram_free_mb(swaps) // 2)
+
+
+def require_memory(needed: int, meminfo: str = "/proc/meminfo", swaps: str = "/proc/swaps") -> None:
+    """Raises BuildError if fewer than `needed` MiB are free, swap included."""
+    free = usable_mb(meminfo, swaps)
     if free is not None and free < needed:
         raise BuildError(
-            f"the build needs about {needed} MB of free memory and {free} are free"
+            f"the build needs about {needed} MB of free memory and {free} are free, swap included"
             f" (--ignore-memory builds all the same){_LESS_MEMORY}"
         )
+
+
+def _zram_free_mb(swaps: str) -> int:
+    """MiB free on all zram devices; the table has Filename, Type, Size, Used, Priority, in KiB."""
+    try:
+        with open(swaps) as file:
+            rows = [line.split() for line in file]
+    except OSError:
+        return 0
+    zrams = [row for row in rows if len(row) >= 4 and "zram" in row[0] and row[2].isdigit()]
+    return sum(int(row[2]) - int(row[3]) for row in zrams) // 1024
+
+
+def stop_when_told() -> None:
+    """SIGTERM, `docker stop`'s, ends a build as Ctrl-C does: its child too, and nothing is left."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def run_build(
@@ -91,8 +120,8 @@ def run_build(
                 time.sleep(0.2)
                 if time.monotonic() - shown >= _PROGRESS_SECONDS:
                     shown = time.monotonic()
-                    free = memory_mb().get("MemAvailable", 0)
-                    print(f"  {shown - begin:.0f} s, {free} MB free", flush=True)
+                    free = usable_mb() or 0
+                    print(f"  {shown - begin:.0f} s, {free} MB free, swap included", flush=True)
         except BaseException:
             child.kill()
             child.wait()
@@ -169,6 +198,8 @@ def _reason(code: int, output: str, log: str) -> str:
         return "out of memory: the kernel killed the build" + _LESS_MEMORY
     if _NO_MEMORY.search(output):
         return f"out of memory: {last}{_LESS_MEMORY}"
+    if remedy(last):
+        return f"{last}; {remedy(last)} (log: {log})"
     if code < 0:
         return f"the build crashed with signal {-code}: {last} (log: {log})"
     return last if code == 2 else f"the build failed: {last} (log: {log})"

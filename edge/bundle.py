@@ -5,8 +5,6 @@ import json
 import os
 from typing import Any, Dict, NamedTuple
 
-from images import Preprocessing
-
 MANIFEST = "manifest.json"
 POINTS = ("youden", "sensitivity", "specificity")  # of model.json's thresholds
 _CHUNK = 1 << 20
@@ -14,6 +12,18 @@ _CHUNK = 1 << 20
 
 class Refused(ValueError):
     """Bad input; its text is one line that says what is wrong and what to do."""
+
+
+class Preprocessing(NamedTuple):
+    """What becomes of an image before the network; model.json's `preprocessing`."""
+
+    compact_size: int  # pixels, of the compact image that Transform writes
+    encoding: str  # of it, jpeg or raw
+    jpeg_quality: int
+    image_size: int  # pixels, of the network's input
+    min_side: int  # pixels an original must have
+    max_side: int
+    max_bytes: int  # of its file
 
 
 class _Bundle(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from bundle import Bundle, Refused, reason
+from remedies import explain
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it on import
 
@@ -247,20 +248,23 @@ def _tolerance(bundle: Bundle, variant: str) -> float:
 
 def _litert() -> Tuple[Any, str]:
     """An Interpreter class and where it is from. Raises Refused."""
+    problems = []  # type: List[str]
     for name in _LITERT:
         try:
             return importlib.import_module(name).Interpreter, name.split(".")[0]
-        except (ImportError, AttributeError):
-            continue
-    raise Refused("neither ai_edge_litert nor tflite_runtime nor tensorflow is installed")
+        except ImportError as error:
+            problems.append(explain(name, error))
+        except AttributeError as error:
+            problems.append(f"{name}: {error}")
+    raise Refused(", ".join(problems))
 
 
 def _tensorflow(threads: int) -> Any:
     """TensorFlow, told to take no more memory than it needs. Raises Refused."""
     try:
         import tensorflow as tf
-    except ImportError:
-        raise Refused("tensorflow isn't installed") from None
+    except ImportError as error:
+        raise Refused(explain("tensorflow", error)) from error
     try:
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)

@@ -15,6 +15,8 @@ from typing import Callable, List, NamedTuple, Optional, Tuple
 import numpy as np
 from PIL import Image
 
+from bundle import Preprocessing
+
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -54,18 +56,6 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _WHITES = tuple(2.0**bits - 1 for bits in range(8, 17))
 _BAND = 256  # rows
 _UNFINISHED = "cut short, or other bytes follow the end of the image"
-
-
-class Preprocessing(NamedTuple):
-    """What becomes of an image before the network; model.json's `preprocessing`."""
-
-    compact_size: int  # pixels, of the compact image that Transform writes
-    encoding: str  # of it, jpeg or raw
-    jpeg_quality: int
-    image_size: int  # pixels, of the network's input
-    min_side: int  # pixels an original must have
-    max_side: int
-    max_bytes: int  # of its file
 
 
 class BadImage(Exception):

@@ -21,6 +21,9 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Se
 
 sys.dont_write_bytecode = True  # a bundle may lie on a read-only disk
 
+from remedies import require  # noqa: E402
+
+require("infer", "numpy", "PIL")
 import numpy as np  # noqa: E402
 
 from bundle import POINTS, Bundle, Refused, open_bundle, reason  # noqa: E402

@@ -399,7 +399,12 @@ def fetch_debs(steps: Steps, packages: List[str], into: Path, newer: bool) -> No
 
 
 def fetch_from(
-    run: Callable[[List[str]], object], source: Source, suite: str, packages: List[str], into: Path
+    run: Callable[[List[str]], object],
+    source: Source,
+    suite: str,
+    packages: List[str],
+    into: Path,
+    architecture: str = "amd64",
 ) -> None:
     """Unpacks packages of one mirror's suite into a folder; `run` runs each command."""
     state = Path(tempfile.mkdtemp(prefix="apt-", dir=into.parent))
@@ -411,9 +416,10 @@ def fetch_from(
         signed_by = f"Signed-By: {source.signed_by}\n" if source.signed_by else ""
         (state / "sources" / "cxrflow.sources").write_text(
             f"Types: deb\nURIs: {source.uri}\nSuites: {suite}\nComponents: {components}\n"
-            f"Architectures: amd64\n{signed_by}"
+            f"Architectures: {architecture}\n{signed_by}"
         )
         settings = {
+            "APT::Architecture": architecture,
             "Dir::State::lists": state / "lists",
             "Dir::State::status": "/dev/null",  # what is installed doesn't matter
             "Dir::Cache": state / "cache",

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.edge import ensemble
 from tests.edge.bundles import gray_png, tiny_bundle
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "edge"))
@@ -30,6 +31,13 @@ def bundle(pngs: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with a tiny network in LiteRT's form and as a frozen graph; not to be changed."""
     pytest.importorskip("tensorflow")
     return tiny_bundle(tmp_path_factory.mktemp("edge") / "1795400000", pngs[:3])
+
+
+@pytest.fixture(scope="session")
+def ensemble_bundle(pngs: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a whole ensemble in the same two forms; not to be changed."""
+    pytest.importorskip("tensorflow")
+    return ensemble.ensemble_bundle(tmp_path_factory.mktemp("ensemble"), pngs)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
-"""build_onnx_trt.py with a trtexec that takes 8.2's options and computes with onnxruntime."""
+"""build_onnx_trt.py with a trtexec that has one release's options and computes with onnxruntime."""
 
 import json
 import lzma
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +17,45 @@ from tests.edge.bundles import model_info, sign, variant, write_bundle
 
 SIDE, CLASSES, GOLDEN = 8, ("A", "B"), 3
 
-# Takes all options that TensorRT 8.2's trtexec is called with, and no other.
+# What the builds of trtexec say of the options that changed, word for word, and of the others.
+WORKSPACE = "  --workspace=N               Set workspace size in MiB.\n"
+POOLS = """\
+  --memPoolSize=poolspec      Specify the size constraints of the designated memory pool(s) in MiB.
+                              Pool constraint: poolspec ::= poolfmt[",\\"poolspec]
+"""
+FP16 = "  --fp16                      Enable fp16 precision, in addition to fp32\n"
+ALWAYS = """\
+=== Model Options ===
+  --onnx=<file>               ONNX model
+=== Build Options ===
+  --minShapes=spec            Build with dynamic shapes using a profile with the min shapes provided
+  --optShapes=spec            Build with dynamic shapes using a profile with the opt shapes provided
+  --maxShapes=spec            Build with dynamic shapes using a profile with the max shapes provided
+                              Note: --workspace and --fp16 of other releases may stand here
+  --saveEngine=<file>         Save the serialized engine
+=== Inference Options ===
+  --shapes=spec               Set input shapes for dynamic shapes inference inputs.
+  --loadInputs=spec           Load input values from files (default = generate random inputs)
+  --exportOutput=<file>       Write the output tensors to a json file (default = disabled)
+"""
+RELEASES = {
+    "8.2": WORKSPACE + FP16,
+    "8.6": WORKSPACE + POOLS + FP16,
+    "10.3": POOLS + FP16,
+    "11.0": POOLS,
+}
+
+# Takes the options that its help lists, and no other.
 TRTEXEC = """\
 #!{python}
 import json, os, re, sys
+HELP = {help!r}
+if sys.argv[1:] == ["--help"]:
+    sys.exit(print(HELP))
 import numpy as np, onnxruntime
-known = "onnx saveEngine fp16 workspace minShapes optShapes maxShapes shapes"
-known += " loadInputs exportOutput"
+known = re.findall("^  --([a-zA-Z0-9]+)", HELP, re.M)
 options = dict((a[2:].split("=", 1) + [""])[:2] for a in sys.argv[1:])
-assert not set(options) - set(known.split()), options
+assert not set(options) - set(known), options
 {change}
 name, shape = options["shapes"].rsplit(":", 1)
 shape = [int(side) for side in shape.split("x")]
@@ -44,9 +76,10 @@ print("[11/23/2026-10:00:00] [I] Throughput: 12.5 qps")
 def trtexec(tmp_path):
     """Writes one; `change` is code it runs first, `error` is added to its answers."""
 
-    def write(change: str = "", error: float = 0.0) -> Path:
+    def write(change: str = "", error: float = 0.0, release: str = "8.2") -> Path:
         path = tmp_path / "trtexec"
-        path.write_text(TRTEXEC.format(python=sys.executable, change=change, error=error))
+        values = {"python": sys.executable, "change": change, "error": error}
+        path.write_text(TRTEXEC.format(help=ALWAYS + RELEASES[release], **values))
         path.chmod(0o755)
         return path
 
@@ -105,6 +138,64 @@ def test_it_builds_and_checks(bundle, trtexec, capsys):
 
 
 @pytest.mark.parametrize(
+    ("release", "given", "precision"),
+    [
+        ("8.2", {"fp16": "", "workspace": "64"}, "FP16"),
+        ("8.6", {"fp16": "", "memPoolSize": "workspace:64"}, "FP16"),  # the other is deprecated
+        ("10.3", {"fp16": "", "memPoolSize": "workspace:64"}, "FP16"),
+        ("11.0", {"memPoolSize": "workspace:64"}, "FP32"),
+    ],
+)
+def test_each_release_gets_the_options_that_it_has(
+    bundle, trtexec, release, given, precision, capsys
+):
+    assert build(bundle, trtexec(release=release), "--workspace-mb", "64") == 0
+    out = bundle.with_name("1795400000.onnx-trt")
+    called = json.loads((out / "model.engine").read_bytes())
+    changing = ("fp16", "workspace", "memPoolSize")
+    assert {name: called[name] for name in changing if name in called} == given
+    assert json.loads((out / "engine.json").read_text())["precision"] == precision
+    assert ("has no --fp16" in capsys.readouterr().out) == (precision == "FP32")
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("#!/bin/sh\necho usage: something else", "lists no --exportOutput"),
+        (
+            "#!/bin/sh\necho libnvinfer.so.8: cannot open >&2; exit 127",
+            "libnvinfer.so.8: cannot open",
+        ),
+        ("#!/nowhere/python", "can't be started: No such file"),
+        ("\0", "can't be started: Exec format error"),
+        ("#!/bin/sh\nexec sleep 60", "doesn't end"),
+    ],
+)
+def test_what_is_no_trtexec(bundle, tmp_path, script, told, capsys, monkeypatch):
+    monkeypatch.setattr(build_onnx_trt, "_HELP_SECONDS", 1)
+    path = tmp_path / "trtexec"
+    path.write_text(script)
+    path.chmod(0o755)
+    assert build(bundle, path) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) == 1
+
+
+def test_pillow_isn_t_needed(bundle, trtexec):
+    code = (
+        "import runpy, sys; sys.modules['PIL'] = None; sys.argv = sys.argv[1:];"
+        "sys.path.insert(0, sys.argv[0].rpartition('/')[0]);"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    script = str(bundle / "build_onnx_trt.py")
+    call = [sys.executable, "-c", code, script, "--trtexec", str(trtexec())]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bundle.with_name("1795400000.onnx-trt").is_dir()
+
+
+@pytest.mark.parametrize(
     ("change", "error", "told"),
     [
         ("", 0.02, "differ by up to 0.02 from the source's"),
@@ -132,3 +223,19 @@ def test_bad_input(bundle, trtexec, capsys, tmp_path):
     sign(bundle)
     assert build(bundle, trtexec()) == 2
     assert "can't be unpacked" in capsys.readouterr().err
+
+
+def test_sigterm_ends_trtexec_and_leaves_nothing(bundle, trtexec):
+    """`docker stop`: tx2-entry.sh passes its SIGTERM on."""
+    program = trtexec("import time; print('busy', os.getpid(), flush=True); time.sleep(60)")
+    call = [sys.executable, str(bundle / "build_onnx_trt.py"), "--trtexec", str(program)]
+    log = bundle.with_name("1795400000.onnx-trt.log")
+    with subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as build:
+        while not (log.exists() and "busy" in log.read_text()):
+            assert build.poll() is None
+            time.sleep(0.05)
+        build.terminate()
+        said = build.communicate(timeout=60)[1]
+    assert (build.returncode, said) == (130, b"build_onnx_trt: interrupted\n")
+    assert not Path(f"/proc/{log.read_text().split()[1]}").exists()
+    assert {path.name for path in bundle.parent.iterdir()} == {bundle.name, log.name, "trtexec"}

@@ -70,14 +70,59 @@ def test_the_child_is_the_first_to_be_killed(tmp_path):
     run("import sys; sys.exit(open('/proc/self/oom_score_adj').read() != '1000\\n')", tmp_path)
 
 
-def test_memory(tmp_path):
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 8000000 kB\nMemAvailable:   2048000 kB\nHugePages_Total: 0\n")
-    assert building.memory_mb(str(meminfo)) == {"MemTotal": 7812, "MemAvailable": 2000}
-    building.require_memory(2000, str(meminfo))
-    with pytest.raises(BuildError, match="needs about 2001 MB of free memory and 2000 are free"):
-        building.require_memory(2001, str(meminfo))
-    building.require_memory(10**6, str(tmp_path / "missing"))  # unknown isn't too little
+def test_a_known_failure_comes_with_its_remedy(tmp_path):
+    text = "ImportError: /usr/lib/libgomp.so.1: cannot allocate memory in static TLS block"
+    with pytest.raises(BuildError, match=r"LD_PRELOAD=/usr/lib/libgomp\.so\.1 \(log: "):
+        run(f"raise ImportError({text!r})", tmp_path)
+
+
+MEMINFO = "MemTotal: 8000000 kB\nMemAvailable:   2048000 kB\nHugePages_Total: 0\n"
+SWAPS = "Filename\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+
+
+@pytest.mark.parametrize(
+    ("meminfo", "swaps", "usable"),
+    [
+        (MEMINFO, SWAPS, 2000),
+        (MEMINFO + "SwapFree: 0 kB\n", SWAPS, 2000),
+        # A file on the disk counts whole.
+        (MEMINFO + "SwapFree: 4096000 kB\n", SWAPS + "/swapfile file 4096000 0 -2\n", 6000),
+        # 1000 of two zrams' 1200 MB are free: 500 count.
+        (
+            MEMINFO + "SwapFree: 1024000 kB\n",
+            SWAPS
+            + "/dev/zram0 partition 614400 102400 5\n"
+            + "/dev/zram1 partition 614400 102400 5\n",
+            2500,
+        ),
+        # Both: the 4000 of the file, and half of 1000.
+        (
+            MEMINFO + "SwapFree: 5120000 kB\n",
+            SWAPS + "/swapfile file 4096000 0 -2\n/dev/zram0 partition 1024000 0 5\n",
+            6500,
+        ),
+        (MEMINFO + "SwapFree: 1024000 kB\n", "odd\n", 3000),
+    ],
+)
+def test_memory_and_swap(meminfo, swaps, usable, tmp_path):
+    for name, text in (("meminfo", meminfo), ("swaps", swaps)):
+        (tmp_path / name).write_text(text)
+    files = str(tmp_path / "meminfo"), str(tmp_path / "swaps")
+    assert building.usable_mb(*files) == usable
+    building.require_memory(usable, *files)
+    told = f"needs about {usable + 1} MB of free memory and {usable} are free, swap included"
+    with pytest.raises(BuildError, match=told):
+        building.require_memory(usable + 1, *files)
+
+
+def test_unknown_memory_isn_t_too_little(tmp_path):
+    (tmp_path / "meminfo").write_text(MEMINFO)
+    assert building.memory_mb(str(tmp_path / "meminfo")) == {
+        "MemTotal": 7812,
+        "MemAvailable": 2000,
+    }
+    assert building.usable_mb(str(tmp_path / "meminfo"), str(tmp_path / "missing")) == 2000
+    building.require_memory(10**6, str(tmp_path / "missing"))
 
 
 def test_a_new_engine_takes_the_old_one_s_place(tmp_path):

@@ -9,85 +9,17 @@ import numpy as np
 import pytest
 
 from tests.edge import tf27
-from tests.edge.bundles import FROZEN, model_info, variant, write_bundle
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow, pytest.mark.timeout(600)]
 
-SIDE = 64
-
 
 @pytest.fixture(scope="module")
-def ensemble(pngs, tmp_path_factory) -> Path:
-    """A bundle of two members' mean, read from and written to disk as in a run."""
+def ensemble(ensemble_bundle) -> Path:
     try:
         tf27.python()
     except tf27.Unavailable as reason:
         pytest.skip(str(reason))
-    import tensorflow as tf
-
-    from components.edge_export.freeze import freeze, with_int16_weights
-    from components.edge_export.litert import convert
-    from components.edge_export.source import Source
-    from components.ensemble.combine import Combination
-    from components.ensemble.graph import Members, export_ensemble
-    from components.ensemble.members import read_members
-    from components.train.calibration import Calibration
-    from components.train.inputs import model_images
-    from components.train.model_info import model_info as info_of_model
-    from components.train.model_info import write_assets
-    from components.train.signatures import CompactFormat
-    from components.transform.images import compact_batch
-    from tests.components.ensemble import conftest as tiny
-
-    root = tmp_path_factory.mktemp("ensemble")
-    for seed, (name, head) in enumerate(tiny.HEADS.items()):
-        tiny.write_member(root / name, name, head, seed)
-        tiny.write_verdict_on(root / "verdicts" / name, name)
-    members, _ = read_members(
-        [root / name for name in tiny.HEADS],
-        [root / "verdicts" / name for name in tiny.HEADS],
-        tiny.CLASSES,
-    )
-    export_ensemble(
-        Members(members),
-        Combination("mean", np.array([0.5, 0.5])),
-        Calibration(np.array([0.9, 1.1, 1.0]), np.array([0.1, -0.1, 0.0])),
-        CompactFormat(**tiny.COMPACT),
-        root / "model",
-    )
-    info = info_of_model(
-        name="ensemble",
-        classes=tiny.CLASSES,
-        image_size=SIDE,
-        compact=tiny.COMPACT,
-        members=[],
-        calibration={},
-        thresholds={},
-        data_version="",
-        code_version="",
-        synthetic=True,
-    )
-    write_assets(root / "model", info)
-    source = Source(root / "model")
-    pixels = model_images(compact_batch(tf.constant(pngs), SIDE, "jpeg", 95), "jpeg", SIDE, SIDE)
-    pixels = pixels.numpy()[..., 0]
-    variants = {
-        "frozen_graph": variant("frozen_graph.pb", "tensorflow"),
-        "litert_fp32": variant("model_fp32.tflite", "litert"),
-    }
-    described = model_info(variants, classes=tiny.CLASSES, side=SIDE, compact=SIDE)
-    assert described["frozen_graph"] == FROZEN
-    return write_bundle(
-        root / "1795400000",
-        described,
-        {
-            "frozen_graph.pb": with_int16_weights(freeze(source)).SerializeToString(),
-            "model_fp32.tflite": convert(source),
-        },
-        pngs,
-        pixels,
-        source.probabilities(pixels),
-    )
+    return ensemble_bundle
 
 
 def infer(bundle: Path, *arguments: object) -> str:
