@@ -10,7 +10,7 @@ import struct
 import zlib
 from functools import lru_cache
 from io import BytesIO
-from typing import List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Tuple
 
 import numpy as np
 from PIL import Image
@@ -235,4 +235,3 @@ def _taps(before: int, after: int) -> List[Tuple[np.ndarray, np.ndarray]]:
         (np.minimum(source, before - 1), (weight * (one / total))[:, None])
         for source, weight in zip(sources, weights)
     ]
-

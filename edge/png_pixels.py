@@ -1,14 +1,14 @@
 """The pixels of a PNG as the network's preprocessing wants them: gray, 8 bits.
 
 Nothing inflates more than twice what the header promises. The usual gray image of 8 bits is left to
-Pillow. All others go by bands of rows, which bounds the memory: PNG's filters work on each byte of a
-pixel by itself, so that a band is taken apart into planes of one byte a pixel, and Pillow unfilters
-each as a gray image. Gray stored as colour has equal planes: one is enough.
+Pillow. All others go by bands of rows, which bounds the memory: PNG's filters work on each byte of
+a pixel by itself, so that a band is taken apart into planes of one byte a pixel, and Pillow
+unfilters each as a gray image. Gray stored as colour has equal planes: one is enough.
 """
 
 import struct
 import zlib
-from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from PIL import Image
@@ -22,8 +22,8 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 _WHOLE = ((0, 0, 1, 1),)
 _BAND = 1 << 17  # pixels that are unpacked at once; they stay in the cache
 _DEFLATE = 1032  # bytes that one byte may inflate to, at most (zlib's technical notes)
-# What an opaque plane looks like filtered, by filter: its first byte and the others of a row. In the
-# topmost row, whose row before counts as 0, and below.
+# What an opaque plane looks like filtered, by filter: its first byte and the others of a row; in
+# the topmost row, whose row before counts as 0, and below.
 _OPAQUE_TOP = np.array([(255, 255), (255, 0), (255, 255), (255, 128), (255, 0)], np.uint8)
 _OPAQUE = np.array([(255, 255), (255, 0), (0, 0), (128, 0), (0, 0)], np.uint8)
 _PART = 1 << 20  # bytes
@@ -255,10 +255,13 @@ def _unfilter(packed: np.ndarray, before: List[np.ndarray]) -> List[np.ndarray]:
     done = []  # type: List[Tuple[np.ndarray, np.ndarray, np.ndarray]]
     for i in range(count):
         last, filtered = before[i][-1], packed[:, 1 + i :: count]
-        for other_last, other, plane in done:
-            if np.array_equal(last, other_last) and np.array_equal(filtered, other):
-                break
-        else:
+        same = (
+            plane
+            for other_last, other, plane in done
+            if np.array_equal(last, other_last) and np.array_equal(filtered, other)
+        )
+        plane = next(same, None)
+        if plane is None:
             plane = _unfilter_plane(packed[:, :1], filtered, last)
             done.append((last, filtered, plane))
         planes.append(plane)
