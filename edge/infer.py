@@ -6,8 +6,9 @@
 DIR gets results.csv and results.jsonl, a row an image, and summary.json; with labels also auc.csv
 and roc.png. After a power cut or Ctrl-C the same command goes on from there; files whose content
 has changed are answered anew. Exit codes: 0, every image has an answer; 1, some have none, or files
-were left out that may be images; 2, nothing was answered. --check runs the
-bundle's golden images and compares pixels and probabilities with the pipeline's.
+were left out that may be images; 2, nothing was answered.
+
+--check runs the bundle's golden images and compares pixels and probabilities with the pipeline's.
 """
 
 import argparse

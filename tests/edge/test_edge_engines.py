@@ -78,7 +78,7 @@ def test_says_why_the_first_choice_is_not_there(tmp_path: Path, installed: set[s
     wanted = engines.Wanted()
     engine, skipped = engines.choose(make_bundle(tmp_path, LITERT | FROZEN), wanted)
     assert engine.name == "tf"
-    assert skipped == ["litert: no litert here"]
+    assert skipped == ["litert: no litert here", "onnx: the bundle has no variant for it"]
 
 
 @pytest.mark.parametrize(
