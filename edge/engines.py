@@ -1,18 +1,20 @@
-"""Whatever is here to run the network with: TF-TRT, TensorFlow or LiteRT."""
+"""Whatever is here to run the network with: TF-TRT, TensorFlow, LiteRT or ONNX Runtime."""
 
 import importlib
 import json
 import os
+import struct
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from bundle import Bundle, Refused, reason
+from logits import litert_with_logits, onnx_with_logits
 from remedies import explain
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it on import
 
-ENGINES = ("trt", "tf", "litert")
+ENGINES = ("trt", "tf", "litert", "onnx")
 TRT = "trt"  # the name of the variant that build_trt.py makes
 _LITERT = (
     "ai_edge_litert.interpreter",
@@ -24,8 +26,13 @@ _VARIANTS = {
     "litert": ("litert_fp32", "litert_fp16", "litert_dynamic", "litert_int8"),
     "tf": ("frozen_graph",),
     "trt": (TRT,),
+    "onnx": ("onnx",),
 }
-_RUNTIMES = {"litert": "litert", "tensorflow": "tf"}  # model.json's names -> engines
+_RUNTIMES = {
+    "litert": "litert",
+    "tensorflow": "tf",
+    "onnx": "onnx",
+}  # model.json's names -> engines
 _GPUS = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvhost-ctrl-gpu")
 _MAX_BATCH = 16  # images; more don't make it faster
 _BYTES_PER_PIXEL = 1200  # of an image in a batch: activations of MobileNet, twice
@@ -46,8 +53,9 @@ class Wanted(NamedTuple):
 class Engine:
     """A network that is ready to run.
 
-    Attributes: `name` for people, `variant`, `batch` (images at once, at most) and `tolerance`
-    (how far a probability may be from the bundle's golden one).
+    Attributes: `name` for people, `runtime` (what of it changes answers), `variant`, `batch`
+    (images at once, at most) and `tolerance` (how far a probability may be from the bundle's golden
+    one).
     """
 
     def __init__(
@@ -58,15 +66,18 @@ class Engine:
         tolerance: float,
         predict: Callable[[np.ndarray], np.ndarray],
         exhausted: Tuple[type, ...] = (),
+        runtime: str = "",
     ):
         """`predict` takes uint8 [n, S, S], n up to `batch`; `exhausted` are its memory errors."""
+        self.runtime = runtime or name
         self.name, self.variant, self.batch, self.tolerance = name, variant, batch, tolerance
         self._predict, self._exhausted = predict, exhausted
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
-        """Gray uint8 [n, S, S] to probabilities float32 [n, C]; any n.
+        """Gray uint8 [n, S, S] to probabilities float32 [n, C]; any n. NaN: its logit isn't finite.
 
-        Halves the batch when memory ends. Raises Refused if it ends with one image.
+        Halves the batch when memory ends. Raises Refused if it ends with one image, or if the
+        network can't be run.
         """
         answers = []  # type: List[np.ndarray]
         done = 0
@@ -79,6 +90,8 @@ class Engine:
                     raise Refused(f"out of memory with one image: {reason(error)}") from error
                 self.batch = max(1, self.batch // 2)
                 continue
+            except Exception as error:  # whatever a runtime raises
+                raise Refused(f"{self.name} failed: {reason(error)}") from error
             done += len(part)
         return np.concatenate(answers)
 
@@ -86,7 +99,7 @@ class Engine:
 def choose(bundle: Bundle, wanted: Wanted) -> Tuple[Engine, List[str]]:
     """The engine that runs, warm, and why those that would have come first don't.
 
-    The order is TF-TRT, TensorFlow if there is a GPU, LiteRT, TensorFlow.
+    The order is TF-TRT, TensorFlow if there is a GPU, LiteRT, ONNX Runtime, TensorFlow.
 
     Raises:
         Refused: what is wanted isn't there, or nothing is.
@@ -118,7 +131,7 @@ def _order(bundle: Bundle, wanted: Wanted) -> List[str]:
             raise Refused(f"{wanted.variant} runs with {runtime}, not with infer.py")
         return [_RUNTIMES[runtime]]
     has_gpu = any(os.path.exists(path) for path in _GPUS)
-    others = ["tf", "litert"] if has_gpu else ["litert", "tf"]
+    others = ["tf", "litert", "onnx"] if has_gpu else ["litert", "onnx", "tf"]
     return [TRT, *others] if wanted.trt or os.path.isdir(_trt_folder(bundle, wanted)) else others
 
 
@@ -152,11 +165,13 @@ def _open_litert(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
     path, classes = bundle.path(variant), len(bundle.info["classes"])
     size = bundle.info["image_size"]
     try:
-        interpreter = interpreter_class(model_path=path, num_threads=wanted.threads)
+        with open(path, "rb") as file:
+            content = litert_with_logits(file.read())
+        interpreter = interpreter_class(model_content=content, num_threads=wanted.threads)
         interpreter.allocate_tensors()
-    except (RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, IndexError, struct.error) as error:
         raise Refused(f"{path} can't be loaded: {reason(error)}") from error
-    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    (source,), (target, *logits) = interpreter.get_input_details(), interpreter.get_output_details()
     shapes = tuple(source["shape"]), tuple(target["shape"])
     if shapes != ((1, size, size, 3), (1, classes)) or target["dtype"] != np.float32:
         raise Refused(f"the variant {variant} doesn't fit model.json")
@@ -164,10 +179,12 @@ def _open_litert(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
     def predict(pixels: np.ndarray) -> np.ndarray:
         interpreter.set_tensor(source["index"], _to_rgb(pixels, source["dtype"]))
         interpreter.invoke()
-        return interpreter.get_tensor(target["index"])
+        return finite(*[interpreter.get_tensor(one["index"]) for one in (target, *logits)])
 
+    predict.model = content  # type: ignore[attr-defined]  # the interpreter reads it
     name = f"LiteRT ({package}), {variant}, {wanted.threads} threads"
-    return Engine(name, variant, 1, _tolerance(bundle, variant), predict)
+    runtime = f"LiteRT ({package})"
+    return Engine(name, variant, 1, _tolerance(bundle, variant), predict, runtime=runtime)
 
 
 def _open_tf(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
@@ -185,8 +202,9 @@ def _open_tf(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
         return network(tf.constant(_to_rgb(pixels, np.float32))).numpy()
 
     name = f"TensorFlow {tf.__version__} on {_device(tf)}, {variant}"
-    tolerance = _tolerance(bundle, variant)
-    return Engine(name, variant, batch, tolerance, predict, (tf.errors.ResourceExhaustedError,))
+    runtime = f"TensorFlow on {_device(tf)}"
+    tolerance, exhausted = _tolerance(bundle, variant), (tf.errors.ResourceExhaustedError,)
+    return Engine(name, variant, batch, tolerance, predict, exhausted, runtime)
 
 
 def _open_trt(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
@@ -217,13 +235,66 @@ def _open_trt(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
         return network(_to_rgb(full, np.float32))[: len(pixels)]
 
     name = f"TF-TRT, TensorFlow {tf.__version__} on {_device(tf)}"
-    return Engine(name, variant, batch, TRT_TOLERANCE, predict)
+    return Engine(name, variant, batch, TRT_TOLERANCE, predict, runtime="TF-TRT")
+
+
+def _open_onnx(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise Refused(explain("onnxruntime", error)) from None
+    path, classes = bundle.path(variant), len(bundle.info["classes"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = wanted.threads
+    options.log_severity_level = 3  # errors
+    there = onnxruntime.get_available_providers()
+    providers = [one for one in ("CUDAExecutionProvider", "CPUExecutionProvider") if one in there]
+    try:
+        content = onnx_with_logits(_unpacked(path))
+        session = onnxruntime.InferenceSession(content, options, providers=providers)
+    except Exception as error:  # its own, of no common class
+        raise Refused(f"{path} can't be loaded: {reason(error)}") from error
+    del content
+    (source,), (target, *_) = session.get_inputs(), session.get_outputs()
+    size = bundle.info["image_size"]
+    if list(source.shape[1:]) != [size, size, 3] or target.shape[-1] != classes:
+        raise Refused(f"the variant {variant} doesn't fit model.json")
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        return finite(*session.run(None, {source.name: _to_rgb(pixels, np.float32)}))
+
+    runtime = f"ONNX Runtime on the {'GPU' if session.get_providers()[0][:2] == 'CU' else 'CPU'}"
+    name = f"{runtime}, {onnxruntime.__version__}, {variant}, {wanted.threads} threads"
+    tolerance = _tolerance(bundle, variant)
+    return Engine(name, variant, wanted.batch or 1, tolerance, predict, runtime=runtime)
+
+
+def _unpacked(path: str) -> bytes:
+    """A file's bytes, out of its .xz container if it is in one."""
+    with open(path, "rb") as file:
+        content = file.read()
+    if not path.endswith(".xz"):
+        return content
+    import lzma  # some builds of Python lack it
+
+    return lzma.decompress(content)
+
+
+def finite(probabilities: np.ndarray, logits: Optional[np.ndarray] = None) -> np.ndarray:
+    """Probabilities [n, C], NaN where their logits [n, C] aren't finite.
+
+    The sigmoid of infinity is 1, of minus infinity 0: as good as answers.
+    """
+    if logits is None or np.isfinite(logits).all():
+        return probabilities
+    return np.where(np.isfinite(logits), probabilities, np.float32(np.nan))
 
 
 _OPENERS = {
     "trt": _open_trt,
     "tf": _open_tf,
     "litert": _open_litert,
+    "onnx": _open_onnx,
 }  # type: Dict[str, Callable[[Bundle, str, Wanted], Engine]]
 
 

@@ -12,7 +12,8 @@ def load_frozen(path: str, input_name: str, output_name: str) -> Callable[[Any],
         output_name: tensor, "probabilities:0"; float32 [N, C].
 
     Returns:
-        A function of one tensor or array that gives one tensor, in a tf.function too.
+        A function of one tensor or array that gives one tensor, in a tf.function too: the
+        probabilities, NaN where the logit isn't finite, whose sigmoid would look like an answer.
 
     Raises:
         OSError: the file can't be read.
@@ -26,8 +27,25 @@ def load_frozen(path: str, input_name: str, output_name: str) -> Callable[[Any],
         ends = [wrapped.graph.as_graph_element(name) for name in (input_name, output_name)]
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-    pruned = wrapped.prune(ends[0], ends[1])
-    return lambda pixels: pruned(tf.convert_to_tensor(pixels))
+    logits = _logits(ends[1])
+    pruned = wrapped.prune(ends[0], [ends[1]] if logits is None else [ends[1], logits])
+
+    def network(pixels: Any) -> Any:
+        probabilities, *before = pruned(tf.convert_to_tensor(pixels))
+        if not before:
+            return probabilities
+        nothing = tf.constant(float("nan"), probabilities.dtype)
+        return tf.where(tf.math.is_finite(before[0]), probabilities, nothing)
+
+    return network
+
+
+def _logits(probabilities: Any) -> Any:
+    """The tensor that the last sigmoid gets; None where the graph ends otherwise."""
+    operation = probabilities.op
+    while operation.type in ("Identity", "Reshape"):
+        operation = operation.inputs[0].op
+    return operation.inputs[0] if operation.type == "Sigmoid" else None
 
 
 def read_graph(path: str) -> Any:

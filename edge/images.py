@@ -2,7 +2,7 @@
 
 The pixels are those of Transform (components/transform/images.py), the verdicts those of the
 models' graph (components/transform/guard.py), whose rules and reasons stand here again because the
-device has neither. Bytes that follow the last row of pixels inside a PNG's stream are not inflated.
+device has neither.
 """
 
 import re
@@ -10,12 +10,14 @@ import struct
 import zlib
 from functools import lru_cache
 from io import BytesIO
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import List, Tuple
 
 import numpy as np
 from PIL import Image
 
+import png_pixels
 from bundle import Preprocessing
+from png_pixels import DEPTHS, BadImage, to_uint8
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -32,45 +34,7 @@ _MAX_TEXT = 2**16  # bytes in all
 _MAX_WALKED = 2**12  # chunks from the pixels on, where such names stand
 _TEXT_NAME = re.compile(b"zTXt|iTXt|iCCP")
 
-# How Pillow unpacks a row, by bit depth and PNG colour type: a mode and its raw modes. Pillow keeps
-# only the high bytes of 16 bits, so that these are read as pairs of 8 (gray, gray with alpha), or
-# twice: the little-endian raw mode takes the low bytes.
-_PIXELS = {
-    (1, 0): ("1", "1"),
-    (2, 0): ("L", "L;2"),
-    (4, 0): ("L", "L;4"),
-    (8, 0): ("L", "L"),
-    (16, 0): ("LA", "LA"),
-    (8, 2): ("RGB", "RGB"),
-    (16, 2): ("RGB", "RGB;16B", "RGB;16L"),
-    (1, 3): ("P", "P;1"),
-    (2, 3): ("P", "P;2"),
-    (4, 3): ("P", "P;4"),
-    (8, 3): ("P", "P"),
-    (8, 4): ("LA", "LA"),
-    (16, 4): ("RGBA", "RGBA"),
-    (8, 6): ("RGBA", "RGBA"),
-    (16, 6): ("RGBA", "RGBA;16B", "RGBA;16L"),
-}  # type: Dict[Tuple[int, int], Tuple[str, ...]]
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-_WHITES = tuple(2.0**bits - 1 for bits in range(8, 17))
-_BAND = 256  # rows
 _UNFINISHED = "cut short, or other bytes follow the end of the image"
-
-
-class BadImage(Exception):
-    """An image without an answer; its text is one line."""
-
-
-class _Png(NamedTuple):
-    width: int
-    height: int
-    depth: int
-    colour: int
-    interlaced: int
-    stream: bytes  # zlib, of all IDAT chunks
-    palette: bytes
-    alpha: bytes  # tRNS: of the palette, or the colour that is transparent
 
 
 def prepare(data: bytes, how: Preprocessing) -> np.ndarray:
@@ -92,8 +56,7 @@ def decode(data: bytes, limits: Preprocessing) -> np.ndarray:
     refuse_size(len(data), limits.max_bytes)
     try:
         if data.startswith(_PNG_START):
-            width, height, depth, colour, interlaced = _check_png(data, limits)
-            return _decode_png(_Png(width, height, depth, colour, interlaced, *_chunks(data)))
+            return png_pixels.decode(data, png_pixels.Header(*_check_png(data, limits)))
         if data.startswith(_JPEG_START):
             return _decode_jpeg(data, _check_jpeg(data, limits))
     except (OSError, ValueError, zlib.error, struct.error):  # Pillow's for what it can't decode
@@ -139,7 +102,7 @@ def _check_png(data: bytes, limits: Preprocessing) -> Tuple[int, int, int, int, 
         (length, kind) == (13, b"IHDR")
         and 0 < width < 2**31
         and 0 < height < 2**31
-        and (depth, colour) in _PIXELS
+        and depth in DEPTHS.get(colour, ())
         and (method, filters) == (0, 0)
         and interlaced in (0, 1)
         and zlib.crc32(data[12:29]) == crc
@@ -247,121 +210,6 @@ def _check_sides(width: int, height: int, limits: Preprocessing) -> None:
         )
 
 
-def _chunks(data: bytes) -> Tuple[bytes, bytes, bytes]:
-    """Pixel stream, palette and its alpha of a PNG; raises ValueError where libpng gives up."""
-    stream, palette, alpha = [], b"", b""  # type: List[bytes], bytes, bytes
-    at, before = len(_PNG_START), b""
-    while before != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, at)
-        body = data[at + 8 : at + 8 + length]
-        (crc,) = struct.unpack_from(">I", data, at + 8 + length)
-        whole = zlib.crc32(body, zlib.crc32(kind)) == crc
-        if kind[0:1].isupper() and (not whole or kind not in (b"IHDR", b"PLTE", b"IDAT", b"IEND")):
-            raise ValueError("a damaged or unknown chunk")
-        if kind == b"IDAT" and (not stream or before == b"IDAT"):
-            stream.append(body)
-        elif kind == b"PLTE":
-            palette = body
-        elif kind == b"tRNS" and whole:
-            alpha = body
-        at, before = at + 12 + length, kind
-    return b"".join(stream), palette, alpha
-
-
-def _decode_png(png: _Png) -> np.ndarray:
-    """Gray of a PNG, uint8 [height, width]. Raises ValueError or OSError if it is damaged."""
-    mode, *raw_modes = _PIXELS[png.depth, png.colour]
-    size = (png.width, png.height)
-    parts = [
-        np.asarray(Image.frombytes(mode, size, png.stream, "zip", (raw_mode, png.interlaced)))
-        for raw_mode in raw_modes
-    ]
-    pixels = parts[0]
-    if png.colour == 3:
-        return _palette_grays(png)[pixels]
-    if png.depth == 1:
-        return pixels * np.uint8(255)
-    if png.depth == 16:
-        return _scale(_gray(parts, _deep_composite, _key(png)))
-    if png.colour == 0:
-        return pixels
-    if _is_opaque_gray(pixels) and _key(png) is None:
-        return pixels[..., 0]
-    return _to_uint8(_gray(parts, _composite, _key(png)))
-
-
-def _key(png: _Png) -> Optional[np.ndarray]:
-    """The transparent colour, uint16 [3]. That of gray images is ignored, as Transform does."""
-    if png.colour != 2 or len(png.alpha) != 6:
-        return None
-    return np.frombuffer(png.alpha, ">u2") & np.uint16((1 << png.depth) - 1)
-
-
-def _gray(
-    parts: List[np.ndarray], convert: Callable[..., np.ndarray], key: Optional[np.ndarray]
-) -> np.ndarray:
-    """Float32 [height, width], converted by bands of rows, which bounds the memory."""
-    gray = np.empty(parts[0].shape[:2], np.float32)
-    for top in range(0, len(gray), _BAND):
-        rows = slice(top, top + _BAND)
-        gray[rows] = convert(key, *[part[rows] for part in parts])
-    return gray
-
-
-def _is_opaque_gray(pixels: np.ndarray) -> bool:
-    """Whether 8-bit colours, with or without alpha, are gray."""
-    channels = np.moveaxis(pixels, -1, 0)
-    has_alpha = len(channels) in (2, 4)
-    colours = channels[:-1] if has_alpha else channels
-    return all((colours[0] == colour).all() for colour in colours[1:]) and not (
-        has_alpha and (channels[-1] != 255).any()
-    )
-
-
-def _composite(key: Optional[np.ndarray], pixels: np.ndarray, opaque: int = 255) -> np.ndarray:
-    """Gray or colour with or without alpha up to `opaque`, over black: float32 [h, w]."""
-    channels = [pixels[..., i].astype(np.float32) for i in range(pixels.shape[-1])]
-    if len(channels) in (1, 2):
-        channels[:1] = channels[:1] * 3
-    gray = channels[0] * _LUMA[0] + channels[1] * _LUMA[1] + channels[2] * _LUMA[2]
-    if key is not None:
-        gray[(pixels == key).all(axis=-1)] = 0
-    return gray * channels[3] / np.float32(opaque) if len(channels) == 4 else gray
-
-
-def _deep_composite(
-    key: Optional[np.ndarray], high: np.ndarray, low: Optional[np.ndarray] = None
-) -> np.ndarray:
-    """16 bits to float32 [h, w], from high and low bytes or from both in turn."""
-    if low is None:
-        high, low = high[..., 0::2], high[..., 1::2]
-    pixels = high.astype(np.uint16) * np.uint16(256) + low
-    if pixels.shape[-1] == 1:
-        return pixels[..., 0].astype(np.float32)
-    return _composite(key, pixels, 65535)
-
-
-def _scale(gray: np.ndarray) -> np.ndarray:
-    """Values up to 65535 to uint8, by the smallest bit depth that holds the maximum."""
-    highest = gray.max()
-    white = next((white for white in _WHITES if white >= highest), _WHITES[-1])
-    return _to_uint8(gray * (np.float32(255) / np.float32(white)))
-
-
-def _palette_grays(png: _Png) -> np.ndarray:
-    """The gray of every index, uint8 [256]; those that the palette lacks are black."""
-    if not png.palette:
-        raise ValueError("no palette")
-    colours = np.zeros((256, 4), np.uint8)
-    colours[:, 3] = 255
-    rgb = np.frombuffer(png.palette[: 3 << png.depth], np.uint8).reshape(-1, 3)
-    colours[: len(rgb), :3] = rgb
-    alpha = np.frombuffer(png.alpha, np.uint8)
-    if len(alpha) <= len(rgb):
-        colours[: len(alpha), 3] = alpha
-    return _to_uint8(_composite(None, colours[None])[0])
-
-
 def _decode_jpeg(data: bytes, size: Tuple[int, int]) -> np.ndarray:
     """Luminance of a JPEG of width and height `size`; raises OSError or ValueError."""
     return np.asarray(Image.frombytes("L", size, data, "jpeg", ("L", "", 1, 0)))
@@ -386,7 +234,7 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     columns = np.zeros((width, height), np.float32)
     for source, weights in _taps(image.shape[1], width):
         columns += rows[source] * weights
-    return _to_uint8(columns.T)
+    return to_uint8(columns.T)
 
 
 @lru_cache(maxsize=64)
@@ -415,7 +263,3 @@ def _taps(before: int, after: int) -> List[Tuple[np.ndarray, np.ndarray]]:
         (np.minimum(source, before - 1), (weight * (one / total))[:, None])
         for source, weight in zip(sources, weights)
     ]
-
-
-def _to_uint8(image: np.ndarray) -> np.ndarray:
-    return (image + np.float32(0.5)).astype(np.uint8)

@@ -4,8 +4,11 @@
     python3 infer.py --check
 
 DIR gets results.csv and results.jsonl, a row an image, and summary.json; with labels also auc.csv
-and roc.png. After a power cut or Ctrl-C the same command goes on from there. --check runs the
-bundle's golden images and compares pixels and probabilities with the pipeline's.
+and roc.png. After a power cut or Ctrl-C the same command goes on from there; files whose content
+has changed are answered anew. Exit codes: 0, every image has an answer; 1, some have none, or files
+were left out that may be images; 2, nothing was answered.
+
+--check runs the bundle's golden images and compares pixels and probabilities with the pipeline's.
 """
 
 import argparse
@@ -15,9 +18,8 @@ import signal
 import sys
 import time
 from array import array
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
+from contextlib import suppress
+from typing import Any, Dict, List, Optional, Sequence, Set
 
 sys.dont_write_bytecode = True  # a bundle may lie on a read-only disk
 
@@ -27,30 +29,35 @@ require("infer", "numpy", "PIL")
 import numpy as np  # noqa: E402
 
 from bundle import POINTS, Bundle, Refused, open_bundle, reason  # noqa: E402
+from decoding import Decoded, decode_ahead, fingerprints, read  # noqa: E402
 from engines import ENGINES, Engine, Wanted, choose  # noqa: E402
-from images import BadImage, Preprocessing, prepare, refuse_size  # noqa: E402
+from files import Found, find_images, totals  # noqa: E402
+from images import Preprocessing  # noqa: E402
 from labels import Labels, curves, label_of, read_labels, write_auc, write_plot  # noqa: E402
-from results import CSV, JSON_LINES, SYNTHETIC, Model, Results, printable, written_aside  # noqa: E402
+from results import (  # noqa: E402
+    AUC,
+    CSV,
+    JSON_LINES,
+    ROC,
+    SUMMARY,
+    SYNTHETIC,
+    Model,
+    Results,
+    printable,
+    written_aside,
+)
+from speaking import open_standard_streams  # noqa: E402
+from speaking import say as _say  # noqa: E402
 
-SUMMARY, AUC, ROC = "summary.json", "auc.csv", "roc.png"
-_SUFFIXES = (".png", ".jpg", ".jpeg")
 _PIXEL_TOLERANCE = 1  # gray levels
 _PROGRESS_SECONDS = 0.5
 _QUANTILES = (50, 95, 99)
 
 
-class Decoded(NamedTuple):
-    """An image that was read: uint8 [S, S], or why there are no pixels."""
-
-    path: str
-    pixels: Optional[np.ndarray]
-    problem: str
-    seconds: float
-
-
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Returns the exit code: 0, 1 if --check fails, 2 with the reason on stderr, 130 on Ctrl-C."""
+    """Returns the exit code: see the module; 1 if --check fails, 130 on Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `docker stop`
+    open_standard_streams()
     try:
         options = _parse(arguments)
         bundle = open_bundle(options.bundle)
@@ -58,61 +65,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except Refused as error:
         _say(f"infer: {error}", sys.stderr)
         return 2
+    except MemoryError:
+        _say("infer: out of memory; what was answered is kept", sys.stderr)
+        return 2
     except KeyboardInterrupt:
         _say("infer: stopped", sys.stderr)
         return 130
-
-
-def find_images(paths: Iterable[str]) -> List[str]:
-    """Absolute paths of files, and of the PNGs and JPEGs in folders and below, each once.
-
-    Hidden files are left out. Raises Refused if a path isn't there or there is no image.
-    """
-    found = {}  # type: Dict[str, None]  # a dict keeps the order
-    for path in paths:
-        path = os.path.abspath(path)
-        if os.path.isfile(path):
-            found[path] = None
-        elif os.path.isdir(path):
-            found.update((image, None) for image in _images_below(path))
-        else:
-            raise Refused(f"{path}: there is no such file or folder")
-    if not found:
-        raise Refused(f"no PNG or JPEG in {', '.join(paths)}")
-    return list(found)
-
-
-def decode_ahead(
-    paths: Iterable[str], how: Preprocessing, workers: int, ahead: int
-) -> Iterator[Decoded]:
-    """Decodes in threads, in the paths' order, up to `ahead` images before they are asked for."""
-    waiting = deque()  # type: Deque[Future[Decoded]]
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for path in paths:
-                waiting.append(pool.submit(read, path, how))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def read(path: str, how: Preprocessing) -> Decoded:
-    """Reads and decodes one file; never raises for a bad one."""
-    begin = time.perf_counter()
-    pixels, problem = None, ""
-    try:
-        with open(path, "rb") as file:
-            refuse_size(os.fstat(file.fileno()).st_size, how.max_bytes)
-            pixels = prepare(file.read(), how)
-    except BadImage as error:
-        problem = str(error)
-    except OSError as error:
-        problem = f"can't be read: {reason(error)}"
-    return Decoded(path, pixels, problem, time.perf_counter() - begin)
 
 
 class Times:
@@ -124,11 +82,10 @@ class Times:
         self.failed = 0
 
     def summary(self) -> Dict[str, Any]:
-        """Plain values: images, failed, seconds, images a second, percentiles in ms."""
+        """Plain values: images, seconds, images a second, percentiles in ms."""
         seconds = time.perf_counter() - self.begin
         return {
-            "images": len(self.decode),
-            "failed": self.failed,
+            "images_now": len(self.decode),
             "seconds": round(seconds, 3),
             "images_per_second": round(len(self.decode) / seconds, 3),
             "decode_ms": _percentiles(self.decode),
@@ -137,19 +94,16 @@ class Times:
 
 
 def _infer(bundle: Bundle, options: argparse.Namespace) -> int:
-    images = find_images(options.images)
+    found = find_images(options.images)
+    images = found.images
     labels = _labels(options.labels, bundle, images) if options.labels else None
     engine = _engine(bundle, options)
-    model = Model(bundle, engine.variant, options.point)
+    model = Model(bundle, engine.variant, options.point, engine.runtime)
     if model.synthetic:
         _say(f"note: {SYNTHETIC}")
     results = Results(options.out, model)
     try:
-        if results.repaired:
-            _say(f"{results.repaired} bytes of a row that a power cut left half-written are gone")
-        todo = [path for path in images if printable(path) not in results.done]
-        if len(todo) < len(images):
-            _say(f"{len(images) - len(todo)} of {len(images)} images were done before")
+        todo = _todo(images, results, bundle.preprocessing, options.decoders)
         times = Times()
         try:
             _run(todo, bundle.preprocessing, engine, model, results, times, options.decoders)
@@ -161,17 +115,68 @@ def _infer(bundle: Bundle, options: argparse.Namespace) -> int:
                 sys.stderr,
             )
             return 130
-        summary = {**model.common, "engine": engine.name, **times.summary()}
-        with written_aside(os.path.join(options.out, SUMMARY)) as aside, open(aside, "w") as file:
-            file.write(json.dumps(summary, indent=1) + "\n")
-        _say_summary(summary, results)
-        if labels is not None:
-            _evaluate(results, labels, model)
+        except BaseException:
+            with suppress(Refused):  # which is being raised
+                results.commit()
+            raise
+        asked = {printable(path) for path in images}
+        answered = sum(1 for row in results.rows() if row["file"] in asked and "findings" in row)
+        path = os.path.join(options.out, SUMMARY)
+        if todo or not os.path.exists(path):
+            summary = {
+                **model.common,
+                "engine": engine.name,
+                "images": len(images),
+                "answered": answered,
+                "failed": len(images) - answered,
+                "skipped": [
+                    {"file": printable(one.path), "reason": one.why} for one in found.skipped
+                ],
+                **times.summary(),  # of this run
+            }
+            with written_aside(path) as aside, open(aside, "w") as file:
+                file.write(json.dumps(summary, indent=1) + "\n")
+        _say_summary(times, results)
+        if labels is not None and answered:
+            _evaluate(results, asked, labels, model)
+        return _verdict(found, answered, results)
     except OSError as error:
         raise Refused(f"{options.out} can't be written: {reason(error)}") from error
     finally:
         results.close()
-    return 0
+
+
+def _todo(images: List[str], results: Results, how: Preprocessing, workers: int) -> List[str]:
+    """The images without a row that is about what their files hold now."""
+    if results.damaged:
+        _say(f"{results.damaged} damaged rows of {JSON_LINES} are gone")
+    before = [path for path in images if printable(path) in results.done]
+    contents = zip(before, fingerprints(before, how.max_bytes, workers))
+    changed = [path for path, content in contents if results.done[printable(path)] != content]
+    if changed:
+        results.drop(printable(path) for path in changed)
+        _say(f"{len(changed)} images have changed or are tried again")
+    if len(before) > len(changed):
+        _say(f"{len(before) - len(changed)} of {len(images)} images were done before")
+    return [path for path in images if printable(path) not in results.done]
+
+
+def _verdict(found: Found, answered: int, results: Results) -> int:
+    """Says what has no answer; the exit code."""
+    images = len(found.images)
+    where = os.path.join(results.folder, CSV)
+    bad = [one for one in found.skipped if one.bad]
+    for why, paths in totals(found.skipped):
+        noted = f"{len(paths)} left out, {why}: {paths[0]}{', ...' if len(paths) > 1 else ''}"
+        _say(noted, sys.stderr if paths[0] in {one.path for one in bad} else None)
+    if not answered:
+        raise Refused(f"none of {images} images has an answer; {where} says why")
+    if answered < images:
+        _say(
+            f"infer: {images - answered} of {images} images have no answer; {where} says why",
+            sys.stderr,
+        )
+    return 1 if bad or answered < images else 0
 
 
 def _run(
@@ -210,15 +215,14 @@ def _run_batch(
         share = (time.perf_counter() - begin) / len(pixels)
         times.model.extend([share] * len(pixels))
     times.decode.extend(one.seconds for one in batch)
-    times.failed += len(batch) - len(pixels)
-    results.add(
-        [
-            model.failure(one.path, one.problem)
-            if one.pixels is None
-            else model.answer(one.path, next(answers))
-            for one in batch
-        ]
-    )
+    rows = [
+        model.failure(one.path, one.problem, one.sha256)
+        if one.pixels is None
+        else model.answer(one.path, next(answers), one.sha256)
+        for one in batch
+    ]
+    times.failed += sum("error" in row for row in rows)
+    results.add(rows)
 
 
 def _check(bundle: Bundle, options: argparse.Namespace) -> int:
@@ -264,13 +268,14 @@ def _labels(path: str, bundle: Bundle, images: List[str]) -> Labels:
     labels = read_labels(path, bundle.info["classes"])
     if labels.set_aside:
         _say(f"{len(labels.set_aside)} rows of {path} set aside, the first: {labels.set_aside[0]}")
-    if all(label_of(image, labels) is None for image in images):
+    if all(label_of(printable(image), labels) is None for image in images):
         raise Refused(f"{path} has labels for none of the {len(images)} images")
     return labels
 
 
-def _evaluate(results: Results, labels: Labels, model: Model) -> None:
-    found, images = curves(results.rows(), labels, model.classes)
+def _evaluate(results: Results, asked: Set[str], labels: Labels, model: Model) -> None:
+    rows = (row for row in results.rows() if row["file"] in asked)
+    found, images = curves(rows, labels, model.classes)
     name = f"{model.common['model']}{' (synthetic)' if model.synthetic else ''}"
     write_auc(os.path.join(results.folder, AUC), name, found)
     write_plot(os.path.join(results.folder, ROC), name, model.synthetic, found, images)
@@ -284,10 +289,11 @@ def _evaluate(results: Results, labels: Labels, model: Model) -> None:
     _say(f"labels: {os.path.join(results.folder, AUC)}, {os.path.join(results.folder, ROC)}")
 
 
-def _say_summary(summary: Dict[str, Any], results: Results) -> None:
+def _say_summary(times: Times, results: Results) -> None:
+    summary = times.summary()
     _say(
-        f"{summary['images']} images in {summary['seconds']:.1f} s,"
-        f" {summary['images_per_second']:.2f} a second; {summary['failed']} without an answer"
+        f"{summary['images_now']} images in {summary['seconds']:.1f} s,"
+        f" {summary['images_per_second']:.2f} a second; {times.failed} without an answer"
     )
     for name in ("decode", "model"):
         values = [f"{key} {value:.1f}" for key, value in summary[f"{name}_ms"].items()]
@@ -322,31 +328,11 @@ class _Progress:
             print(f"\r{'':<70}\r", end="", file=sys.stderr, flush=True)
 
 
-def _images_below(folder: str) -> Iterator[str]:
-    def fail(error: OSError) -> None:
-        raise Refused(f"{error.filename} can't be read: {reason(error)}") from error
-
-    for parent, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = os.path.join(parent, name)
-            is_image = name.lower().endswith(_SUFFIXES) and not name.startswith(".")
-            if is_image and os.path.isfile(path):
-                yield path
-
-
 def _percentiles(seconds: Sequence[float]) -> Dict[str, float]:
     if not len(seconds):
         return {}
     values = np.percentile(np.asarray(seconds), _QUANTILES) * 1000
     return {f"p{share}": round(float(value), 2) for share, value in zip(_QUANTILES, values)}
-
-
-def _say(text: str, stream: Any = None) -> None:
-    """Prints one line, whatever the locale can't write escaped."""
-    stream = stream or sys.stdout
-    code = stream.encoding or "utf-8"
-    print(text.encode(code, "backslashreplace").decode(code), file=stream, flush=True)
 
 
 class _Parser(argparse.ArgumentParser):

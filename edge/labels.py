@@ -6,6 +6,7 @@ from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, S
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from bundle import Refused
 from label_table import (
@@ -19,7 +20,7 @@ from label_table import (
     repeats,
     same_name,
 )
-from results import SYNTHETIC, written_aside
+from results import MARK, SYNTHETIC, written_aside
 
 NIH_CLASSES = (
     "Atelectasis",
@@ -189,8 +190,10 @@ def write_plot(path: str, model: str, synthetic: bool, found: Sequence[Curve], i
         area = "no AUC" if one.auc is None else f"{one.auc:.3f}"
         write(end + 48, y, f"{one.name} {area} ({one.positives})")
     write(end + 16, _MARGIN + 16 + 22 * len(found), "AUC (positive images)")
+    info = PngInfo()
+    info.add_text(*MARK)  # so that infer.py doesn't take it for an X-ray
     with written_aside(path) as aside:
-        plot.save(aside, "PNG")
+        plot.save(aside, "PNG", pnginfo=info)
 
 
 def _curves_image(found: Sequence[Curve]) -> Image.Image:

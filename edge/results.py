@@ -1,23 +1,30 @@
 """results.jsonl and results.csv: a row an image, kept through a power cut.
 
 results.jsonl is the journal: rows are added whole and synced, and a run begins with those that are
-there. results.csv is made from it.
+there. results.csv is made from it. A row belongs to a file's name and content.
 """
 
 import csv
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
 import time
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Sequence, Tuple
 
+import numpy as np
+
+import journal
 from bundle import Bundle, Refused, reason
 
-JSON_LINES, CSV = "results.jsonl", "results.csv"
+JSON_LINES, CSV, SUMMARY = "results.jsonl", "results.csv", "summary.json"
+AUC, ROC = "auc.csv", "roc.png"
 SYNTHETIC = "the model was trained on synthetic X-rays: its answers say nothing about real ones"
+NOT_FINITE = "the network's answer is not finite"
+MARK = ("Software", "cxrflow infer.py")  # a text chunk in the plots, which are no X-rays
 _COMMIT_SECONDS = 1.0  # between two syncs; what a power cut may cost
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -25,8 +32,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Model:
     """What all rows of a run have in common."""
 
-    def __init__(self, bundle: Bundle, variant: str, point: str):
-        """`point` names the operating point of model.json whose thresholds decide."""
+    def __init__(self, bundle: Bundle, variant: str, point: str, engine: str = ""):
+        """`point` names the operating point of model.json whose thresholds decide; `engine` what
+        runs the variant.
+        """
         info = bundle.info
         self.classes = list(info["classes"])  # type: List[str]
         points = info.get("thresholds") or {}
@@ -36,14 +45,19 @@ class Model:
         self.common = {
             "model": info.get("name", ""),
             "version": bundle.version,
+            "bundle": _digest(bundle),
             "variant": variant,
+            "engine": engine,
             "operating_point": point,
             "synthetic": self.synthetic,
         }  # type: Dict[str, Any]
 
-    def answer(self, path: str, probabilities: Sequence[float]) -> Dict[str, Any]:
-        """The row of an image with its probabilities, [C]."""
-        if not all(0 <= p <= 1 for p in probabilities):
+    def answer(self, path: str, probabilities: Sequence[float], sha256: str = "") -> Dict[str, Any]:
+        """The row of a file of this content with its probabilities, [C]."""
+        values = np.asarray(probabilities, float)
+        if not np.isfinite(values).all():
+            return self.failure(path, NOT_FINITE)
+        if values.min() < 0 or values.max() > 1:
             return self.failure(path, "the network's output is no probability")
         findings = [
             {
@@ -54,15 +68,19 @@ class Model:
             }
             for name, p, threshold in zip(self.classes, probabilities, self.thresholds)
         ]
-        return dict(file=printable(path), **self.common, findings=findings)
+        return dict(file=printable(path), sha256=sha256, **self.common, findings=findings)
 
-    def failure(self, path: str, why: str) -> Dict[str, Any]:
-        """The row of an image without an answer."""
-        return dict(file=printable(path), **self.common, error=why)
+    def failure(self, path: str, why: str, sha256: str = "") -> Dict[str, Any]:
+        """The row of a file without an answer; without `sha256` it is tried again next time."""
+        return dict(file=printable(path), sha256=sha256, **self.common, error=why)
+
+    def has_made(self, row: Dict[str, Any]) -> bool:
+        """Whether a row is this model's."""
+        return {key: row.get(key) for key in self.common} == self.common
 
     def csv_header(self) -> str:
         """The columns: a probability a class, and the names of the positive ones."""
-        return _csv_line(["file", *list(self.common), *self.classes, "positive", "error"])
+        return _csv_line(["file", "sha256", *list(self.common), *self.classes, "positive", "error"])
 
     def csv_line(self, row: Dict[str, Any]) -> str:
         """A row of results.jsonl as one of results.csv."""
@@ -71,7 +89,7 @@ class Model:
         positive = [one["class"] for one in findings if one["positive"]]
         common = [str(row[key]).lower() if key == "synthetic" else row[key] for key in self.common]
         return _csv_line(
-            [row["file"]]
+            [_readable(row["file"]), row["sha256"]]
             + common
             + (values or [""] * len(self.classes))
             + ["|".join(positive), row.get("error", "")]
@@ -82,38 +100,40 @@ class Results:
     """The two files of a folder, open for one process."""
 
     def __init__(self, folder: str, model: Model):
-        """Opens or makes them; what a power cut left half-written goes.
+        """Opens or makes them. Damaged rows go, and of an image's rows all but the last.
 
         Raises:
             Refused: another process writes to them, they hold another model's results, or the
                 folder can't be written.
         """
         self.folder, self._model = folder, model
-        self.done = set()  # type: Set[str]  # the rows' files
-        self.repaired = 0  # bytes that were dropped from the journal's end
+        self.done = {}  # type: Dict[str, str]  # of each row's file what it was: see `content_of`
+        self.damaged = 0  # lines of the journal that were no rows any more
         self._waiting = []  # type: List[Dict[str, Any]]
         self._committed_at = time.monotonic()
+        self._path = os.path.join(folder, JSON_LINES)
+        with ExitStack() as opened:
+            try:
+                os.makedirs(folder, exist_ok=True)
+                opened.callback(os.close, _locked(folder))
+                self._journal = self._opened(JSON_LINES)
+                opened.callback(lambda: self._journal.close())
+                self._table = self._opened(CSV)
+                opened.callback(lambda: self._table.close())
+            except OSError as error:
+                raise Refused(f"{folder} can't be written: {reason(error)}") from error
+            try:
+                self._repair(frozenset())
+            except OSError as error:
+                raise self._refused(error) from error
+            self.close = opened.pop_all().close  # without a commit
+
+    def drop(self, files: Iterable[str]) -> None:
+        """Takes rows out, those of files that have changed. Raises Refused if the disk is full."""
         try:
-            os.makedirs(folder, exist_ok=True)
-            # Unbuffered, so that a failed write leaves nothing behind to be written later.
-            self._journal = open(os.path.join(folder, JSON_LINES), "ab+", buffering=0)  # noqa: SIM115
+            self._repair(frozenset(files))
         except OSError as error:
-            raise Refused(f"{folder} can't be written: {reason(error)}") from error
-        try:
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._journal.close()
-            raise Refused(
-                f"another infer.py writes to {folder}: wait for it, or name another --out"
-            ) from None
-        try:
-            self._table = self._repaired_table()
-        except OSError as error:
-            self._journal.close()
             raise self._refused(error) from error
-        except Refused:
-            self._journal.close()
-            raise
 
     def add(self, rows: List[Dict[str, Any]]) -> None:
         """Adds rows; they are on the disk after at most a second's further rows, or `commit`.
@@ -126,64 +146,88 @@ class Results:
 
     def commit(self) -> None:
         """Puts all added rows on the disk. Raises Refused as `add` does."""
-        rows, self._waiting = self._waiting, []
+        rows = self._waiting
         if not rows:
             return
         end = os.fstat(self._journal.fileno()).st_size
         try:
-            _write(self._journal, "".join(_json_line(row) for row in rows))
-        except OSError as error:
-            self._cut(end)
-            raise self._refused(error) from error
-        self.done.update(row["file"] for row in rows)
+            _write(self._journal, b"".join(journal.to_line(row) for row in rows))
+        except BaseException as error:
+            os.ftruncate(self._journal.fileno(), end)
+            if isinstance(error, OSError):
+                self._waiting = []
+                raise self._refused(error) from error
+            raise
+        self._waiting = []
+        self.done.update((row["file"], content_of(row)) for row in rows)
         try:
-            _write(self._table, "".join(self._model.csv_line(row) for row in rows))
+            _write(self._table, _encode("".join(self._model.csv_line(row) for row in rows)))
         except OSError as error:
             raise self._refused(error) from error
         self._committed_at = time.monotonic()
 
     def rows(self) -> Iterator[Dict[str, Any]]:
         """All that are on the disk, in their order."""
-        with open(os.path.join(self.folder, JSON_LINES), "rb") as journal:
-            for line in journal:
-                yield json.loads(line.decode())
+        with open(os.path.join(self.folder, JSON_LINES), "rb") as file:
+            for line in journal.read_lines(file):
+                if line.row is not None:
+                    yield line.row
 
-    def close(self) -> None:
-        """Without a commit."""
-        self._table.close()
-        self._journal.close()  # ends the lock too
+    def _opened(self, name: str) -> Any:
+        # Unbuffered, so that a failed write leaves nothing behind to be written later.
+        return open(os.path.join(self.folder, name), "ab", buffering=0)
 
-    def _repaired_table(self) -> Any:
-        """Reads the journal, cuts a half-written end off and writes the table anew."""
-        path = os.path.join(self.folder, CSV)
-        whole = 0
-        with written_aside(path) as aside, open(aside, "wb") as table:
+    def _repair(self, unwanted: FrozenSet[str]) -> None:
+        """Leaves one whole row an image, none of those unwanted, and writes the table anew."""
+        places, lines = self._last_lines()
+        for file in unwanted:
+            places.pop(file, None)
+        if len(places) < lines:
+            path = self._path
+            with open(path, "rb") as old, written_aside(path) as aside, open(aside, "wb") as copy:
+                for start, size in places.values():
+                    old.seek(start)
+                    copy.write(old.read(size))
+            self._journal.close()
+            self._journal = self._opened(JSON_LINES)
+        self.done = {file: self.done[file] for file in places}
+        with written_aside(os.path.join(self.folder, CSV)) as aside, open(aside, "wb") as table:
             table.write(_encode(self._model.csv_header()))
-            with open(self._journal.name, "rb") as journal:
-                for line in journal:
-                    row = _parse(line)
-                    if row is None and (whole or not line.endswith(b"\n")):
-                        break  # a row that was being written
-                    if row is None or not self._is_ours(row):
-                        raise Refused(
-                            f"{self._journal.name} holds results of another model, variant or"
-                            " operating point: name another --out"
-                        )
-                    table.write(_encode(self._model.csv_line(row)))
-                    self.done.add(row["file"])
-                    whole += len(line)
-            table.flush()
-            os.fsync(table.fileno())
-        self.repaired = os.fstat(self._journal.fileno()).st_size - whole
-        self._cut(whole)
-        _sync_folder(self.folder)
-        return open(path, "ab", buffering=0)
+            for row in self.rows():
+                table.write(_encode(self._model.csv_line(row)))
+        self._table.close()
+        self._table = self._opened(CSV)
 
-    def _is_ours(self, row: Dict[str, Any]) -> bool:
-        return {key: row.get(key) for key in self._model.common} == self._model.common
+    def _last_lines(self) -> Tuple[Dict[str, Tuple[int, int]], int]:
+        """Of each file its last row's place in the journal, and how many lines there are."""
+        places = {}  # type: Dict[str, Tuple[int, int]]
+        lines, damaged = 0, 0
+        with open(self._path, "rb") as file:
+            for line in journal.read_lines(file):
+                lines += 1
+                if line.row is None:
+                    damaged += 1
+                    continue
+                if not self._model.has_made(line.row):
+                    raise Refused(
+                        f"{self._path} holds results of another model, variant, engine or operating"
+                        " point: name another --out"
+                    )
+                places[line.row["file"]] = line.start, line.size
+                self.done[line.row["file"]] = content_of(line.row)
+        if damaged and not places and not self._is_ours():
+            raise Refused(
+                f"{self._path} isn't a file of infer.py, or nothing in it is whole: name another"
+                " --out, or delete it"
+            )
+        self.damaged += damaged
+        return places, lines
 
-    def _cut(self, size: int) -> None:
-        os.ftruncate(self._journal.fileno(), size)
+    def _is_ours(self) -> bool:
+        """Whether a journal without a whole row is: a table of such a model lies beside it."""
+        header = _encode(self._model.csv_header())
+        with open(os.path.join(self.folder, CSV), "rb") as table:
+            return table.read(len(header)) == header
 
     def _refused(self, error: OSError) -> Refused:
         what = "the disk is full" if error.errno in _FULL else reason(error)
@@ -193,17 +237,28 @@ class Results:
         )
 
 
+def content_of(row: Dict[str, Any]) -> str:
+    """What a row is about: the SHA-256 of the file, or why it couldn't be read."""
+    return row.get("sha256") or row.get("error", "")
+
+
 @contextmanager
 def written_aside(path: str) -> Iterator[str]:
-    """Another path to write to, which takes this one's place at the end, or goes if that fails."""
+    """Another path to write to, which takes this one's place at the end, or goes if that fails.
+
+    A power cut leaves the one or the other, whole.
+    """
     aside = path + ".part"
     try:
         yield aside
+        _sync(aside)
         os.replace(aside, path)
     except BaseException:
-        if os.path.exists(aside):
+        with suppress(OSError):
             os.unlink(aside)
         raise
+    with suppress(OSError):  # some file systems can't
+        _sync(os.path.dirname(path) or ".")
 
 
 def printable(path: str) -> str:
@@ -211,17 +266,35 @@ def printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
-def _parse(line: bytes) -> Optional[Dict[str, Any]]:
-    """A row of the journal; None if it isn't one or isn't whole."""
+def made_here(start: bytes) -> bool:
+    """Whether a file that begins so is a plot that was made here."""
+    return b"tEXt" + "\0".join(MARK).encode() in start
+
+
+def _readable(path: str) -> str:
+    """A path for a table, which must be UTF-8: other bytes as \\xNN."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _digest(bundle: Bundle) -> str:
+    """Tells a bundle from others of the same version."""
+    files = json.dumps([bundle.version, bundle.sha256], sort_keys=True)
+    return hashlib.sha256(files.encode()).hexdigest()[:16]
+
+
+def _locked(folder: str) -> int:
+    """A handle whose closing ends the lock. Raises Refused if another process has it."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        row = json.loads(line.decode())
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and line.endswith(b"\n") else None
-
-
-def _json_line(row: Dict[str, Any]) -> str:
-    return json.dumps(row, allow_nan=False) + "\n"
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise Refused(
+            f"another infer.py writes to {folder}: wait for it, or name another --out"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    return handle
 
 
 def _csv_line(values: Sequence[Any]) -> str:
@@ -231,19 +304,19 @@ def _csv_line(values: Sequence[Any]) -> str:
 
 
 def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+    return text.encode("utf-8")
 
 
-def _write(file: Any, text: str) -> None:
+def _write(file: Any, content: bytes) -> None:
     """Writes to an unbuffered file and syncs. Raises OSError."""
-    rest = _encode(text)
+    rest = content
     while rest:
         rest = rest[file.write(rest) :]
     os.fsync(file.fileno())
 
 
-def _sync_folder(folder: str) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -32,8 +32,9 @@ sys.path.insert(0, {bundle!r})
 import numpy as np
 from bundle import open_bundle
 from engines import Wanted, choose
-from infer import decode_ahead, find_images
-bundle, paths = open_bundle({bundle!r}), find_images([{images!r}])
+from decoding import decode_ahead
+from files import find_images
+bundle, paths = open_bundle({bundle!r}), find_images([{images!r}]).images
 begin = time.perf_counter()
 for decoded in decode_ahead(paths, bundle.preprocessing, {threads}, {threads} + 2):
     assert decoded.pixels is not None

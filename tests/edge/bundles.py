@@ -1,6 +1,7 @@
 """Small edge bundles for tests and benchmarks, laid out as the pipeline lays them out."""
 
 import json
+import lzma
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence
@@ -101,7 +102,7 @@ def model_info(
 
 
 def tiny_bundle(folder: Path, golden: Sequence[bytes]) -> Path:
-    """A bundle with a linear network in LiteRT's form and as a frozen graph; needs TensorFlow."""
+    """A bundle with a linear network in three forms; needs TensorFlow."""
     import tensorflow as tf
 
     from components.train.inputs import model_images, to_pixels
@@ -125,12 +126,12 @@ def tiny_bundle(folder: Path, golden: Sequence[bytes]) -> Path:
     variants = {
         "litert_fp32": variant("model_fp32.tflite", "litert"),
         "frozen_graph": variant("frozen_graph.pb", "tensorflow"),
-        "onnx": variant("model.onnx", "onnx"),
+        "onnx": variant("model.onnx.xz", "onnx"),
     }
     files = {
         "model_fp32.tflite": litert,
         "frozen_graph.pb": graph.as_graph_def().SerializeToString(),
-        "model.onnx": b"not run on the device by infer.py",
+        "model.onnx.xz": lzma.compress(onnx_network(), preset=0),
     }
     return write_bundle(
         folder,
@@ -140,6 +141,42 @@ def tiny_bundle(folder: Path, golden: Sequence[bytes]) -> Path:
         pixels.numpy()[..., 0],
         network(to_pixels(pixels)).numpy(),
     )
+
+
+def onnx_network(gain: float = 1.0) -> bytes:
+    """A linear network with a sigmoid; its logits are `gain` times larger."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.random.default_rng(0).normal(0, 0.02, (SIDE * SIDE * 3, len(CLASSES)))
+    values = {
+        "scale": np.float32(1 / 255),
+        "half": np.float32(0.5),
+        "weights": weights.astype(np.float32),
+        "gain": np.float32(gain),
+    }
+    nodes = [
+        helper.make_node("Mul", ["image", "scale"], ["unit"]),
+        helper.make_node("Sub", ["unit", "half"], ["centred"]),
+        helper.make_node("Flatten", ["centred"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["sums"]),
+        helper.make_node("Mul", ["sums", "gain"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["sigmoids"]),
+        helper.make_node("Identity", ["sigmoids"], ["probabilities"]),
+    ]
+    source = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", SIDE, SIDE, 3])
+    target = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(CLASSES)])
+    constants = [numpy_helper.from_array(np.asarray(value), key) for key, value in values.items()]
+    graph = helper.make_graph(nodes, "tiny", [source], [target], constants)
+    opset = helper.make_opsetid("", 13)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=7)
+    return model.SerializeToString()
+
+
+def onnx_bundle(folder: Path, gain: float = 1.0) -> Path:
+    """A bundle with an ONNX network alone; needs no TensorFlow."""
+    variants = {"onnx": variant("model.onnx.xz", "onnx")}
+    files = {"model.onnx.xz": lzma.compress(onnx_network(gain), preset=0)}
+    return write_bundle(folder, model_info(variants), files)
 
 
 def variant(file: str, runtime: str, max_difference: float = 0.0) -> dict[str, Any]:

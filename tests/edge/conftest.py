@@ -5,15 +5,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.edge import ensemble
-from tests.edge.bundles import gray_png, tiny_bundle
+from tests.edge.bundles import gray_png, onnx_bundle, tiny_bundle
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "edge"))
 
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 Infer = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -40,6 +42,12 @@ def ensemble_bundle(pngs: list[bytes], tmp_path_factory: pytest.TempPathFactory)
     return ensemble.ensemble_bundle(tmp_path_factory.mktemp("ensemble"), pngs)
 
 
+@pytest.fixture(scope="session")
+def quick_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with an ONNX network, which needs no TensorFlow; not to be changed."""
+    return onnx_bundle(tmp_path_factory.mktemp("quick") / "1795400000")
+
+
 @pytest.fixture
 def folder(pngs: list[bytes], tmp_path: Path) -> Path:
     """A folder of all of them, 00.png to 11.png."""
@@ -53,12 +61,25 @@ def folder(pngs: list[bytes], tmp_path: Path) -> Path:
 @pytest.fixture
 def infer(bundle: Path) -> Infer:
     """Runs the bundle's infer.py as on the device."""
+    return run_infer(bundle)
 
-    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(bundle / "infer.py"), *map(str, arguments)]
-        env = {**os.environ, "PYTHONPATH": ""}
+
+@pytest.fixture
+def quick(quick_bundle: Path) -> Infer:
+    """Runs the ONNX bundle's infer.py."""
+    return run_infer(quick_bundle)
+
+
+def run_infer(bundle: Path) -> Infer:
+    def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(bundle / "infer.py"), *map(os.fspath, map(_text, arguments))]
+        env = {**os.environ, "PYTHONPATH": "", **options.pop("env", {})}
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=120, env=env, **options
+            command, **{**PIPES, **options}, text=True, errors="replace", timeout=120, env=env
         )
 
     return run
+
+
+def _text(argument: object) -> str | bytes:
+    return argument if isinstance(argument, bytes) else str(argument)

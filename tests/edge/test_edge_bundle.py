@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
+import bundle as bundles
 import edge
 from tests.edge.bundles import VERSION, model_info, sign, variant, write_bundle
-
-bundles = pytest.importorskip("bundle")
 
 
 @pytest.fixture

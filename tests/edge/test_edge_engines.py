@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+import bundle as bundles
+import engines
 from tests.edge.bundles import CLASSES, SIDE, model_info, variant
 from tests.edge.bundles import FROZEN as ENDS
-
-engines = pytest.importorskip("engines")
-bundles = pytest.importorskip("bundle")
 
 LITERT = {
     "litert_int8": variant("model_int8.tflite", "litert"),
     "litert_fp16": variant("model_fp16.tflite", "litert"),
 }
 FROZEN = {"frozen_graph": variant("frozen_graph.pb", "tensorflow", max_difference=0.002)}
-ONNX = {"onnx": variant("model.onnx", "onnx")}
+ONNX = {"onnx": variant("model.onnx.xz", "onnx")}
+OTHER = {"coreml": variant("model.mlmodel", "coreml")}
 
 
 def make_bundle(folder: Path, variants: dict[str, Any]) -> "bundles.Bundle":
@@ -29,7 +29,7 @@ def make_bundle(folder: Path, variants: dict[str, Any]) -> "bundles.Bundle":
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The engines that can be opened here."""
-    there = {"trt", "tf", "litert"}
+    there = {"trt", "tf", "litert", "onnx"}
 
     def opener(name: str) -> Any:
         def open_engine(bundle: Any, variant: str, wanted: Any) -> "engines.Engine":
@@ -78,7 +78,7 @@ def test_says_why_the_first_choice_is_not_there(tmp_path: Path, installed: set[s
     wanted = engines.Wanted()
     engine, skipped = engines.choose(make_bundle(tmp_path, LITERT | FROZEN), wanted)
     assert engine.name == "tf"
-    assert skipped == ["litert: no litert here"]
+    assert skipped == ["litert: no litert here", "onnx: the bundle has no variant for it"]
 
 
 @pytest.mark.parametrize(
@@ -90,12 +90,14 @@ def test_says_why_the_first_choice_is_not_there(tmp_path: Path, installed: set[s
         ({"engine": "litert"}, ("litert", "litert_fp16")),
         ({"engine": "litert", "variant": "litert_int8"}, ("litert", "litert_int8")),
         ({"engine": "trt"}, ("trt", "trt")),
+        ({"engine": "onnx"}, ("onnx", "onnx")),
+        ({"variant": "onnx"}, ("onnx", "onnx")),
     ],
 )
 def test_what_is_wanted_runs(
     tmp_path: Path, installed: set[str], wanted: dict[str, str], expected: tuple[str, str]
 ) -> None:
-    bundle = make_bundle(tmp_path, LITERT | FROZEN)
+    bundle = make_bundle(tmp_path, LITERT | FROZEN | ONNX)
     engine, _ = engines.choose(bundle, engines.Wanted(**wanted))
     assert (engine.name, engine.variant) == expected
 
@@ -107,8 +109,8 @@ def test_what_is_wanted_runs(
         (FROZEN, {"variant": "litert_fp32"}, "no variant 'litert_fp32': it has frozen_graph"),
         (LITERT | FROZEN, {"engine": "tf", "variant": "litert_int8"}, "tf: it doesn't run litert"),
         (LITERT, {"engine": "trt", "variant": "litert_int8"}, "trt: it doesn't run litert_int8"),
-        (ONNX, {"variant": "onnx"}, r"onnx runs with onnx, not with infer\.py"),
-        (ONNX, {}, "no engine can run: litert: the bundle has no variant for it; tf: "),
+        (OTHER, {"variant": "coreml"}, r"coreml runs with coreml, not with infer\.py"),
+        (OTHER, {}, "no engine can run: litert: the bundle has no variant for it; onnx: "),
     ],
 )
 def test_what_cant_run_is_refused(
@@ -200,3 +202,20 @@ def test_tolerance_is_what_the_evaluation_measured() -> None:
     bundle = make_bundle(Path("/x"), LITERT | FROZEN)
     assert engines._tolerance(bundle, "litert_fp16") == 1e-3
     assert engines._tolerance(bundle, "frozen_graph") == pytest.approx(0.003)
+
+
+def test_a_runtime_that_fails_is_one_line() -> None:
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        raise RuntimeError("node 3\nfailed to invoke")
+
+    engine = engines.Engine("fake", "fp32", 2, 0.1, predict)
+    with pytest.raises(engines.Refused, match="fake failed: node 3 failed to invoke"):
+        engine.run(np.zeros((2, SIDE, SIDE), np.uint8))
+
+
+def test_infinity_before_the_sigmoid_is_no_probability() -> None:
+    probabilities = np.array([[0.5, 1.0], [0.0, 0.25]], np.float32)
+    logits = np.array([[0.0, np.inf], [-np.inf, -1.1]], np.float32)
+    found = engines.finite(probabilities, logits)
+    np.testing.assert_array_equal(found, [[0.5, np.nan], [np.nan, 0.25]])
+    assert engines.finite(probabilities, np.zeros((2, 2))) is probabilities

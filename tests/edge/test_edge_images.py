@@ -2,16 +2,18 @@
 
 import dataclasses
 import zlib
+from io import BytesIO
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+import images
+from png_pixels import DEPTHS
 from serving.images import ImageLimits
 from tests.serving.odd_images import DAMAGED, OK, chunk, craft_png, make_odd_images
-
-images = pytest.importorskip("images")
 
 HOW = images.Preprocessing(
     compact_size=128,
@@ -21,6 +23,7 @@ HOW = images.Preprocessing(
     **dataclasses.asdict(ImageLimits()),
 )
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+KINDS = [(depth, colour) for colour, depths in DEPTHS.items() for depth in depths]
 ODD = make_odd_images()
 
 
@@ -36,6 +39,54 @@ def test_odd_images_get_the_models_verdict(kind: str) -> None:
     assert OK in outcomes
     if odd.gray is not None:
         np.testing.assert_array_equal(gray, odd.gray)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("colour", CHANNELS)
+@pytest.mark.parametrize("times", [1.5, 2.5, 300])
+def test_what_inflates_to_more_than_twice_its_promise_is_refused(depth, colour, times) -> None:
+    if colour == 3 and depth == 16:
+        return
+    size = 80 * (1 + 96 * CHANNELS[colour] * depth // 8)
+    before = chunk(b"PLTE", bytes(768)) if colour == 3 else b""
+    stream = zlib.compress(bytes(int(size * times)), 9)
+    png = craft_png(96, 80, stream, depth=depth, colour=colour, before=before)
+    if times < 2:
+        assert not images.decode(png, HOW).any()
+        return
+    reason = f"inflate to more than twice the {size} bytes that its header promises"
+    with pytest.raises(images.BadImage, match=reason):
+        images.decode(png, HOW)
+
+
+@pytest.mark.parametrize("colour", CHANNELS)
+def test_large_images_are_decoded_by_bands_of_the_same_pixels(colour: int, monkeypatch) -> None:
+    pngs = [random_png(8, colour, seed) for seed in range(8)]
+    whole = [images.decode(png, HOW) for png in pngs]
+    monkeypatch.setattr("png_pixels._BAND", 200)  # pixels: 2 rows
+    for png, expected in zip(pngs, whole, strict=True):
+        np.testing.assert_array_equal(images.decode(png, HOW), expected)
+
+
+def test_gray_stored_as_colour_is_that_gray() -> None:
+    """With and without alpha, every filter, and colour or transparency in one pixel at the end."""
+    random = np.random.default_rng(0)
+    gray = random.integers(0, 256, (80, 96), np.uint8)
+    for mode in ("RGB", "RGBA", "LA"):
+        image = Image.fromarray(gray).convert(mode)
+        for level in (1, 9):
+            png = BytesIO()
+            image.save(png, "PNG", compress_level=level)
+            np.testing.assert_array_equal(images.decode(png.getvalue(), HOW), gray)
+    image = Image.fromarray(gray).convert("RGBA")
+    image.putpixel((95, 79), (255, 0, 0, 255))
+    image.putpixel((94, 79), (200, 200, 200, 51))
+    png = BytesIO()
+    image.save(png, "PNG")
+    found = images.decode(png.getvalue(), HOW)
+    assert (found[79, 95], found[79, 94]) == (76, 40)  # .299 * 255, a fifth of 200
+    found[79, 94:] = gray[79, 94:]
+    np.testing.assert_array_equal(found, gray)
 
 
 def test_limits_are_the_bundles() -> None:
@@ -111,7 +162,7 @@ def random_png(depth: int, colour: int, seed: int) -> bytes:
 
 @pytest.mark.tf
 @settings(max_examples=80, deadline=None)
-@given(kind=st.sampled_from(sorted(images._PIXELS)), seed=st.integers(0, 2**32))
+@given(kind=st.sampled_from(KINDS), seed=st.integers(0, 2**32))
 def test_grays_are_those_of_transform(kind: tuple[int, int], seed: int) -> None:
     tf = pytest.importorskip("tensorflow")
     from components.transform.images import decode

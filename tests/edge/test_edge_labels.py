@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import roc_auc_score, roc_curve
 
+import bundle as bundles
+import label_table
+import labels
 from components.ingest.table import COLUMNS, read_table
 from pipeline.settings import IngestConfig
 from schema.classes import CLASSES_14, NO_FINDING
 from schema.errors import CxrflowError
 from tests.edge.bundles import CLASSES
-
-labels = pytest.importorskip("labels")
-bundles = pytest.importorskip("bundle")
-label_table = pytest.importorskip("label_table")
 
 TABLE = """Image Index,Finding Labels,Follow-up #
 00000001_000.png,Cardiomegaly|Effusion,0
