@@ -17,8 +17,6 @@ from components.edge_export.half import to_half
 from components.edge_export.source import Source, rgb
 from schema.errors import CxrflowError
 
-_BROKEN = 0.2  # mean difference of a probability
-
 
 def convert(source: Source, dynamic: bool = False) -> bytes:
     """From float32 [1, S, S, 3], 0-255, to probabilities float32 [1, C].
@@ -72,20 +70,3 @@ def run(model: bytes, pixels: np.ndarray) -> np.ndarray:
         interpreter.invoke()
         found.append(interpreter.get_tensor(output["index"])[0])
     return np.stack(found)
-
-
-def check(model: bytes, name: str, pixels: np.ndarray, expected: np.ndarray) -> None:
-    """Raises CxrflowError if a converted model is broken, which converters don't notice.
-
-    Broken is what gives NaN, or answers that have nothing to do with the source's: how close it is
-    will be judged on more images than these.
-    """
-    found = run(model, pixels)
-    if not np.isfinite(found).all():
-        raise CxrflowError(f"{name} is broken: it gives NaN; the converter and the model don't fit")
-    difference = np.abs(found - expected).mean()
-    if found.shape != expected.shape or difference > _BROKEN:
-        raise CxrflowError(
-            f"{name} is broken: its probabilities differ by {difference:.3f} on average from those "
-            "of the model it was made from"
-        )

@@ -35,7 +35,7 @@ def write_bundle(
         files: by name, the variants' above all.
         golden: PNGs.
         pixels: of the golden images, uint8 [G, S, S].
-        probabilities: of the golden images, float32 [G, C].
+        probabilities: of the golden images, float32 [G, C]; the answers of each variant too.
     """
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "golden").mkdir(parents=True)
@@ -50,6 +50,7 @@ def write_bundle(
             names=names,
             pixels=pixels,
             probabilities=probabilities,
+            **{f"answers_{key}": probabilities for key in info["variants"]},
         )
     (folder / "model.json").write_text(json.dumps(info))
     for path in edge.device_files():
@@ -80,6 +81,7 @@ def model_info(
         "specificity": None,
     }
     return {
+        "bundle_format": 2,
         "name": "tiny",
         "classes": list(classes),
         "image_size": side,
@@ -142,14 +144,9 @@ def tiny_bundle(folder: Path, golden: Sequence[bytes]) -> Path:
     )
 
 
-def variant(file: str, runtime: str, max_difference: float = 0.0) -> dict[str, Any]:
+def variant(file: str, runtime: str, **more: Any) -> dict[str, Any]:
     """One of model.json's variants."""
-    return {
-        "file": file,
-        "runtime": runtime,
-        "input_dtype": "float32",
-        "max_difference": max_difference,
-    }
+    return {"file": file, "runtime": runtime, "input_dtype": "float32", **more}
 
 
 def gray_png(pixels: np.ndarray) -> bytes:

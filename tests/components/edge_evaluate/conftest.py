@@ -10,6 +10,8 @@ import pytest
 
 SIZE = 32
 CLASSES = ["Bright", "Striped", "Absent"]
+POINTS = {"youden": {"threshold": 0.5}, "sensitivity": {"threshold": 0.3}, "specificity": None}
+THRESHOLDS = {"Bright": POINTS, "Striped": POINTS, "Absent": None}
 COMPACT = {"image_size": SIZE, "encoding": "raw", "jpeg_quality": 95}
 FILES = {
     "litert_fp32": "model_fp32.tflite",
@@ -169,6 +171,7 @@ def write_bundle(folder: Path, concrete, images: np.ndarray) -> None:
     }
     info = {"name": "tiny", "classes": CLASSES, "image_size": SIZE, "compact": COMPACT}
     info |= {"synthetic": True, "frozen_graph": ends, "variants": variants}
+    info["thresholds"] = THRESHOLDS
     (folder / "model.json").write_text(json.dumps(info))
 
 

@@ -229,10 +229,11 @@ def test_onnx_is_the_same_and_packs_the_same_way(graph, images, expected):
 
 
 def test_a_broken_model_is_refused(fp32, images, expected):
+    from components.edge_export.bundle import check
     from components.edge_export.flatbuffer import put, read, values, write
-    from components.edge_export.litert import check
+    from components.edge_export.litert import run
 
-    check(fp32, "litert_fp32", images[:2], expected[:2])
+    check(run(fp32, images[:2]), "litert_fp32", expected[:2])
     for factor, message in ((np.nan, "gives NaN"), (-1.0, "differ by")):
         parsed = read(fp32)
         weights = [
@@ -242,4 +243,4 @@ def test_a_broken_model_is_refused(fp32, images, expected):
             if tensor.type == 0:
                 put(parsed, tensor, values(parsed, tensor, np.float32) * np.float32(factor))
         with pytest.raises(CxrflowError, match=message):
-            check(write(parsed), "litert_fp32", images[:2], expected[:2])
+            check(run(write(parsed), images[:2]), "litert_fp32", expected[:2])
