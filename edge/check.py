@@ -136,9 +136,10 @@ def problems(golden: Golden, variant: str, found: np.ndarray, tolerance: float) 
     if largest > tolerance:
         wrong.append(f"a probability differs by {largest:.2g}")
     for i, answer in enumerate(found):
-        for j, other in enumerate(own):
-            if _are_two(own[i], other) and _apart(answer, other) <= _apart(answer, own[i]):
-                wrong.append(f"the answer to {golden.names[i]} is {golden.names[j]}'s")
+        others = [j for j, other in enumerate(own) if _are_two(own[i], other)]
+        nearest = min([i, *others], key=lambda j: (_apart(answer, own[j]), j == i))
+        if nearest != i:
+            wrong.append(f"the answer to {golden.names[i]} is {golden.names[nearest]}'s")
     for key, others in golden.answers.items():
         if variant != TRT and _are_two(own, others) and _apart(found, others) <= _apart(found, own):
             wrong.append(f"the answers are those of {key}")

@@ -59,7 +59,9 @@ def test_an_engine_built_here_answers_as_its_graph_does() -> None:
 
 def test_pixels_count_too() -> None:
     assert checks.problems(golden(levels=1), "int8", OWN, 0.001) == []
-    assert checks.problems(golden(levels=2), "int8", OWN, 0.001) == ["pixels differ by 2 gray levels"]
+    assert checks.problems(golden(levels=2), "int8", OWN, 0.001) == [
+        "pixels differ by 2 gray levels"
+    ]
 
 
 def test_answers_that_are_not_there_are_refused() -> None:
