@@ -29,7 +29,7 @@ def run_variant(
     key: str,
     pixels: Path,
     done: Callable[[int], None] = lambda count: None,
-    wait: float = 300.0,
+    wait: float = 600.0,
 ) -> np.ndarray:
     """What a variant says of the images in a .npy file.
 

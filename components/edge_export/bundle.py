@@ -61,7 +61,7 @@ def export_bundle(
     makers: dict[str, Callable[[], bytes]] = {
         "litert_fp32": lambda: fp32,
         "litert_fp16": lambda: litert.with_half_weights(fp32, images[::_SPARSE]),
-        "litert_dynamic": lambda: litert.convert(source, dynamic=True),
+        "litert_dynamic": lambda: litert.with_dynamic_range(source, fp32, images[::_SPARSE]),
         "litert_int8": lambda: quantize(fp32, images),
         "frozen_graph": lambda: _serialized(with_int16_weights(graph) if small else graph),
         "onnx": lambda: pack(to_onnx(graph, small)),
@@ -76,22 +76,28 @@ def export_bundle(
     for path in device_files():
         shutil.copy(path, bundle / path.name)
     info = describe(source.info, config)
-    _write_info(info, bundle)
-    note = _write_golden(source, compact, eval_originals, config, bundle)
+    _write_info(info, bundle)  # which those who run the variants read
+    note, silent = _write_golden(source, compact, eval_originals, config, bundle)
     if note:
         logging.warning("edge bundle: %s", note)
-        _write_info(info | {"golden_note": note}, bundle)
+        info["golden_note"] = note
+    for key, why in silent.items():
+        info["variants"][key]["broken"] = why
+    _write_info(info, bundle)
 
 
 def _write_golden(
     source: Source, compact: CompactFormat, originals: Path, config: EdgeConfig, bundle: Path
-) -> str:
-    """Golden images with all variants' answers; what they can't prove, in words."""
+) -> tuple[str, dict[str, str]]:
+    """Golden images with the answers of all variants that give any.
+
+    Returns what they can't prove, in words, and why the others give none.
+    """
     count = max(config.golden_images, config.golden_candidates)
     files = list(golden_originals(originals, source.classes, count).values())
     pixels = golden_pixels(files, compact, source.image_size)
     expected = source.probabilities(pixels)
-    answers = {}
+    answers, silent = {}, {}
     with tempfile.TemporaryDirectory() as work_dir:
         path = Path(work_dir, "pixels.npy")
         np.save(path, pixels)
@@ -100,14 +106,18 @@ def _write_golden(
             try:
                 answers[key] = run_variant(bundle, key, path, wait=config.answer_seconds)
             except VariantError as error:
-                raise CxrflowError(f"{key} is broken: {error}") from error
+                silent[key] = str(error)
+                continue
             check(answers[key], key, expected)
+        report(len(VARIANTS), len(VARIANTS), "variants that answer golden images")
+    if not answers:
+        raise CxrflowError(f"no edge variant runs: {next(iter(silent.values()))}")
     # The widest that a device may be allowed: a runtime's age isn't known here.
-    tolerances = {key: max(tolerance(key, config).values()) for key in VARIANTS}
+    tolerances = {key: max(tolerance(key, config).values()) for key in answers}
     chosen = least_alike(answers, tolerances, config.golden_images)
     kept = {key: found[chosen] for key, found in answers.items()}
     write_golden([files[i] for i in chosen], pixels[chosen], expected[chosen], kept, bundle)
-    return not_told_apart(kept, tolerances)
+    return not_told_apart(kept, tolerances), silent
 
 
 def check(found: np.ndarray, name: str, expected: np.ndarray) -> None:

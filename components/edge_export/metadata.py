@@ -48,9 +48,7 @@ def with_metadata(model: bytes, info: Mapping[str, Any], variant: str) -> bytes:
 
 def _metadata(info: Mapping[str, Any], variant: str) -> bytes:
     size = info["image_size"]
-    about = (
-        f"{variant} of the chest X-ray model {info['name']}, research only: not a medical device."
-    )
+    about = f"{variant} of the chest X-ray model {info['name']}. Not a medical device."
     if info.get("synthetic"):
         about += " Trained on synthetic X-rays: its answers say nothing about real ones."
     builder = flatbuffers.Builder(1024)

@@ -28,7 +28,7 @@ class EdgeConfig:
     golden_tolerance_quantized: Rate = 0.01
     """The same of quantized variants."""
     golden_tolerance_older: Rate = 0.05
-    """The same on runtimes older than ai-edge-litert (.031 was measured with tflite-runtime 2.7)."""
+    """The same on runtimes older than ai-edge-litert: .031 was seen with tflite-runtime 2.7."""
     graph_weights: Literal["int16", "float32"] = "int16"
     """Of frozen_graph.pb and model.onnx.xz: int16 halves the files, float32 keeps all bits."""
     max_difference: Rate = 0.001
@@ -47,7 +47,7 @@ class EdgeConfig:
     """Eval images that variants are compared on, at most; whole patients."""
     draws: Positive = 200
     """Bootstrap samples of patients for the intervals."""
-    answer_seconds: Rate = 300.0
+    answer_seconds: Rate = 600.0
     """Longest wait for a variant's first answer, and from each to the next; then it is killed."""
     keep_versions: Positive = 5
     """Pushed bundles that stay."""

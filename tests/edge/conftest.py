@@ -49,8 +49,7 @@ def infer(bundle: Path) -> Infer:
     def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(bundle / "infer.py"), *map(str, arguments)]
         env = {**os.environ, "PYTHONPATH": ""}
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=120, env=env, **options
-        )
+        options = {"timeout": 120, **options}
+        return subprocess.run(command, capture_output=True, text=True, env=env, **options)
 
     return run

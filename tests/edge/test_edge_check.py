@@ -126,7 +126,7 @@ def constant_litert() -> bytes:
 
 @pytest.mark.tf
 def test_a_file_that_was_swapped_or_says_the_same_always_fails(bundle, infer, tmp_path) -> None:
-    done = infer("--check")
+    done = infer("--check", timeout=250)  # it imports TensorFlow
     assert done.returncode == 0, done.stdout + done.stderr
     assert "litert_fp32: 3 golden images" in done.stdout
     assert "frozen_graph: 3 golden images" in done.stdout

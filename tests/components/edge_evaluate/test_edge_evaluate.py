@@ -203,11 +203,16 @@ def test_a_variant_that_hangs_does_not_hold_up_the_others(made, tmp_path, monkey
     bundle = tmp_path / "bundle"
     shutil.copytree(made.bundle, bundle)
     info = json.loads((bundle / "model.json").read_text())
-    info["variants"] = {key: info["variants"][key] for key in ("litert_fp16", "litert_fp32")}
+    keys = ("litert_fp16", "onnx", "litert_fp32")
+    info["variants"] = {key: info["variants"][key] for key in keys}
+    info["variants"]["onnx"]["broken"] = "its process was killed (SIGSEGV)"
     (bundle / "model.json").write_text(json.dumps(info))
     # Enough for Python to start on a busy machine.
     found = evaluate(made, bundle, replace(CONFIG, answer_seconds=45))
     assert found.variants["litert_fp16"].reasons == ("it doesn't run: no answer within 45 s",)
+    assert found.variants["onnx"].reasons == (
+        "it didn't run at the export: its process was killed (SIGSEGV)",
+    )
     assert found.blessed == ["litert_fp32"]
 
 
