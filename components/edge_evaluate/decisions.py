@@ -15,6 +15,9 @@ from components.edge_evaluate.parity import interval_of, patient_draws
 from components.edge_evaluate.report import DecisionParity, PointParity
 
 POINTS = ("youden", "sensitivity", "specificity")  # of model.json's thresholds
+# A threshold is the probability of an image on eval, which any rounding puts on either side. Images
+# that near to it are no decisions to compare: among others than eval's there are none.
+_TIE = 1e-5
 
 # model.json's: by class, None where it has none; in it by point, None where that has none.
 Thresholds = Mapping[str, Mapping[str, Mapping[str, float] | None] | None]
@@ -60,9 +63,15 @@ class Decisions:
         self._by_point = {
             point: found
             for point in POINTS
-            if np.isfinite(found := point_thresholds(thresholds, classes, point)).any()
+            if (
+                np.abs(source - (found := point_thresholds(thresholds, classes, point))) > _TIE
+            ).any()
         }
         self._wanted = {point: source >= found for point, found in self._by_point.items()}
+        # bool [N, C]; False where there is no threshold.
+        self._known = {
+            point: np.abs(source - found) > _TIE for point, found in self._by_point.items()
+        }
 
     def compare(self, variant: np.ndarray, may_fit: bool = True) -> Decided:
         """Of probabilities [N, C], finite, in the order of the source's.
@@ -106,39 +115,38 @@ class Decisions:
         return found
 
     def _wrong(self, decided: Mapping[str, np.ndarray]) -> int:
-        known = {point: np.isfinite(found) for point, found in self._by_point.items()}
         return sum(
-            int((found != self._wanted[point])[:, known[point]].sum())
+            int(((found != self._wanted[point]) & self._known[point]).sum())
             for point, found in decided.items()
         )
 
     def _changes(self, decided: Mapping[str, np.ndarray]) -> dict[str, PointParity]:
         return {
-            point: self._change(found, self._wanted[point], np.isfinite(self._by_point[point]))
+            point: self._change(found, self._wanted[point], self._known[point])
             for point, found in decided.items()
         }
 
     def _change(self, found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> PointParity:
         added, removed = found & ~wanted & known, wanted & ~found & known
-        columns = {name: column for column, name in enumerate(self._classes) if known[column]}
         return PointParity(
-            total=self._count(added[:, known], removed[:, known]),
+            total=self._count(added, removed, known),
             images=len(found),
             images_changed=int((added | removed).any(axis=1).sum()),
             classes={
-                name: self._count(added[:, [column]], removed[:, [column]])
-                for name, column in columns.items()
+                name: self._count(*(one[:, [column]] for one in (added, removed, known)))
+                for column, name in enumerate(self._classes)
+                if known[:, column].any()
             },
         )
 
-    def _count(self, added: np.ndarray, removed: np.ndarray) -> DecisionParity:
+    def _count(self, added: np.ndarray, removed: np.ndarray, known: np.ndarray) -> DecisionParity:
         changed = added | removed
-        images = self._weights.sum(axis=1)
-        shares = self._weights @ changed.mean(axis=1) / images
+        with np.errstate(invalid="ignore"):  # a draw may have nothing but ties
+            shares = self._weights @ changed.sum(axis=1) / (self._weights @ known.sum(axis=1))
         return DecisionParity(
-            decisions=changed.size,
+            decisions=int(known.sum()),
             changed=int(changed.sum()),
-            share=float(changed.mean()),
+            share=float(changed.sum() / known.sum()),
             interval=interval_of(shares[1:]),
             added=int(added.sum()),
             removed=int(removed.sum()),

@@ -29,7 +29,7 @@ class ClassParity:
 class DecisionParity:
     """Decisions of a variant that aren't its source's, of one class or of all."""
 
-    decisions: int
+    decisions: int  # but for those of images that a threshold was taken from
     changed: int
     share: float
     interval: tuple[float, float] | None  # of the share, by draws of patients

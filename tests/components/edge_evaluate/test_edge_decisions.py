@@ -53,6 +53,14 @@ def test_the_source_itself_changes_nothing():
     assert found.points["youden"].total.interval == (0, 0)
 
 
+def test_an_image_that_a_threshold_was_taken_from_is_no_decision():
+    """Its probability is the threshold: any rounding puts it on either side."""
+    thresholds = {"Mass": {"youden": {"threshold": float(SOURCE[1, 0])}}, "Nodule": None}
+    found = decisions(thresholds=thresholds).compare(SOURCE - np.float32(2e-6), may_fit=False)
+    total = found.points["youden"].total
+    assert (total.decisions, total.changed) == (5, 0)
+
+
 def test_a_patients_images_are_drawn_together():
     """Of two patients one has all changes: on a draw all decisions change, half, or none."""
     source = np.full((4, 2), 0.9, np.float32)
