@@ -62,7 +62,7 @@ def export_bundle(
         "litert_fp32": lambda: fp32,
         "litert_fp16": lambda: litert.with_half_weights(fp32, images[::_SPARSE]),
         "litert_dynamic": lambda: litert.with_dynamic_range(source, fp32, images[::_SPARSE]),
-        "litert_int8": lambda: quantize(fp32, images),
+        "litert_int8": lambda: quantize(fp32, images, config.int8_float_layers),
         "frozen_graph": lambda: _serialized(with_int16_weights(graph) if small else graph),
         "onnx": lambda: pack(to_onnx(graph, small)),
     }

@@ -25,7 +25,7 @@ from components.edge_export.flatbuffer import (
 _HEAD = "head_"  # what a head's layers are named
 
 
-def quantize(model: bytes, pixels: np.ndarray) -> bytes:
+def quantize(model: bytes, pixels: np.ndarray, float_layers: int = 0) -> bytes:
     """From uint8 [1, S, S, 3] to probabilities float32 [1, C].
 
     Weights and activations of the backbone are int8. The head, some hundredths of the work, stays
@@ -35,6 +35,8 @@ def quantize(model: bytes, pixels: np.ndarray) -> bytes:
     Args:
         model: the float32 LiteRT model.
         pixels: what it sees of training images, gray, uint8 [N, S, S].
+        float_layers: how many of the first convolutions compute in float32, a third of all at most:
+            a step of their activations is much of what tells X-rays apart.
     """
     parsed = read(model)
     graph = parsed.subgraphs[0]
@@ -43,7 +45,8 @@ def quantize(model: bytes, pixels: np.ndarray) -> bytes:
     (image,) = graph.inputs
     seen.lows[image], seen.highs[image] = 0.0, 255.0  # so that a step is one gray level
     _note_ranges(graph, seen)
-    quantized = read(mlir_quantize(write(parsed), denylisted_nodes=_head(graph)))
+    exact = [*_first(parsed, float_layers), *_head(graph)]
+    quantized = read(mlir_quantize(write(parsed), denylisted_nodes=exact))
     correct_biases(parsed, quantized, {name: seen.means[w] for name, w in windows.items()})
     store_as_half(quantized)
     return modify_model_io_type(write(quantized), tf.uint8, tf.float32)
@@ -73,7 +76,7 @@ def correct_biases(model: ModelT, quantized: ModelT, means: dict[bytes, np.ndarr
         name = rounded.tensors[operation.outputs[0]].name
         _, kernel, bias = (rounded.tensors[tensor] for tensor in operation.inputs)
         if kernel.type != TensorType.INT8:
-            continue  # in the head
+            continue  # it stays in float32
         _, *exact = (graph.tensors[tensor] for tensor in before[name].inputs)
         weights, intercepts = (values(model, tensor, np.float32) for tensor in exact)
         others = tuple(a for a in range(4) if a != output_axis(quantized, operation))
@@ -83,6 +86,12 @@ def correct_biases(model: ModelT, quantized: ModelT, means: dict[bytes, np.ndarr
         if bias.type == TensorType.INT32:
             corrected = np.rint(corrected / np.array(bias.quantization.scale)).astype(np.int32)
         put(quantized, bias, corrected if bias.type == TensorType.INT32 else np.float32(corrected))
+
+
+def _first(model: ModelT, count: int) -> list[str]:
+    """Names of what the first convolutions put out."""
+    found, tensors = convolutions(model), model.subgraphs[0].tensors
+    return [tensors[one.outputs[0]].name.decode() for one in found[: min(count, len(found) // 3)]]
 
 
 def _head(graph: SubGraphT) -> list[str]:
