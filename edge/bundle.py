@@ -6,12 +6,17 @@ import os
 from typing import Any, Dict, NamedTuple
 
 MANIFEST = "manifest.json"
+FORMAT = 2  # of the bundles that these scripts read, and all before
 POINTS = ("youden", "sensitivity", "specificity")  # of model.json's thresholds
 _CHUNK = 1 << 20
 
 
 class Refused(ValueError):
     """Bad input; its text is one line that says what is wrong and what to do."""
+
+
+class Unfit(Refused):
+    """A variant's file isn't what model.json says of it."""
 
 
 class Preprocessing(NamedTuple):
@@ -35,6 +40,16 @@ class _Bundle(NamedTuple):
 
 class Bundle(_Bundle):
     """A bundle whose files are those of its manifest."""
+
+    @property
+    def format(self) -> int:
+        """1 where model.json doesn't tell, as it didn't before 2."""
+        return int(self.info.get("bundle_format", 1))
+
+    def thresholds(self, variant: str) -> Dict[str, Any]:
+        """By class, those that decide: the variant's own, where it has some; else the model's."""
+        own = self.info["variants"].get(variant, {}).get("thresholds")
+        return own or self.info.get("thresholds") or {}
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -76,9 +91,15 @@ def open_bundle(folder: str) -> Bundle:
         info = _read_json(os.path.join(folder, "model.json"))
         bundle = Bundle(folder, version, info, files)
         usable = bundle.preprocessing.image_size == info["image_size"] and info["classes"]
+        newer = bundle.format > FORMAT
         unlisted = [one["file"] for one in info["variants"].values() if one["file"] not in files]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise Refused(f"{folder} is no edge bundle: model.json: {reason(error)}") from error
+    if newer:
+        raise Refused(
+            f"{folder} is an edge bundle of format {bundle.format}, these scripts read {FORMAT} and"
+            " before: run the scripts that lie in it"
+        )
     if unlisted or not usable:
         raise Refused(f"{folder} is no edge bundle: its model.json contradicts itself")
     return bundle

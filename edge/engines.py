@@ -8,7 +8,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from bundle import Bundle, Refused, reason
+from bundle import Bundle, Refused, Unfit, reason
 from logits import litert_with_logits, onnx_with_logits
 from remedies import explain
 
@@ -37,7 +37,7 @@ _GPUS = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvhost-ctrl-gpu")
 _MAX_BATCH = 16  # images; more don't make it faster
 _BYTES_PER_PIXEL = 1200  # of an image in a batch: activations of MobileNet, twice
 TRT_TOLERANCE = 0.01  # of a probability: FP16
-_TOLERANCE, _MARGIN = 1e-3, 1.5  # of other variants: as far from the source as on the host
+_TOLERANCE = 1e-3  # of other variants, where model.json doesn't tell
 
 
 class Wanted(NamedTuple):
@@ -108,6 +108,7 @@ def choose(bundle: Bundle, wanted: Wanted) -> Tuple[Engine, List[str]]:
         bundle.path(wanted.variant)  # refuses what the bundle hasn't
     names = [wanted.engine] if wanted.engine else _order(bundle, wanted)
     skipped = []  # type: List[str]
+    unfit = False
     for name in names:
         try:
             engine = _OPENERS[name](bundle, _variant(name, bundle, wanted.variant), wanted)
@@ -115,11 +116,12 @@ def choose(bundle: Bundle, wanted: Wanted) -> Tuple[Engine, List[str]]:
             answers = engine.run(np.zeros((1, size, size), np.uint8))  # also warms up
         except Refused as error:
             skipped.append(f"{name}: {error}")
+            unfit = unfit or isinstance(error, Unfit)
             continue
         if answers.shape != (1, len(bundle.info["classes"])):
-            raise Refused(f"the variant {engine.variant} doesn't fit model.json")
+            raise Unfit(f"the variant {engine.variant} doesn't fit model.json")
         return engine, skipped
-    raise Refused("no engine can run: {}".format("; ".join(skipped)))
+    raise (Unfit if unfit else Refused)("no engine can run: {}".format("; ".join(skipped)))
 
 
 def _order(bundle: Bundle, wanted: Wanted) -> List[str]:
@@ -132,11 +134,12 @@ def _order(bundle: Bundle, wanted: Wanted) -> List[str]:
         return [_RUNTIMES[runtime]]
     has_gpu = any(os.path.exists(path) for path in _GPUS)
     others = ["tf", "litert", "onnx"] if has_gpu else ["litert", "onnx", "tf"]
-    return [TRT, *others] if wanted.trt or os.path.isdir(_trt_folder(bundle, wanted)) else others
+    return [TRT, *others] if wanted.trt or os.path.isdir(trt_folder(bundle, wanted.trt)) else others
 
 
-def _trt_folder(bundle: Bundle, wanted: Wanted) -> str:
-    return wanted.trt or bundle.folder + ".trt"
+def trt_folder(bundle: Bundle, wanted: Optional[str]) -> str:
+    """Where build_trt.py's engine is looked for."""
+    return wanted or bundle.folder + ".trt"
 
 
 def _variant(engine: str, bundle: Bundle, wanted: Optional[str]) -> str:
@@ -170,11 +173,18 @@ def _open_litert(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
         interpreter = interpreter_class(model_content=content, num_threads=wanted.threads)
         interpreter.allocate_tensors()
     except (OSError, RuntimeError, ValueError, IndexError, struct.error) as error:
-        raise Refused(f"{path} can't be loaded: {reason(error)}") from error
+        # An older runtime may lack an operation; the one that the host has lacks none.
+        refusal = Unfit if package == _LITERT[0].split(".")[0] else Refused
+        raise refusal(f"{path} can't be loaded: {reason(error)}") from error
     (source,), (target, *logits) = interpreter.get_input_details(), interpreter.get_output_details()
     shapes = tuple(source["shape"]), tuple(target["shape"])
-    if shapes != ((1, size, size, 3), (1, classes)) or target["dtype"] != np.float32:
-        raise Refused(f"the variant {variant} doesn't fit model.json")
+    dtype = bundle.info["variants"][variant].get("input_dtype", source["dtype"])
+    if (
+        shapes != ((1, size, size, 3), (1, classes))
+        or target["dtype"] != np.float32
+        or source["dtype"] != np.dtype(dtype)
+    ):
+        raise Unfit(f"the variant {variant} doesn't fit model.json")
 
     def predict(pixels: np.ndarray) -> np.ndarray:
         interpreter.set_tensor(source["index"], _to_rgb(pixels, source["dtype"]))
@@ -184,7 +194,9 @@ def _open_litert(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
     predict.model = content  # type: ignore[attr-defined]  # the interpreter reads it
     name = f"LiteRT ({package}), {variant}, {wanted.threads} threads"
     runtime = f"LiteRT ({package})"
-    return Engine(name, variant, 1, _tolerance(bundle, variant), predict, runtime=runtime)
+    older = package != _LITERT[0].split(".")[0]
+    tolerance = _tolerance(bundle, variant, older)
+    return Engine(name, variant, 1, tolerance, predict, runtime=runtime)
 
 
 def _open_tf(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
@@ -210,7 +222,7 @@ def _open_tf(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
 def _open_trt(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
     from build_trt import ENGINE_INFO, SAVED_MODEL, load_saved_model
 
-    folder = _trt_folder(bundle, wanted)
+    folder = trt_folder(bundle, wanted.trt)
     try:
         with open(os.path.join(folder, ENGINE_INFO), encoding="utf-8") as file:
             engine = json.load(file)
@@ -311,10 +323,11 @@ def _to_rgb(pixels: np.ndarray, dtype: Any) -> np.ndarray:
     return np.repeat(pixels[..., None].astype(dtype), 3, axis=-1)
 
 
-def _tolerance(bundle: Bundle, variant: str) -> float:
-    """Of a probability; the evaluation wrote what the variant differed by on the host."""
-    measured = bundle.info["variants"][variant].get("max_difference") or 0.0
-    return max(_TOLERANCE, _MARGIN * float(measured))
+def _tolerance(bundle: Bundle, variant: str, older: bool = False) -> float:
+    """Of a probability from the golden one; `older`: than the runtime that gave the golden one."""
+    known = bundle.info["variants"][variant]
+    found = known.get("golden_tolerance", _TOLERANCE)
+    return float(known.get("golden_tolerance_older", found) if older else found)
 
 
 def _litert() -> Tuple[Any, str]:

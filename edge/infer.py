@@ -8,7 +8,8 @@ and roc.png. After a power cut or Ctrl-C the same command goes on from there; fi
 has changed are answered anew. Exit codes: 0, every image has an answer; 1, some have none, or files
 were left out that may be images; 2, nothing was answered.
 
---check runs the bundle's golden images and compares pixels and probabilities with the pipeline's.
+--check runs the bundle's golden images through each variant that can run here (or the one that
+--variant or --engine names) and compares pixels and probabilities with the pipeline's.
 """
 
 import argparse
@@ -29,7 +30,8 @@ require("infer", "numpy", "PIL")
 import numpy as np  # noqa: E402
 
 from bundle import POINTS, Bundle, Refused, open_bundle, reason  # noqa: E402
-from decoding import Decoded, decode_ahead, fingerprints, read  # noqa: E402
+from check import check, to_check  # noqa: E402
+from decoding import Decoded, decode_ahead, fingerprints  # noqa: E402
 from engines import ENGINES, Engine, Wanted, choose  # noqa: E402
 from files import Found, find_images, totals  # noqa: E402
 from images import Preprocessing  # noqa: E402
@@ -49,7 +51,6 @@ from results import (  # noqa: E402
 from speaking import open_standard_streams  # noqa: E402
 from speaking import say as _say  # noqa: E402
 
-_PIXEL_TOLERANCE = 1  # gray levels
 _PROGRESS_SECONDS = 0.5
 _QUANTILES = (50, 95, 99)
 
@@ -97,7 +98,7 @@ def _infer(bundle: Bundle, options: argparse.Namespace) -> int:
     found = find_images(options.images)
     images = found.images
     labels = _labels(options.labels, bundle, images) if options.labels else None
-    engine = _engine(bundle, options)
+    engine = _engine(bundle, options, options.variant)
     model = Model(bundle, engine.variant, options.point, engine.runtime)
     if model.synthetic:
         _say(f"note: {SYNTHETIC}")
@@ -226,35 +227,17 @@ def _run_batch(
 
 
 def _check(bundle: Bundle, options: argparse.Namespace) -> int:
-    """Golden images through preprocessing and engine."""
-    folder = os.path.join(bundle.folder, "golden")
-    try:
-        with np.load(os.path.join(folder, "golden.npz")) as golden:
-            names, expected = golden["names"], golden["probabilities"]
-            expected_pixels = golden["pixels"].astype(int)
-    except (OSError, KeyError, ValueError) as error:
-        raise Refused(f"{folder}: golden.npz can't be read: {reason(error)}") from error
-    engine = _engine(bundle, options)
-    decoded = [read(os.path.join(folder, str(name)), bundle.preprocessing) for name in names]
-    for one in decoded:
-        if one.pixels is None:
-            raise Refused(f"{one.path}: {one.problem}")
-    pixels = np.stack([one.pixels for one in decoded])
-    levels = int(np.abs(pixels - expected_pixels).max())
-    difference = float(np.abs(engine.run(pixels) - expected).max())
-    tolerance = engine.tolerance if options.tolerance is None else options.tolerance
-    good = levels <= _PIXEL_TOLERANCE and difference <= tolerance
-    _say(
-        f"{len(names)} golden images: pixels differ by at most {levels} ({_PIXEL_TOLERANCE} is"
-        f" allowed), probabilities by {difference:.2g} ({tolerance:.2g} is allowed):"
-        f" {'passed' if good else 'FAILED'}"
+    """Golden images through preprocessing and each network that can run here, or the one wanted."""
+    wanted = options.variant or options.trt or options.engine != "auto"
+    variants = [options.variant] if wanted else to_check(bundle)
+    return check(
+        bundle, variants, lambda name: _engine(bundle, options, name), options.tolerance, _say
     )
-    return 0 if good else 1
 
 
-def _engine(bundle: Bundle, options: argparse.Namespace) -> Engine:
+def _engine(bundle: Bundle, options: argparse.Namespace, variant: Optional[str]) -> Engine:
     engine_name = None if options.engine == "auto" else options.engine
-    wanted = Wanted(engine_name, options.variant, options.trt, options.batch, options.threads)
+    wanted = Wanted(engine_name, variant, options.trt, options.batch, options.threads)
     engine, skipped = choose(bundle, wanted)
     for why in skipped:
         _say(f"not {why}")

@@ -38,7 +38,7 @@ class Model:
         """
         info = bundle.info
         self.classes = list(info["classes"])  # type: List[str]
-        points = info.get("thresholds") or {}
+        points = bundle.thresholds(variant)
         chosen = [(points.get(name) or {}).get(point) or {} for name in self.classes]
         self.thresholds = [one.get("threshold") for one in chosen]  # type: List[Optional[float]]
         self.synthetic = bool(info.get("synthetic"))

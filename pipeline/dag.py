@@ -303,6 +303,8 @@ def _edge(
     destination = root / "edge"
     settings = dataclasses.asdict(config.edge)
     scripts = [str(path.relative_to(ROOT)) for path in device_files()]
+    # Each uses the other's: the export runs its variants, the evaluation knows what they are.
+    packages = ("components/edge_export", "components/edge_evaluate")
     export = EdgeExport(
         model=model,
         verdicts=union([gate.outputs["verdict"] for gate in gates]),
@@ -310,14 +312,14 @@ def _edge(
         transformed_examples=data.transform.outputs["transformed_examples"],
         settings=settings,
         synthetic=data.synthetic,
-        code_version=code_version("components/edge_export", "serving/images.py", *scripts),
+        code_version=code_version(*packages, "serving/images.py", *scripts),
     )
     evaluator = EdgeEvaluator(
         candidate=export.outputs["candidate"],
         model=model,
         transformed_examples=data.transform.outputs["transformed_examples"],
         settings=settings,
-        code_version=code_version("components/edge_evaluate"),
+        code_version=code_version(*packages, "edge/frozen.py"),
     )
     pusher = EdgePusher(
         bundle=evaluator.outputs["bundle"],

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from components.edge_evaluate.decisions import Decisions
 from components.edge_evaluate.judge import judge, kind_of
 from components.edge_evaluate.parity import PairedBootstrap
 from components.edge_evaluate.report import ParityReport, VariantReport, write_report
@@ -57,6 +58,8 @@ def evaluate(
             draws=config.draws,
             max_difference=config.max_difference,
             max_auc_loss=config.max_auc_loss,
+            max_class_decision_change=config.max_class_decision_change,
+            decision_folds=config.decision_folds,
             positives={c: int(n) for c, n in zip(classes, sample.labels.sum(axis=0), strict=True)},
         )
         with tf.device("/CPU:0"):  # as all variants
@@ -64,8 +67,17 @@ def evaluate(
         if not np.isfinite(source).all():
             return replace(found, reason="the source model's own answers aren't finite")
         bootstrap = PairedBootstrap(sample.labels, sample.patients, source, config.draws)
+        decisions = Decisions(
+            source,
+            sample.labels,
+            sample.patients,
+            classes,
+            info["thresholds"],
+            config.decision_folds,
+            config.draws,
+        )
         variants = {
-            key: _evaluated(candidate, key, info, sample, bootstrap, config)
+            key: _evaluated(candidate, key, info, sample, bootstrap, decisions, config)
             for key in info["variants"]
         }
     for key, variant in variants.items():
@@ -90,6 +102,8 @@ def write_bundle(candidate: Path, found: ParityReport, bundle: Path) -> None:
             "max_difference": found.variants[key].max_difference,
             "mean_difference": found.variants[key].mean_difference,
             "mean_auc_loss": found.variants[key].mean_auc_loss,
+            "decision_change": found.variants[key].decision_change,
+            **_own_thresholds(found.variants[key]),
         }
         for key in found.blessed
     }
@@ -100,25 +114,33 @@ def write_bundle(candidate: Path, found: ParityReport, bundle: Path) -> None:
     write_report(found, bundle)
 
 
+def _own_thresholds(variant: VariantReport) -> dict[str, Any]:
+    return {} if variant.thresholds is None else {"thresholds": variant.thresholds}
+
+
 def _evaluated(
     candidate: Path,
     key: str,
     info: dict[str, Any],
     sample: Sample,
     source: PairedBootstrap,
+    decisions: Decisions,
     config: EdgeConfig,
 ) -> VariantReport:
     file = info["variants"][key]["file"]
     path = candidate / file
     size = path.stat().st_size if path.is_file() else 0
     images = len(sample.labels)
+    if broken := info["variants"][key].get("broken"):  # without golden answers it can't be checked
+        return VariantReport(file, size, kind_of(key), (f"it didn't run at the export: {broken}",))
     try:
         answers = run_variant(
             candidate,
             key,
             sample.pixels,
             lambda count: report(count, images, f"images by {key}"),
+            config.answer_seconds,
         )
     except VariantError as error:
         return VariantReport(file, size, kind_of(key), (f"it doesn't run: {error}",))
-    return judge(key, file, size, answers, source, info["classes"], config)
+    return judge(key, file, size, answers, source, decisions, info["classes"], config)

@@ -4,17 +4,17 @@ import math
 
 import numpy as np
 
+from components.edge_evaluate.decisions import Decided, Decisions
 from components.edge_evaluate.parity import Difference, PairedBootstrap
-from components.edge_evaluate.report import ClassParity, VariantReport
+from components.edge_evaluate.report import ClassParity, DecisionParity, VariantReport
 from components.edge_export.settings import EdgeConfig
+from components.edge_export.variants import QUANTIZED, max_decision_change
 
-# Judged by their ranking, as weights of 8 bits move every probability; all others by difference.
-QUANTIZED = ("litert_dynamic", "litert_int8")
 _ROUNDING = 1e-6  # by which a probability may leave 0..1
 
 
 def kind_of(key: str) -> str:
-    """How a variant is judged: "float" or "quantized"."""
+    """How a variant is judged: "quantized", by what a user sees, or "float", by difference."""
     return "quantized" if key in QUANTIZED else "float"
 
 
@@ -24,6 +24,7 @@ def judge(
     size: int,
     probabilities: np.ndarray,
     source: PairedBootstrap,
+    decisions: Decisions,
     classes: list[str],
     config: EdgeConfig,
 ) -> VariantReport:
@@ -35,6 +36,7 @@ def judge(
         size: of the file, bytes.
         probabilities: float32 [N, C] of the images that `source` knows.
         source: what the variant is compared with.
+        decisions: the same, for its decisions.
         classes: names, in the order of the columns.
         config: what is allowed.
     """
@@ -42,25 +44,58 @@ def judge(
         return VariantReport(file, size, kind_of(key), (reason,))
     found = source.compare(probabilities)
     mean = found.mean_auc
-    if kind_of(key) == "float":
-        reason = _too_different(found.max_difference, config.max_difference)
-    elif math.isnan(mean.change):
-        reason = (
-            "no class has positives and negatives among the eval images, so that no AUC can tell "
-            "what quantization costs: give more data"
-        )
+    limit = max_decision_change(key, config)
+    decided = decisions.compare(probabilities, may_fit=limit is not None)
+    if limit is None:
+        reasons = [_too_different(found.max_difference, config.max_difference)]
     else:
-        reason = _too_lossy(mean, config.max_auc_loss)
+        reasons = [
+            *_decides_otherwise(decided, limit, config.max_class_decision_change),
+            _too_lossy(mean, config.max_auc_loss),
+        ]
     return VariantReport(
         file,
         size,
         kind_of(key),
-        reasons=(reason,) if reason else (),
+        reasons=tuple(reason for reason in reasons if reason),
         max_difference=found.max_difference,
         mean_difference=found.mean_difference,
         mean=_reported(mean),
         classes={name: _reported(auc) for name, auc in zip(classes, found.aucs, strict=True)},
+        points=decided.points,
+        thresholds=decided.thresholds,
+        max_decision_change=limit,
     )
+
+
+def _decides_otherwise(decided: Decided, allowed: float, of_class: float) -> list[str]:
+    """Reasons, the worst point's first, then the worst class's."""
+    if not decided.points:
+        return ["the model has no thresholds, so that nothing tells what a user would see"]
+    reasons = []
+    point, worst = max(decided.points.items(), key=lambda item: item[1].total.share)
+    if worst.total.share > allowed:
+        reasons.append(
+            f"{_percent(worst.total)} of its decisions aren't its source's at the operating point"
+            f" {point}, {100 * allowed:g} % allowed"
+        )
+    classes = [
+        (one.share, name, point)
+        for point, found in decided.points.items()
+        for name, one in found.classes.items()
+    ]
+    share, name, point = max(classes)
+    if share > of_class:
+        change = decided.points[point].classes[name]
+        reasons.append(
+            f"{_percent(change)} of its decisions about {name} aren't its source's at the operating"
+            f" point {point}, {100 * of_class:g} % allowed"
+        )
+    return reasons
+
+
+def _percent(change: DecisionParity) -> str:
+    return f"{100 * change.share:.2f} % ({change.changed} of {change.decisions})"
 
 
 def _no_probabilities(answers: np.ndarray) -> str:
@@ -80,6 +115,11 @@ def _too_different(largest: float, allowed: float) -> str:
 
 
 def _too_lossy(mean: Difference, allowed: float) -> str:
+    if math.isnan(mean.change):
+        return (
+            "no class has positives and negatives among the eval images, so that no AUC can tell "
+            "what quantization costs: give more data"
+        )
     if -mean.change <= allowed:
         return ""
     return f"mean AUC {-mean.change:.4f} below its source's, {allowed:g} allowed"

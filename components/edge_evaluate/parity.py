@@ -147,11 +147,15 @@ def _mean(aucs: np.ndarray) -> np.ndarray:
 
 def _difference(source: np.ndarray, variant: np.ndarray) -> Difference:
     """From AUCs [1 + draws], the first of which is on the images as they are."""
-    changes = (variant - source)[1:]
-    changes = changes[np.isfinite(changes)]
-    interval = None
-    if np.isfinite(source[0]) and len(changes):
-        tail = (1 - INTERVAL) / 2
-        low, high = np.quantile(changes, [tail, 1 - tail])
-        interval = (float(low), float(high))
+    interval = interval_of((variant - source)[1:]) if np.isfinite(source[0]) else None
     return Difference(float(source[0]), float(variant[0]), interval)
+
+
+def interval_of(drawn: np.ndarray) -> Interval | None:
+    """The middle of what was found on draws [D], NaN left out; None if nothing was."""
+    drawn = drawn[np.isfinite(drawn)]
+    if not len(drawn):
+        return None
+    tail = (1 - INTERVAL) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return float(low), float(high)

@@ -7,6 +7,7 @@ its one line.
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from components.edge_evaluate.parity import INTERVAL
 from schema.errors import CxrflowError
@@ -25,17 +26,50 @@ class ClassParity:
 
 
 @dataclass(frozen=True)
+class DecisionParity:
+    """Decisions of a variant that aren't its source's, of one class or of all."""
+
+    decisions: int  # but for those of images that a threshold was taken from
+    changed: int
+    share: float
+    interval: tuple[float, float] | None  # of the share, by draws of patients
+    added: int  # positive where the source says negative
+    removed: int
+
+
+@dataclass(frozen=True)
+class PointParity:
+    """Decisions at one operating point."""
+
+    total: DecisionParity
+    images: int
+    images_changed: int  # that have another set of findings
+    classes: dict[str, DecisionParity] = field(default_factory=dict)  # those with a threshold
+
+
+@dataclass(frozen=True)
 class VariantReport:
     """One variant; figures are None where it didn't run."""
 
     file: str
     bytes: int
-    kind: str  # float, judged by its largest difference, or quantized, by its mean AUC
+    # float, judged by its largest difference, or quantized, by its decisions and its mean AUC
+    kind: str
     reasons: tuple[str, ...] = ()  # why it isn't blessed
     max_difference: float | None = None  # of a probability from the source's
     mean_difference: float | None = None  # absolute, over images and classes
     mean: ClassParity | None = None  # of the AUCs, over the classes that have one
     classes: dict[str, ClassParity] = field(default_factory=dict)
+    points: dict[str, PointParity] = field(default_factory=dict)  # by operating point
+    # Its own, as model.json's; None where it decides by its source's. With its own, `points` tells
+    # of patients that they weren't fitted on.
+    thresholds: dict[str, Any] | None = None
+    max_decision_change: float | None = None  # allowed; None of a float variant
+
+    @property
+    def decision_change(self) -> float | None:
+        """Share of the decisions that aren't the source's, where it is largest."""
+        return max((one.total.share for one in self.points.values()), default=None)
 
     @property
     def blessed(self) -> bool:
@@ -63,6 +97,8 @@ class ParityReport:
     interval: float = INTERVAL
     max_difference: float = 0.0  # allowed of a float variant
     max_auc_loss: float = 0.0  # allowed of a quantized variant
+    max_class_decision_change: float = 0.0  # allowed of a quantized variant, in each class
+    decision_folds: int = 0  # of patients, for thresholds of a variant's own
     positives: dict[str, int] = field(default_factory=dict)  # by class
     variants: dict[str, VariantReport] = field(default_factory=dict)
 
@@ -115,12 +151,28 @@ def read_report(directory: Path) -> ParityReport:
 
 def _variant(fields: dict) -> VariantReport:
     del fields["blessed"]
+    points = {name: _point(found) for name, found in fields.pop("points", {}).items()}
     mean = fields.pop("mean")
     classes = {name: _class(found) for name, found in fields.pop("classes").items()}
     reasons = tuple(fields.pop("reasons"))
     return VariantReport(
-        **fields, reasons=reasons, mean=None if mean is None else _class(mean), classes=classes
+        **fields,
+        reasons=reasons,
+        mean=None if mean is None else _class(mean),
+        classes=classes,
+        points=points,
     )
+
+
+def _point(fields: dict) -> PointParity:
+    total = _decisions(fields.pop("total"))
+    classes = {name: _decisions(found) for name, found in fields.pop("classes").items()}
+    return PointParity(**fields, total=total, classes=classes)
+
+
+def _decisions(fields: dict) -> DecisionParity:
+    interval = fields.pop("interval")
+    return DecisionParity(**fields, interval=None if interval is None else tuple(interval))
 
 
 def _class(fields: dict) -> ClassParity:

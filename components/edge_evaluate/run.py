@@ -1,17 +1,21 @@
-"""Runs a variant of a bundle, so that no file, however broken, ends the pipeline."""
+"""Runs a variant of a bundle in a process of its own, so that no file, however broken, ends or
+holds up the pipeline.
+"""
 
+import contextlib
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-
-from components.edge_evaluate.runners import first_line, read_model_json, run_all
 
 _REPO = Path(__file__).parents[2]
 
@@ -21,59 +25,88 @@ class VariantError(Exception):
 
 
 def run_variant(
-    bundle: Path, key: str, pixels: Path, done: Callable[[int], None] = lambda count: None
+    bundle: Path,
+    key: str,
+    pixels: Path,
+    done: Callable[[int], None] = lambda count: None,
+    wait: float = 600.0,
 ) -> np.ndarray:
     """What a variant says of the images in a .npy file.
-
-    LiteRT and ONNX Runtime run in a process of their own: a broken file can take it down.
-    TensorFlow raises, and would take ten seconds to import once more.
 
     Args:
         bundle: folder with model.json and the variants.
         key: the variant's, in model.json.
         pixels: uint8 [N, S, S].
         done: gets the number of images so far.
+        wait: seconds until the first answer, and from each to the next; then the process is
+            killed with all that it started.
 
     Returns:
-        Probabilities, float32 [N, C]; of whatever values the variant gives.
+        Probabilities, float32 [N, C]; of whatever values the variant gives, NaN where what its
+        sigmoids get isn't finite.
 
     Raises:
-        VariantError: the file doesn't load, its output has another shape, or its process died.
+        VariantError: the file doesn't load, its output has another shape, its process died, or no
+            answer came in time.
     """
-    if read_model_json(bundle)["variants"][key]["runtime"] != "tensorflow":
-        return _run_apart(bundle, key, pixels, done)
-    import tensorflow as tf
-
-    try:
-        with tf.device("/CPU:0"):
-            return run_all(bundle, key, np.load(pixels, mmap_mode="r"), done)
-    except Exception as error:  # whatever TensorFlow raises, it is the variant's fault
-        raise VariantError(first_line(error)) from error
-
-
-def _run_apart(bundle: Path, key: str, pixels: Path, done: Callable[[int], None]) -> np.ndarray:
     module = "components.edge_evaluate.runners"
     arguments = [module, os.path.abspath(bundle), key, os.path.abspath(pixels)]
     with tempfile.TemporaryDirectory() as work_dir, tempfile.TemporaryFile("w+") as stderr:
         out = Path(work_dir, "probabilities.npy")
-        with subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", *arguments, str(out)],
             cwd=_REPO,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-        ) as process:
-            assert process.stdout
+            # No graphics card: all variants are compared on the processor.
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+            start_new_session=True,  # so that it can be killed with all that it started
+        )
+        try:
             said = ""
-            for line in process.stdout:
+            for line in _lines(process.stdout, wait):
                 if line.strip().isdecimal():
                     done(int(line))
                 else:
                     said = line
-        if out.is_file() and process.returncode == 0:
+            returncode = process.wait(wait)
+        except (TimeoutError, subprocess.TimeoutExpired):
+            raise VariantError(f"no answer within {wait:g} s") from None
+        finally:
+            _kill(process)
+        if out.is_file() and returncode == 0:
             return np.load(out)
         stderr.seek(0)
-        raise VariantError(_reason(said, stderr.read(), process.returncode))
+        raise VariantError(_reason(said, stderr.read(), returncode))
+
+
+def _lines(stream: IO[str], wait: float) -> Iterator[str]:
+    """Lines as they come. Raises TimeoutError if none came for `wait` seconds."""
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        with stream:
+            for line in stream:
+                lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=wait)
+        except queue.Empty:
+            raise TimeoutError from None
+        if line is None:
+            return
+        yield line
+
+
+def _kill(process: subprocess.Popen) -> None:
+    """Ends a process and what it started, whether or not it ended itself."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # the number of its session's first group
+    process.wait()
 
 
 def _reason(said: str, stderr: str, returncode: int) -> str:

@@ -1,39 +1,37 @@
 """The edge bundle of a model: every variant, golden answers, the device's scripts."""
 
 import json
+import logging
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from components.edge_evaluate.run import VariantError, run_variant
 from components.edge_export import litert
 from components.edge_export.freeze import freeze, with_int16_weights
-from components.edge_export.golden import write_golden
+from components.edge_export.golden import least_alike, not_told_apart, write_golden
+from components.edge_export.metadata import with_metadata
 from components.edge_export.quantize import quantize
 from components.edge_export.read import calibration_pixels, golden_originals, golden_pixels
 from components.edge_export.settings import EdgeConfig
 from components.edge_export.source import INPUT, OUTPUT, Source
 from components.edge_export.to_onnx import pack, to_onnx
+from components.edge_export.variants import VARIANTS, tolerance
 from components.progress import report
 from components.train.signatures import CompactFormat
 from edge import device_files
+from schema.errors import CxrflowError
 from serving.images import ImageLimits
 
 MODEL_JSON = "model.json"
+FORMAT = 2  # of a bundle; 1 had no answers and no thresholds of a variant's own
+_BROKEN = 0.2  # mean difference of a probability
 _SPARSE = 4  # of the calibration images, what is enough for means
-VARIANTS = {
-    "litert_fp32": {"file": "model_fp32.tflite", "runtime": "litert", "input_dtype": "float32"},
-    "litert_fp16": {"file": "model_fp16.tflite", "runtime": "litert", "input_dtype": "float32"},
-    "litert_dynamic": {
-        "file": "model_dynamic.tflite",
-        "runtime": "litert",
-        "input_dtype": "float32",
-    },
-    "litert_int8": {"file": "model_int8.tflite", "runtime": "litert", "input_dtype": "uint8"},
-    "frozen_graph": {"file": "frozen_graph.pb", "runtime": "tensorflow", "input_dtype": "float32"},
-    "onnx": {"file": "model.onnx.xz", "runtime": "onnx", "input_dtype": "float32"},
-}
 
 
 def export_bundle(
@@ -49,16 +47,11 @@ def export_bundle(
         bundle: an empty folder, made if missing.
 
     Raises:
-        CxrflowError: a split is empty, or the model can't be converted.
+        CxrflowError: a split is empty, the model can't be converted, or a variant is broken.
     """
     source = Source(saved_model)
     compact = CompactFormat(**source.info["compact"])
     bundle.mkdir(parents=True, exist_ok=True)
-    originals = golden_originals(eval_originals, source.classes, config.golden_images)
-    pixels = golden_pixels(list(originals.values()), compact, source.image_size)
-    expected = source.probabilities(pixels)
-    write_golden(originals, pixels, expected, bundle)
-
     images = calibration_pixels(
         train, source.classes, compact, source.image_size, config.calibration_images
     )
@@ -68,8 +61,8 @@ def export_bundle(
     makers: dict[str, Callable[[], bytes]] = {
         "litert_fp32": lambda: fp32,
         "litert_fp16": lambda: litert.with_half_weights(fp32, images[::_SPARSE]),
-        "litert_dynamic": lambda: litert.convert(source, dynamic=True),
-        "litert_int8": lambda: quantize(fp32, images),
+        "litert_dynamic": lambda: litert.with_dynamic_range(source, fp32, images[::_SPARSE]),
+        "litert_int8": lambda: quantize(fp32, images, config.int8_float_layers),
         "frozen_graph": lambda: _serialized(with_int16_weights(graph) if small else graph),
         "onnx": lambda: pack(to_onnx(graph, small)),
     }
@@ -77,19 +70,87 @@ def export_bundle(
         report(done, len(makers), "variants")
         content = make()
         if VARIANTS[key]["runtime"] == "litert":
-            litert.check(content, key, pixels, expected)
+            content = with_metadata(content, source.info, key)
         (bundle / VARIANTS[key]["file"]).write_bytes(content)
     report(len(makers), len(makers), "variants")
     for path in device_files():
         shutil.copy(path, bundle / path.name)
-    info = describe(source.info)
-    (bundle / MODEL_JSON).write_text(json.dumps(info, indent=2, allow_nan=False) + "\n")
+    info = describe(source.info, config)
+    _write_info(info, bundle)  # which those who run the variants read
+    note, silent = _write_golden(source, compact, eval_originals, config, bundle)
+    if note:
+        logging.warning("edge bundle: %s", note)
+        info["golden_note"] = note
+    for key, why in silent.items():
+        info["variants"][key]["broken"] = why
+    _write_info(info, bundle)
 
 
-def describe(info: dict[str, Any]) -> dict[str, Any]:
+def _write_golden(
+    source: Source, compact: CompactFormat, originals: Path, config: EdgeConfig, bundle: Path
+) -> tuple[str, dict[str, str]]:
+    """Golden images with the answers of all variants that give any.
+
+    Returns what they can't prove, in words, and why the others give none.
+    """
+    count = max(config.golden_images, config.golden_candidates)
+    files = list(golden_originals(originals, source.classes, count).values())
+    pixels = golden_pixels(files, compact, source.image_size)
+    expected = source.probabilities(pixels)
+    answers, silent = {}, {}
+    with tempfile.TemporaryDirectory() as work_dir:
+        path = Path(work_dir, "pixels.npy")
+        np.save(path, pixels)
+        for done, key in enumerate(VARIANTS):
+            report(done, len(VARIANTS), "variants that answer golden images")
+            try:
+                answers[key] = run_variant(bundle, key, path, wait=config.answer_seconds)
+            except VariantError as error:
+                silent[key] = str(error)
+                continue
+            check(answers[key], key, expected)
+        report(len(VARIANTS), len(VARIANTS), "variants that answer golden images")
+    if not answers:
+        raise CxrflowError(f"no edge variant runs: {next(iter(silent.values()))}")
+    # The widest that a device may be allowed: a runtime's age isn't known here.
+    tolerances = {key: max(tolerance(key, config).values()) for key in answers}
+    chosen = least_alike(answers, tolerances, config.golden_images)
+    kept = {key: found[chosen] for key, found in answers.items()}
+    write_golden([files[i] for i in chosen], pixels[chosen], expected[chosen], kept, bundle)
+    return not_told_apart(kept, tolerances), silent
+
+
+def check(found: np.ndarray, name: str, expected: np.ndarray) -> None:
+    """Raises CxrflowError if a converted model is broken, which converters don't notice.
+
+    Broken is what gives NaN, or answers that have nothing to do with the source's: how close it is
+    will be judged on more images than these.
+
+    Args:
+        found: a variant's probabilities [N, C].
+        name: the variant's.
+        expected: the source's.
+    """
+    if not np.isfinite(found).all():
+        raise CxrflowError(f"{name} is broken: it gives NaN; the converter and the model don't fit")
+    difference = np.abs(found - expected).mean()
+    if found.shape != expected.shape or difference > _BROKEN:
+        raise CxrflowError(
+            f"{name} is broken: its probabilities differ by {difference:.3f} on average from those "
+            "of the model it was made from"
+        )
+
+
+def _write_info(info: Mapping[str, Any], bundle: Path) -> None:
+    text = json.dumps(info, indent=2, allow_nan=False) + "\n"
+    (bundle / MODEL_JSON).write_text(text, encoding="utf-8")
+
+
+def describe(info: dict[str, Any], config: EdgeConfig) -> dict[str, Any]:
     """model.json of a bundle, from that of its source."""
     compact = info["compact"]
     return info | {
+        "bundle_format": FORMAT,
         "frozen_graph": {"input": f"{INPUT}:0", "output": f"{OUTPUT}:0"},
         "preprocessing": {
             "compact_size": compact["image_size"],
@@ -98,7 +159,7 @@ def describe(info: dict[str, Any]) -> dict[str, Any]:
             "image_size": info["image_size"],
             **asdict(ImageLimits()),
         },
-        "variants": VARIANTS,
+        "variants": {key: one | tolerance(key, config) for key, one in VARIANTS.items()},
     }
 
 

@@ -49,6 +49,12 @@ def convolutions(model: ModelT) -> list[OperatorT]:
     ]
 
 
+def output_axis(model: ModelT, convolution: OperatorT) -> int:
+    """Which axis of a convolution's kernel [., h, w, .] is that of its output channels."""
+    name = flatbuffer_utils.opcode_to_name(model, convolution.opcodeIndex)
+    return 3 if name == "DEPTHWISE_CONV_2D" else 0
+
+
 def put(model: ModelT, tensor: TensorT, content: np.ndarray) -> None:
     """Gives a constant new values in memory of its own: it may have shared that with others."""
     buffer = BufferT()

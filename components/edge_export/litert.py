@@ -7,6 +7,7 @@ from ai_edge_litert.interpreter import Interpreter
 from components.edge_export.activations import observe, windows_of
 from components.edge_export.flatbuffer import (
     convolutions,
+    output_axis,
     put,
     read,
     store_as_half,
@@ -14,10 +15,9 @@ from components.edge_export.flatbuffer import (
     write,
 )
 from components.edge_export.half import to_half
+from components.edge_export.quantize import correct_biases
 from components.edge_export.source import Source, rgb
 from schema.errors import CxrflowError
-
-_BROKEN = 0.2  # mean difference of a probability
 
 
 def convert(source: Source, dynamic: bool = False) -> bytes:
@@ -39,6 +39,21 @@ def convert(source: Source, dynamic: bool = False) -> bytes:
         raise CxrflowError(f"{source.info['name']} can't become a LiteRT model: {first}") from error
 
 
+def with_dynamic_range(source: Source, model: bytes, pixels: np.ndarray) -> bytes:
+    """`convert` with `dynamic`, whose biases make up for the rounding; see `correct_biases`.
+
+    Args:
+        source: to convert.
+        model: the same in float32.
+        pixels: what it sees of training images, gray, uint8 [N, S, S].
+    """
+    parsed, quantized = read(model), read(convert(source, dynamic=True))
+    windows = windows_of(parsed)
+    seen = observe(model, windows.values(), pixels)
+    correct_biases(parsed, quantized, {name: seen.means[w] for name, w in windows.items()})
+    return write(quantized)
+
+
 def with_half_weights(model: bytes, pixels: np.ndarray) -> bytes:
     """The same with weights stored as float16; it computes in float32.
 
@@ -53,8 +68,7 @@ def with_half_weights(model: bytes, pixels: np.ndarray) -> bytes:
         weights = values(parsed, kernel, np.float32)
         if (halves := to_half(weights)) is not None:
             mean = seen.means[windows[graph.tensors[operation.outputs[0]].name]]
-            outputs = 0 if len(weights) > 1 else 3  # the output channels' axis; a depthwise one's
-            others = tuple(axis for axis in range(4) if axis != outputs)
+            others = tuple(axis for axis in range(4) if axis != output_axis(parsed, operation))
             shift = ((weights - halves) * mean).sum(axis=others)
             put(parsed, bias, (values(parsed, bias, np.float32) + shift).astype(np.float32))
     store_as_half(parsed)
@@ -72,20 +86,3 @@ def run(model: bytes, pixels: np.ndarray) -> np.ndarray:
         interpreter.invoke()
         found.append(interpreter.get_tensor(output["index"])[0])
     return np.stack(found)
-
-
-def check(model: bytes, name: str, pixels: np.ndarray, expected: np.ndarray) -> None:
-    """Raises CxrflowError if a converted model is broken, which converters don't notice.
-
-    Broken is what gives NaN, or answers that have nothing to do with the source's: how close it is
-    will be judged on more images than these.
-    """
-    found = run(model, pixels)
-    if not np.isfinite(found).all():
-        raise CxrflowError(f"{name} is broken: it gives NaN; the converter and the model don't fit")
-    difference = np.abs(found - expected).mean()
-    if found.shape != expected.shape or difference > _BROKEN:
-        raise CxrflowError(
-            f"{name} is broken: its probabilities differ by {difference:.3f} on average from those "
-            "of the model it was made from"
-        )

@@ -42,9 +42,18 @@ class Source:
         return self.function(None)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Of gray images uint8 [N, S, S]: float32 [N, C]."""
-        batches = [pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH)]
-        return np.concatenate([self._any_batch(tf.constant(rgb(x))).numpy() for x in batches])
+        """Of gray images uint8 [N, S, S]: float32 [N, C]; NaN where a logit isn't finite."""
+        batches = (pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH))
+        return np.concatenate([self._of_batch(tf.constant(rgb(x))) for x in batches])
+
+    def _of_batch(self, image: tf.Tensor) -> np.ndarray:
+        # The sigmoid of infinity is 1, which looks like an answer; `network` tells the logits too.
+        network = self.model.signatures.get("network")
+        if network is None:
+            return self._any_batch(image).numpy()
+        found = {name: value.numpy() for name, value in network(image=image).items()}
+        finite = np.isfinite(found["logits"]).all(axis=1, keepdims=True)
+        return np.where(finite, found[OUTPUT], np.float32(np.nan))
 
 
 def rgb(pixels: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ def write_bundle(
         files: by name, the variants' above all.
         golden: PNGs.
         pixels: of the golden images, uint8 [G, S, S].
-        probabilities: of the golden images, float32 [G, C].
+        probabilities: of the golden images, float32 [G, C]; the answers of each variant too.
     """
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "golden").mkdir(parents=True)
@@ -51,6 +51,7 @@ def write_bundle(
             names=names,
             pixels=pixels,
             probabilities=probabilities,
+            **{f"answers_{key}": probabilities for key in info["variants"]},
         )
     (folder / "model.json").write_text(json.dumps(info))
     for path in edge.device_files():
@@ -81,6 +82,7 @@ def model_info(
         "specificity": None,
     }
     return {
+        "bundle_format": 2,
         "name": "tiny",
         "classes": list(classes),
         "image_size": side,
@@ -179,14 +181,9 @@ def onnx_bundle(folder: Path, gain: float = 1.0) -> Path:
     return write_bundle(folder, model_info(variants), files)
 
 
-def variant(file: str, runtime: str, max_difference: float = 0.0) -> dict[str, Any]:
+def variant(file: str, runtime: str, **more: Any) -> dict[str, Any]:
     """One of model.json's variants."""
-    return {
-        "file": file,
-        "runtime": runtime,
-        "input_dtype": "float32",
-        "max_difference": max_difference,
-    }
+    return {"file": file, "runtime": runtime, "input_dtype": "float32", **more}
 
 
 def gray_png(pixels: np.ndarray) -> bytes:

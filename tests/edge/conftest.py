@@ -75,7 +75,7 @@ def run_infer(bundle: Path) -> Infer:
         command = [sys.executable, str(bundle / "infer.py"), *map(os.fspath, map(_text, arguments))]
         env = {**os.environ, "PYTHONPATH": "", **options.pop("env", {})}
         return subprocess.run(
-            command, **{**PIPES, **options}, text=True, errors="replace", timeout=120, env=env
+            command, **{**PIPES, "timeout": 120, **options}, text=True, errors="replace", env=env
         )
 
     return run

@@ -17,7 +17,7 @@ LITERT = {
     "litert_int8": variant("model_int8.tflite", "litert"),
     "litert_fp16": variant("model_fp16.tflite", "litert"),
 }
-FROZEN = {"frozen_graph": variant("frozen_graph.pb", "tensorflow", max_difference=0.002)}
+FROZEN = {"frozen_graph": variant("frozen_graph.pb", "tensorflow", golden_tolerance=0.002)}
 ONNX = {"onnx": variant("model.onnx.xz", "onnx")}
 OTHER = {"coreml": variant("model.mlmodel", "coreml")}
 
@@ -198,10 +198,20 @@ def test_a_batch_fits_half_of_the_free_memory(tmp_path: Path, free_mb: int, batc
     assert engines.fitting_batch(512, str(meminfo)) == batch
 
 
-def test_tolerance_is_what_the_evaluation_measured() -> None:
-    bundle = make_bundle(Path("/x"), LITERT | FROZEN)
+def test_tolerance_is_what_model_json_says_of_this_runtime() -> None:
+    known = {
+        **FROZEN,
+        "litert_fp16": variant("model_fp16.tflite", "litert"),
+        "litert_int8": variant(
+            "model_int8.tflite", "litert", golden_tolerance=0.01, golden_tolerance_older=0.05
+        ),
+    }
+    bundle = make_bundle(Path("/x"), known)
     assert engines._tolerance(bundle, "litert_fp16") == 1e-3
-    assert engines._tolerance(bundle, "frozen_graph") == pytest.approx(0.003)
+    assert engines._tolerance(bundle, "litert_fp16", older=True) == 1e-3
+    assert engines._tolerance(bundle, "frozen_graph", older=True) == 0.002
+    assert engines._tolerance(bundle, "litert_int8") == 0.01
+    assert engines._tolerance(bundle, "litert_int8", older=True) == 0.05
 
 
 def test_a_runtime_that_fails_is_one_line() -> None:

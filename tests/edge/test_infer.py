@@ -88,7 +88,7 @@ def test_check_passes_and_fails(infer, bundle, tmp_path) -> None:
     spoilt = shutil.copytree(bundle, tmp_path / "spoilt")
     with np.load(bundle / "golden" / "golden.npz") as golden:
         changed = {name: golden[name] for name in golden.files}
-    for key, change in (("probabilities", 0.01), ("pixels", 2)):
+    for key, change in (("answers_litert_fp32", 0.01), ("pixels", 2)):
         array = changed[key].copy()
         array[0, 0] += np.asarray(change, array.dtype)
         np.savez(spoilt / "golden" / "golden.npz", **{**changed, key: array})

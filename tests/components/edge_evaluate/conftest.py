@@ -10,6 +10,8 @@ import pytest
 
 SIZE = 32
 CLASSES = ["Bright", "Striped", "Absent"]
+POINTS = {"youden": {"threshold": 0.5}, "sensitivity": {"threshold": 0.3}, "specificity": None}
+THRESHOLDS = {"Bright": POINTS, "Striped": POINTS, "Absent": None}
 COMPACT = {"image_size": SIZE, "encoding": "raw", "jpeg_quality": 95}
 FILES = {
     "litert_fp32": "model_fp32.tflite",
@@ -121,8 +123,11 @@ def write_model(folder: Path, images: np.ndarray):
     return concrete, concrete(tf.constant(rgb))["probabilities"].numpy()
 
 
-def write_bundle(folder: Path, concrete, images: np.ndarray) -> None:
-    """All variants, as EdgeExport writes them."""
+LITERT = ("litert_fp32", "litert_fp16", "litert_dynamic", "litert_int8")
+
+
+def write_bundle(folder: Path, concrete, images: np.ndarray, litert=LITERT) -> None:
+    """All variants, as EdgeExport writes them, but for LiteRT only these."""
     import tensorflow as tf
     import tf2onnx
     from tensorflow.python.framework.convert_to_constants import (
@@ -135,7 +140,7 @@ def write_bundle(folder: Path, concrete, images: np.ndarray) -> None:
         for gray in images[:20]:
             yield [np.repeat(gray[None, ..., None], 3, axis=-1).astype(np.float32)]
 
-    for key in ("litert_fp32", "litert_fp16", "litert_dynamic", "litert_int8"):
+    for key in litert:
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
         if key != "litert_fp32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -169,7 +174,19 @@ def write_bundle(folder: Path, concrete, images: np.ndarray) -> None:
     }
     info = {"name": "tiny", "classes": CLASSES, "image_size": SIZE, "compact": COMPACT}
     info |= {"synthetic": True, "frozen_graph": ends, "variants": variants}
+    info["thresholds"] = THRESHOLDS
     (folder / "model.json").write_text(json.dumps(info))
+
+
+@pytest.fixture(scope="session")
+def other_bundle():
+    """Float variants of a network with this bias."""
+
+    def make(folder: Path, bias: float) -> Path:
+        write_bundle(folder, concrete_function(network(bias=bias)), np.zeros(0), ["litert_fp32"])
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from schema.errors import CxrflowError
 pytestmark = pytest.mark.tf
 
 KEYS = ["litert_fp32", "litert_fp16", "litert_dynamic", "litert_int8", "frozen_graph", "onnx"]
-CONFIG = EdgeConfig(draws=20, max_auc_loss=0.05)
+CONFIG = EdgeConfig(draws=20, max_auc_loss=0.05, max_class_decision_change=0.1)
 
 
 def evaluate(made, bundle: Path, config: EdgeConfig = CONFIG):
@@ -69,6 +70,19 @@ def test_a_whole_bundle_is_blessed(made, good):
     low, high = int8.classes["Striped"].interval
     assert low <= int8.classes["Striped"].difference <= high
     assert int8.bytes == (made.bundle / "model_int8.tflite").stat().st_size
+
+
+def test_decisions_of_every_variant_are_told(good):
+    for key in KEYS:
+        variant = good.variants[key]
+        assert variant.points.keys() == {"youden", "sensitivity"}
+        for point in variant.points.values():
+            assert point.classes.keys() == {"Bright", "Striped"}
+            assert point.total.decisions == 120 and point.images == 60
+            assert point.total.changed == sum(one.changed for one in point.classes.values())
+        assert (variant.max_decision_change is None) == (variant.kind == "float")
+    assert good.variants["litert_fp32"].decision_change == 0
+    assert good.decision_folds == CONFIG.decision_folds
 
 
 def test_what_runs_is_what_the_file_says(made):
@@ -154,12 +168,79 @@ def test_an_input_of_another_dtype_is_refused(made, tmp_path, dtype, pattern):
 
 
 def test_a_variant_that_takes_its_process_down_is_told(made, tmp_path, monkeypatch):
-    dying = tmp_path / "python"
-    dying.write_text("#!/bin/sh\necho 1\nkill -SEGV $$\n")
-    dying.chmod(0o755)
-    monkeypatch.setattr(run.sys, "executable", str(dying))
+    runs(tmp_path, monkeypatch, "echo 1\nkill -SEGV $$")
     with pytest.raises(VariantError, match=r"its process was killed \(SIGSEGV\)"):
         run_variant(made.bundle, "litert_fp32", made.pixels)
+
+
+def runs(tmp_path, monkeypatch, script: str) -> None:
+    """What runs in place of the runner's Python."""
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(run.sys, "executable", str(program))
+
+
+def is_running(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")")[-1].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("script", ["", "echo 1; echo 2;", "exec >&-;"])
+def test_a_variant_that_hangs_is_killed_with_all_it_started(made, tmp_path, monkeypatch, script):
+    pids = tmp_path / "pids"
+    waiting = f"{script} sleep 1000 & echo $! >{pids}; echo $$ >>{pids}; sleep 1000"
+    runs(tmp_path, monkeypatch, waiting)
+    counts = []
+    with pytest.raises(VariantError, match=r"^no answer within 0\.5 s$"):
+        run_variant(made.bundle, "litert_fp32", made.pixels, counts.append, wait=0.5)
+    assert counts == ([1, 2] if "echo" in script else [])
+    started = [int(pid) for pid in pids.read_text().split()]
+    while any(is_running(pid) for pid in started):  # killed, and on a busy machine not yet gone
+        time.sleep(0.1)
+
+
+def test_a_variant_that_hangs_does_not_hold_up_the_others(made, tmp_path, monkeypatch):
+    whole = Path(run.sys.executable)
+    runs(tmp_path, monkeypatch, f'case "$*" in *litert_fp16*) sleep 1000;; esac; exec {whole} "$@"')
+    bundle = tmp_path / "bundle"
+    shutil.copytree(made.bundle, bundle)
+    info = json.loads((bundle / "model.json").read_text())
+    keys = ("litert_fp16", "onnx", "litert_fp32")
+    info["variants"] = {key: info["variants"][key] for key in keys}
+    info["variants"]["onnx"]["broken"] = "its process was killed (SIGSEGV)"
+    (bundle / "model.json").write_text(json.dumps(info))
+    # Enough for Python to start on a busy machine.
+    found = evaluate(made, bundle, replace(CONFIG, answer_seconds=45))
+    assert found.variants["litert_fp16"].reasons == ("it doesn't run: no answer within 45 s",)
+    assert found.variants["onnx"].reasons == (
+        "it didn't run at the export: its process was killed (SIGSEGV)",
+    )
+    assert found.blessed == ["litert_fp32"]
+
+
+def with_infinite_biases(model: bytes) -> bytes:
+    """A LiteRT file; the converter would fold them away, and the sigmoid with them."""
+    from components.edge_export.flatbuffer import put, read, write
+
+    parsed = read(model)
+    graph = parsed.subgraphs[0]
+    (sigmoid,) = [one for one in graph.operators if list(one.outputs) == list(graph.outputs)]
+    (dense,) = [one for one in graph.operators if list(one.outputs) == list(sigmoid.inputs)]
+    bias = graph.tensors[dense.inputs[-1]]
+    put(parsed, bias, np.full(bias.shape, np.inf, np.float32))
+    return write(parsed)
+
+
+@pytest.mark.parametrize("key", ["litert_fp32", "frozen_graph", "onnx"])
+def test_infinite_log_odds_are_no_answers_although_their_sigmoid_is(
+    made, tmp_path, other_bundle, key
+):
+    """Their sigmoid is 1, which looks like an answer."""
+    bundle = other_bundle(tmp_path / "bundle", float("inf"))
+    whole = (made.bundle / "model_fp32.tflite").read_bytes()
+    (bundle / "model_fp32.tflite").write_bytes(with_infinite_biases(whole))
+    assert np.isnan(run_variant(bundle, key, made.pixels)).all()
 
 
 @pytest.mark.parametrize(

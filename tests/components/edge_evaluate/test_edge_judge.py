@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from components.edge_evaluate.decisions import Decisions
 from components.edge_evaluate.judge import judge, kind_of
 from components.edge_evaluate.parity import PairedBootstrap
 from components.edge_export.settings import EdgeConfig
@@ -10,10 +11,16 @@ LABELS = np.array([[i < 5] for i in range(10)], float)
 SOURCE = np.linspace(0.9, 0.1, 10, dtype=np.float32)[:, None]
 
 
-def verdict(key, probabilities, labels=LABELS, **settings):
-    source = PairedBootstrap(labels, np.arange(len(labels)), SOURCE, draws=20)
+THRESHOLDS = {"A": {"youden": {"threshold": 0.5}, "sensitivity": None}}
+
+
+def verdict(key, probabilities, labels=LABELS, thresholds=THRESHOLDS, **settings):
+    patients = np.arange(len(labels))
+    source = PairedBootstrap(labels, patients, SOURCE, draws=20)
+    decisions = Decisions(SOURCE, labels, patients, ["A"], thresholds, folds=5, draws=20)
     config = EdgeConfig(draws=20, **settings)
-    return judge(key, "file", 1, np.asarray(probabilities, np.float32), source, ["A"], config)
+    answers = np.asarray(probabilities, np.float32)
+    return judge(key, "file", 1, answers, source, decisions, ["A"], config)
 
 
 def swapped():
@@ -58,21 +65,76 @@ def test_float_variants_are_judged_by_their_largest_difference(apart, settings, 
     assert report.mean_difference == pytest.approx(apart / 10, abs=1e-7)
 
 
+# One decision of ten: 10 %.
+MANY = {
+    "max_decision_change_int8": 0.1,
+    "max_decision_change_dynamic": 0.1,
+    "max_class_decision_change": 0.1,
+}
+
+
+def without_one():
+    """One probability falls below its threshold, and stays above all of the negatives'."""
+    found = SOURCE.copy()
+    found[4] = np.float32(0.49)
+    return found
+
+
 @pytest.mark.parametrize(
-    ("found", "settings", "reason"),
+    ("found", "settings", "reasons"),
     [
-        (SOURCE / 2, {}, None),  # all probabilities wrong, none ranked wrong
+        (SOURCE, {}, []),
+        (without_one(), MANY, []),
+        (
+            without_one(),
+            {**MANY, "max_decision_change_int8": 0.09},
+            [
+                "10.00 % (1 of 10) of its decisions aren't its source's at the operating point"
+                " youden, 9 % allowed"
+            ],
+        ),
+        (
+            without_one(),
+            {**MANY, "max_class_decision_change": 0.09},
+            [
+                "10.00 % (1 of 10) of its decisions about A aren't its source's at the operating"
+                " point youden, 9 % allowed"
+            ],
+        ),
         (
             swapped(),
-            {},
-            "mean AUC 0.0400 below its source's, 0.01 allowed",
+            {**MANY, "max_decision_change_int8": 0.2, "max_class_decision_change": 0.2},
+            ["mean AUC 0.0400 below its source's, 0.01 allowed"],
         ),
-        (swapped(), {"max_auc_loss": 0.05}, None),
     ],
 )
-def test_quantized_variants_are_judged_by_their_mean_auc(found, settings, reason):
+def test_quantized_variants_are_judged_by_decisions_and_mean_auc(found, settings, reasons):
+    # Of so few images, thresholds of its own change no fewer decisions.
     report = verdict("litert_int8", found, **settings)
-    assert report.reasons == ((reason,) if reason else ())
+    assert report.thresholds is None
+    assert list(report.reasons) == reasons
+    assert report.max_decision_change == settings.get("max_decision_change_int8", 0.02)
+
+
+def test_dynamic_range_has_a_limit_of_its_own():
+    settings = {**MANY, "max_decision_change_dynamic": 0.05}
+    assert verdict("litert_int8", without_one(), **settings).blessed
+    report = verdict("litert_dynamic", without_one(), **settings)
+    assert "5 % allowed" in report.reasons[0]
+
+
+def test_of_a_model_without_thresholds_nothing_quantized_is_blessed():
+    for thresholds in ({}, {"A": None}, {"A": {"youden": None}}):
+        report = verdict("litert_int8", SOURCE, thresholds=thresholds)
+        assert report.reasons[0].startswith("the model has no thresholds")
+        assert report.decision_change is None
+        assert verdict("onnx", SOURCE, thresholds=thresholds).blessed
+
+
+def test_a_shift_passes_with_thresholds_of_its_own():
+    report = verdict("litert_int8", SOURCE / 2, **MANY)
+    assert report.blessed
+    assert 0.2 < report.thresholds["A"]["youden"]["threshold"] < 0.3
 
 
 def test_the_auc_is_told_of_float_variants_too():

@@ -6,7 +6,9 @@ import pytest
 from components.edge_evaluate.report import (
     FILE_NAME,
     ClassParity,
+    DecisionParity,
     ParityReport,
+    PointParity,
     VariantReport,
     read_report,
     write_report,
@@ -14,8 +16,21 @@ from components.edge_evaluate.report import (
 from schema.errors import CxrflowError
 
 AUC = ClassParity(0.8, 0.787, -0.013, (-0.02, -0.001))
+CHANGE = DecisionParity(30, 2, 2 / 30, (0.01, 0.1), 2, 0)
+POINTS = {
+    "youden": PointParity(CHANGE, 10, 2, {"Mass": CHANGE}),
+    "specificity": PointParity(replace(CHANGE, changed=3, share=0.1), 10, 3, {}),
+}
 GOOD = VariantReport("model.onnx", 10, "float", (), 1e-5, 1e-6, AUC, {"Mass": AUC})
-LOSSY = replace(GOOD, file="model_int8.tflite", kind="quantized", reasons=("mean AUC too low",))
+LOSSY = replace(
+    GOOD,
+    file="model_int8.tflite",
+    kind="quantized",
+    reasons=("mean AUC too low",),
+    points=POINTS,
+    thresholds={"Mass": {"youden": {"threshold": 0.3}}},
+    max_decision_change=0.02,
+)
 BROKEN = VariantReport("frozen_graph.pb", 3, "float", ("it doesn't run: no graph",))
 REPORT = ParityReport(
     "tiny",
@@ -64,6 +79,30 @@ def test_the_file_tells_verdicts_without_code(tmp_path):
     assert content["variants"]["onnx"]["classes"]["Mass"]["interval"] == [-0.02, -0.001]
     assert content["variants"]["frozen_graph"]["mean"] is None
     assert content["interval"] == 0.95
+    youden = content["variants"]["litert_int8"]["points"]["youden"]
+    assert (youden["images"], youden["images_changed"]) == (10, 2)
+    assert youden["classes"]["Mass"] == {
+        "decisions": 30,
+        "changed": 2,
+        "share": 2 / 30,
+        "interval": [0.01, 0.1],
+        "added": 2,
+        "removed": 0,
+    }
+
+
+def test_the_largest_share_is_that_of_the_worst_point():
+    assert LOSSY.decision_change == 0.1
+    assert GOOD.decision_change is None
+
+
+def test_a_report_from_before_decisions_is_read(tmp_path):
+    write_report(replace(REPORT, variants={"onnx": GOOD}), tmp_path)
+    content = json.loads((tmp_path / FILE_NAME).read_text())
+    for name in ("points", "thresholds", "max_decision_change"):
+        del content["variants"]["onnx"][name]
+    (tmp_path / FILE_NAME).write_text(json.dumps(content))
+    assert read_report(tmp_path).variants["onnx"] == GOOD
 
 
 def test_loss_is_what_the_mean_lost():
