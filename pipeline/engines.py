@@ -2,6 +2,7 @@
 
 import logging as std_logging
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 
 from absl import logging
 from apache_beam.options.pipeline_options import StandardOptions
@@ -23,8 +24,10 @@ def run(pipeline: tfx.dsl.Pipeline, engine: str) -> None:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the nodes of the last run put out, cached ones included."""
+    """What the nodes of the last run did and put out, as ML Metadata has it."""
 
+    executed: list[str]  # ids of the nodes that really ran, in the pipeline's order
+    cached: list[str]
     artifacts: dict[str, dict[str, str]]  # node id -> output key -> folder
     pushed: str  # folder of the pushed version; empty if the model wasn't pushed
     edge: str  # folder of the pushed edge bundle, likewise
@@ -37,14 +40,58 @@ def outputs(pipeline: tfx.dsl.Pipeline) -> Outputs:
         store.get_contexts_by_type("pipeline_run"), key=lambda c: c.create_time_since_epoch
     )
     found: dict[str, dict[str, str]] = {}
+    cached = set()
     pushed = {"pushed_destination": "", "edge_destination": ""}
     for execution in store.get_executions_by_context(run_context.id):
         contexts = store.get_contexts_by_execution(execution.id)
         node = next(c.name for c in contexts if c.type == "node").partition(".")[2]
+        if execution.last_known_state == execution.CACHED:
+            cached.add(node)
         for event in store.get_events_by_execution_ids([execution.id]):
             if event.type == event.OUTPUT:
                 (artifact,) = store.get_artifacts_by_id([event.artifact_id])
                 found.setdefault(node, {})[event.path.steps[0].key] = artifact.uri
                 for name in pushed.keys() & artifact.custom_properties.keys():
                     pushed[name] = artifact.custom_properties[name].string_value
-    return Outputs(found, pushed["pushed_destination"], pushed["edge_destination"])
+    nodes = [component.id for component in pipeline.components]
+    return Outputs(
+        executed=[node for node in nodes if node not in cached],
+        cached=[node for node in nodes if node in cached],
+        artifacts=found,
+        pushed=pushed["pushed_destination"],
+        edge=pushed["edge_destination"],
+    )
+
+
+def make_relative(database: Path) -> None:
+    """Makes the paths that runs of earlier versions left in ML Metadata relative to their root.
+
+    They were absolute: a copy of such a root would read the original's files.
+    """
+    if not database.is_file():
+        return
+    store = MetadataStore(
+        tfx.orchestration.metadata.sqlite_metadata_connection_config(f"./{database}")
+    )
+    artifacts = store.get_artifacts()
+    roots = {_root_of(artifact.uri) for artifact in artifacts} - {""}
+    if not roots:
+        return
+    for artifact in artifacts:
+        artifact.uri = _below(artifact.uri, roots)
+        for value in artifact.custom_properties.values():
+            if value.WhichOneof("value") == "string_value":
+                value.string_value = _below(value.string_value, roots)
+    store.put_artifacts(artifacts)
+
+
+def _root_of(uri: str) -> str:
+    """The root of an artifact's absolute `<root>/artifacts/<node>/<key>/<execution>`, else ""."""
+    path = PurePath(uri)
+    inside = path.is_absolute() and len(path.parts) > 5 and path.parts[-4] == "artifacts"
+    return str(path.parents[3]) if inside else ""
+
+
+def _below(text: str, roots: set[str]) -> str:
+    root = next((root for root in roots if text.startswith(f"{root}/")), "")
+    return text[len(root) + 1 :] if root else text

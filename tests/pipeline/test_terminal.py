@@ -17,7 +17,7 @@ absl = logging.getLogger("absl")
 
 def display() -> tuple[NodeDisplay, io.StringIO]:
     text = io.StringIO()
-    return NodeDisplay(Console(file=text, width=100), nodes=3), text
+    return NodeDisplay(Console(file=text, width=100), nodes=["Ingest", "Train", "Push"]), text
 
 
 def test_a_line_per_node_with_cached_ones_marked() -> None:
@@ -30,8 +30,6 @@ def test_a_line_per_node_with_cached_ones_marked() -> None:
         absl.info("A cached execution 3 is used.")
         absl.info("node Train is finished.")
         absl.info("something else")
-    assert shown.executed == ["Ingest"]
-    assert shown.cached == ["Train"]
     first, second = text.getvalue().splitlines()
     assert first.startswith("✓  1/3 Ingest") and first.endswith("s")
     assert second.startswith("=  2/3 Train") and "unchanged" in second
@@ -47,7 +45,6 @@ def test_a_node_that_breaks_is_shown_as_stopped() -> None:
     except ValueError:
         pass
     assert text.getvalue().startswith("✗  1/3 Ingest")
-    assert shown.executed == []
 
 
 def test_records_after_the_run_are_ignored() -> None:
