@@ -10,12 +10,12 @@ _ESCAPED = re.compile(r"\\(\\|x[0-9a-f]{2})")
 # What our own messages use beyond ASCII, and what stands for it where an encoding lacks it; of the
 # same width where it is used in tables.
 _SIGNS = {
-    "–": "-",  # noqa: RUF001
+    "–": "-",
     "—": "-",
-    "−": "-",  # noqa: RUF001
+    "−": "-",
     "·": ".",
     "…": ".",
-    "×": "x",  # noqa: RUF001
+    "×": "x",
     "✓": "+",
     "✗": "x",
     "≥": ">=",
