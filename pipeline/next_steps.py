@@ -6,8 +6,8 @@ from pathlib import Path
 
 from components.evaluate.verdict import ClassVerdict, Verdict
 from components.publish.report import CheckReport
-from pipeline.commands import command_line
 from pipeline.record import Run
+from schema.commands import command_line
 
 
 def next_steps(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.commands import command_line
+from schema.commands import command_line
 from schema.errors import CxrflowError
 
 

@@ -16,10 +16,10 @@ from components.ensemble.report import read_report
 from components.evaluate.results import mean_auc
 from components.evaluate.verdict import FILE_NAME, ClassVerdict, Verdict, read_verdict
 from components.publish.report import CheckReport
-from pipeline.commands import command_line
 from pipeline.next_steps import next_steps, tensorboard
 from pipeline.output import at_least, console_on, print_table, say, say_as_is
 from pipeline.record import Run
+from schema.commands import command_line
 
 if TYPE_CHECKING:  # it loads scikit-learn
     from components.evaluate.baseline import Baseline

@@ -111,60 +111,102 @@ def progress_bar(
 
     Without a report it draws nothing, or at_once a line that something goes on.
     """
-    with _progress(console or console_on(sys.stderr)) as progress:
-        handler = _Bar(progress, name)
-        if at_once:
-            handler.begin(name)
+    with _bar(console or console_on(sys.stderr)) as bar:
+        bar.begin(name, visible=at_once)
         logger = logging.getLogger("cxrflow.progress")
-        logger.addHandler(handler)
+        logger.addHandler(bar)
         try:
             yield
         finally:
-            logger.removeHandler(handler)
+            logger.removeHandler(bar)
 
 
-def _progress(console: Console) -> Progress:
+class _Bar(logging.Handler):
+    """One live bar, moved by records of components.progress."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+        self._task = progress.add_task("", total=None, count="", visible=False)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._progress.update(
+            self._task,
+            completed=record.done,
+            total=record.total,
+            count=_count(record),
+            visible=True,
+        )
+
+    def begin(self, name: str, visible: bool = True) -> None:
+        self._progress.reset(self._task, description=name, total=None, count="", visible=visible)
+
+    def end(self) -> None:
+        self._progress.update(self._task, visible=False)
+
+
+class _PlainBar(logging.Handler):
+    """The same as one line of text that is written over itself, without an escape code."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._name = ""
+        self._shown = 0  # characters on the line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(f"  {self._name} {_count(record)}")
+
+    def begin(self, name: str, visible: bool = True) -> None:
+        self._name = name
+        if visible:
+            self._show(f"  {name}")
+
+    def end(self) -> None:
+        if self._shown:
+            self._show("")
+            self._console.file.write("\r")
+            self._console.file.flush()
+
+    def _show(self, text: str) -> None:
+        text = text[: self._console.width - 1]
+        self._console.file.write(f"\r{text:{self._shown}}")
+        self._console.file.flush()
+        self._shown = len(text)
+
+
+def _count(record: logging.LogRecord) -> str:
+    total = f"/{record.total:,}" if record.total else ""
+    return f"{record.done:,}{total} {record.unit}"
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[_Bar | _PlainBar]:
+    """The bar that the console can show; one that shows nothing where that is no terminal."""
+    is_shown = console.is_terminal and not console.is_dumb_terminal and not console.quiet
+    if is_shown and console.color_system is None:
+        plain = _PlainBar(console)
+        try:
+            yield plain
+        finally:
+            plain.end()
+        return
     one_line = Column(no_wrap=True, overflow="ellipsis")
-    plain = console.options.ascii_only
-    return Progress(
-        SpinnerColumn("line" if plain else "dots"),
+    progress = Progress(
+        SpinnerColumn("line" if console.options.ascii_only else "dots"),
         TextColumn("{task.description}", table_column=one_line, markup=False),
         *([BarColumn(bar_width=30)] if console.width >= _ROOM_FOR_BAR else []),
         TextColumn("{task.fields[count]}", table_column=one_line, markup=False),
         TimeElapsedColumn(table_column=one_line),
         console=console,
         transient=True,
-        # A bar needs escape codes, which NO_COLOR and dumb terminals don't want.
-        disable=not console.is_terminal or console.quiet or console.color_system is None,
+        disable=not is_shown,
         # Else a library that keeps sys.stderr, as absl does, would write to the terminal for good.
         redirect_stdout=False,
         redirect_stderr=False,
     )
-
-
-class _Bar(logging.Handler):
-    """One live bar, moved by records of components.progress."""
-
-    def __init__(self, progress: Progress, name: str) -> None:
-        super().__init__()
-        self._progress = progress
-        self._task = progress.add_task(name, total=None, count="", visible=False)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        count = f"{record.done:,}" + (f"/{record.total:,}" if record.total else "")
-        self._progress.update(
-            self._task,
-            completed=record.done,
-            total=record.total,
-            count=f"{count} {record.unit}",
-            visible=True,
-        )
-
-    def begin(self, name: str) -> None:
-        self._progress.reset(self._task, description=name, total=None, count="", visible=True)
-
-    def end(self) -> None:
-        self._progress.update(self._task, visible=False)
+    with progress:
+        yield _Bar(progress)
 
 
 class NodeDisplay(logging.Handler):
@@ -180,12 +222,12 @@ class NodeDisplay(logging.Handler):
         self._node: str | None = None
         self._is_cached = False
         self._started = 0.0
-        self._progress = _progress(console)
-        self._bar = _Bar(self._progress, "")
+        self._bar: _Bar | _PlainBar | None = None  # while it is attached
 
     def emit(self, record: logging.LogRecord) -> None:
         if hasattr(record, "done"):
-            self._bar.emit(record)
+            if self._bar:
+                self._bar.emit(record)
             return
         message = record.getMessage()
         if match := _RUNNING.search(message):
@@ -202,9 +244,10 @@ class NodeDisplay(logging.Handler):
         for logger in loggers:
             logger.addHandler(self)
         try:
-            with self._progress:
+            with _bar(self._console) as self._bar:
                 yield
         finally:
+            self._bar = None
             for logger in loggers:
                 logger.removeHandler(self)
             if self._node:
@@ -213,17 +256,19 @@ class NodeDisplay(logging.Handler):
 
     def _start(self, node: str) -> None:
         self._node, self._is_cached, self._started = node, False, time.monotonic()
-        self._bar.begin(node)
+        if self._bar:
+            self._bar.begin(node)
 
     def _finish(self) -> None:
         if self._node is None:
             return
+        if self._bar:
+            self._bar.end()
         if self._is_cached:
             self._unchanged.append(self._node)
         else:
             self._line("✓", "green", self._node, f"{time.monotonic() - self._started:6.1f} s")
         self._node = None
-        self._bar.end()
 
     def _show_unchanged(self) -> None:
         """Nodes in a row that are taken from an earlier run share a line."""

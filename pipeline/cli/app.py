@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands import program
+from schema.commands import program
 
 
 def examples(*commands: str) -> str:

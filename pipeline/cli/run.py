@@ -45,7 +45,7 @@ def run(
     from pipeline import config as settings
     from pipeline import run as runs
     from pipeline import summary
-    from pipeline.commands import command_line
+    from schema.commands import command_line
 
     if engine not in runs.ENGINES:
         raise CxrflowError(f"--engine {engine}: name one of {', '.join(runs.ENGINES)}")

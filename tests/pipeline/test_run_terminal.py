@@ -48,7 +48,7 @@ def assert_quiet(seen: Seen, tmp_path: Path, nodes: int = len(NODES)) -> None:
     assert log.count("noise of a child") == nodes
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+@pytest.mark.parametrize("width", [40, 80, 200])
 def test_a_terminal_of_any_width_shows_nodes_and_summary(
     run: Command, tmp_path: Path, width: int
 ) -> None:
@@ -59,7 +59,7 @@ def test_a_terminal_of_any_width_shows_nodes_and_summary(
     for node in NODES:
         shown = node if width > 60 else node[:20]
         (line,) = (line for line in seen.lines if line.startswith("✓") and shown in line)
-        assert line.endswith("0.0 s") and len(line) <= width
+        assert re.search(r" \d+\.\d s$", line) and len(line) <= width
     # No number is cut or broken, no table's line wraps.
     assert seen.text.count("0.900") == 14
     classes = [line for line in seen.lines if "Pleural_Thickening" in line]
@@ -79,18 +79,17 @@ def test_an_unchanged_run_is_marked_so(run: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("width", "settings"),
     [
-        {"NO_COLOR": "1"},
-        {"TERM": "dumb"},
-        {"PYTHONIOENCODING": "ascii"},
-        {"PYTHONIOENCODING": "latin-1"},
-        {"PYTHONIOENCODING": "ascii", "NO_COLOR": "1", "TERM": "dumb", "LC_ALL": "C"},
+        (40, {"NO_COLOR": "1"}),
+        (80, {"TERM": "dumb"}),
+        (80, {"PYTHONIOENCODING": "ascii"}),
+        (60, {"PYTHONIOENCODING": "latin-1"}),
+        (40, {"PYTHONIOENCODING": "ascii", "NO_COLOR": "1", "TERM": "dumb", "LC_ALL": "C"}),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("width", [40, 80])
-def test_odd_terminals(run: Command, tmp_path: Path, settings: dict[str, str], width: int) -> None:
+def test_odd_terminals(run: Command, tmp_path: Path, width: int, settings: dict[str, str]) -> None:
     seen = on_terminal(run(), width, **settings)
     assert seen.code == 0, seen.text
     assert_quiet(seen, tmp_path)
@@ -104,7 +103,7 @@ def test_odd_terminals(run: Command, tmp_path: Path, settings: dict[str, str], w
         assert seen.escapes == 0
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_in_a_pipe(run: Command, tmp_path: Path, encoding: str) -> None:
     result = piped(run(), PYTHONIOENCODING=encoding)
     assert (result.returncode, result.stderr) == (0, b"")
@@ -113,11 +112,10 @@ def test_in_a_pipe(run: Command, tmp_path: Path, encoding: str) -> None:
     assert "noise of absl Pusher" in log_of(tmp_path)
 
 
-@pytest.mark.parametrize("engine", ["local", "beam"])
 def test_a_node_that_breaks_is_one_line_and_its_traceback_in_the_log(
-    run: Command, tmp_path: Path, engine: str
+    run: Command, tmp_path: Path
 ) -> None:
-    seen = on_terminal(run("--engine", engine), FAKE_TFX="broken")
+    seen = on_terminal(run(), FAKE_TFX="broken")
     assert seen.code == 2
     assert_quiet(seen, tmp_path, nodes=3)
     assert "Traceback" not in seen.text
