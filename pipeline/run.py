@@ -81,9 +81,9 @@ def execute(
                 folder = data.find(config, data_dir, root)
             with inside(root):
                 with progress_bar("loading TensorFlow and TFX", console, at_once=True):
-                    from pipeline import engines
+                    from pipeline import engines, store
 
-                    engines.make_relative(Path("metadata.sqlite"))
+                    store.make_relative(Path("metadata.sqlite"))
                     pipeline = create(config, Path(path_below(str(folder), root)), Path())
                 nodes = [component.id for component in pipeline.components]
                 with NodeDisplay(console, nodes).attached():

@@ -9,7 +9,7 @@ CXRFLOW_SET      overrides, separated by spaces: "train.epochs=3 train.seed=1"
 import os
 from pathlib import Path
 
-from pipeline import config, dag, data, engines
+from pipeline import config, dag, data, engines, store
 from pipeline.record import path_below
 from pipeline.run import inside, with_absolute_weights
 from schema.paths import require_root
@@ -25,6 +25,6 @@ def run_from_environment(engine: str) -> None:
     settings = with_absolute_weights(settings)
     root.mkdir(parents=True, exist_ok=True)
     with inside(root):
-        engines.make_relative(Path("metadata.sqlite"))
+        store.make_relative(Path("metadata.sqlite"))
         pipeline = dag.create_pipeline(settings, Path(path_below(str(found), root)), Path())
         engines.run(pipeline, engine)

@@ -120,7 +120,5 @@ def verdict() -> Verdict:
 
 if __name__ == "__main__":
     sys.modules["pipeline.dag"] = types.SimpleNamespace(create_pipeline=create_pipeline)
-    sys.modules["pipeline.engines"] = types.SimpleNamespace(
-        run=run, outputs=outputs, make_relative=lambda database: None
-    )
+    sys.modules["pipeline.engines"] = types.SimpleNamespace(run=run, outputs=outputs)
     main()
