@@ -2,10 +2,12 @@
 
 python tests/pipeline/fake_tfx.py run --data DIR --root ROOT ...; FAKE_TFX says how it ends:
 "" runs all nodes, "cached" none, "broken" raises in one, "ours" raises a CxrflowError, "full" says
-that the disk is full, "waiting" waits in one.
+that the disk is full, "vanished"
+removes the run's folder, "waiting" waits in one.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -80,6 +82,9 @@ def _end_badly() -> None:
             raise OSError(28, "No space left on device", "epoch-0001.weights.h5")
         except OSError as error:
             raise RuntimeError("Execution 3 failed") from error
+    if MODE == "vanished":
+        shutil.rmtree(Path.cwd())
+        Path("artifacts/x").write_text("")
     if MODE == "waiting":
         print("now waiting", flush=True)
         time.sleep(60)

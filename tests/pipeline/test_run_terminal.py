@@ -138,6 +138,12 @@ def test_full_disk_is_one_line(run: Command, tmp_path: Path) -> None:
     assert result.stderr.decode().startswith(line) and result.stderr.count(b"\n") == 1
 
 
+def test_a_folder_that_vanishes_is_one_line(run: Command, tmp_path: Path) -> None:
+    result = piped(run(), FAKE_TFX="vanished")
+    line = f"cxrflow: {tmp_path / 'root'} has vanished while the run wrote to it\n"
+    assert (result.returncode, result.stderr.decode()) == (2, line)
+
+
 def test_quiet_prints_the_verdict_alone(run: Command) -> None:
     result = piped(run("--quiet"))
     assert (result.returncode, result.stderr) == (0, b"")
