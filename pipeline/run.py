@@ -123,7 +123,8 @@ def with_absolute_weights(config: settings.PipelineConfig) -> settings.PipelineC
 @contextmanager
 def inside(root: Path) -> Iterator[None]:
     """Works inside `root`, so that ML Metadata keeps paths that stay right when it is moved."""
-    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    # O_PATH, which macOS lacks, needs no right to read the folder.
+    before = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
     os.chdir(root)
     try:
         yield

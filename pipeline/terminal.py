@@ -82,25 +82,25 @@ def _flush_to_log() -> None:
 def _followed(log: Path, terminal: IO[str]) -> Iterator[None]:
     """Copies what is appended to the log to the terminal, until the block ends."""
     ended = threading.Event()
+    lines = log.open(encoding="utf-8", errors="replace")
+    lines.seek(0, os.SEEK_END)
 
     def copy() -> None:
-        with log.open(encoding="utf-8", errors="replace") as lines:
-            lines.seek(0, os.SEEK_END)
-            last = False
-            while not last:
-                last = ended.wait(0.1)
-                terminal.write(lines.read())
-                terminal.flush()
+        last = False
+        while not last:
+            last = ended.wait(0.1)
+            terminal.write(lines.read())
+            terminal.flush()
 
     thread = threading.Thread(target=copy, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush_to_log()
         ended.set()
         thread.join()
+        lines.close()
 
 
 @contextmanager
