@@ -21,7 +21,7 @@ Command = Callable[..., list[str]]
 @pytest.fixture(scope="module")
 def xrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "x rays"
-    write_phantoms(folder, 4, 0, 6.0, workers=1)
+    write_phantoms(folder, 6, 0, 6.0, workers=1)  # each split gets some
     return folder
 
 
