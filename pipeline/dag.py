@@ -51,8 +51,9 @@ def create_pipeline(config: PipelineConfig, data_dir: Path, root: Path) -> tfx.d
 
     Args:
         config: a run's settings.
-        data_dir: the X-rays, absolute.
-        root: where artifacts, metadata and the pushed model go, absolute.
+        data_dir: the X-rays.
+        root: where artifacts, metadata and the pushed model go. Relative paths (the root is then
+            the folder that is worked in) keep their caches when the root is moved.
     """
     check = recipe_check(config)
     data = data_nodes(config, data_dir, root, after=check)
@@ -145,7 +146,7 @@ def assemble(name: str, nodes: list[Any], beam: BeamConfig, root: Path) -> tfx.d
         components=nodes,
         enable_cache=True,
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
-            str(root / "metadata.sqlite")
+            f"{root}/metadata.sqlite"  # TFX makes the folder that stands before the name
         ),
         beam_pipeline_args=_beam_args(beam),
     )

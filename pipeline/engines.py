@@ -23,8 +23,10 @@ def run(pipeline: tfx.dsl.Pipeline, engine: str) -> None:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the nodes of the last run put out, cached ones included."""
+    """What the nodes of the last run did and put out, as ML Metadata has it."""
 
+    executed: list[str]  # ids of the nodes that really ran, in the pipeline's order
+    cached: list[str]
     artifacts: dict[str, dict[str, str]]  # node id -> output key -> folder
     pushed: str  # folder of the pushed version; empty if the model wasn't pushed
     edge: str  # folder of the pushed edge bundle, likewise
@@ -37,14 +39,24 @@ def outputs(pipeline: tfx.dsl.Pipeline) -> Outputs:
         store.get_contexts_by_type("pipeline_run"), key=lambda c: c.create_time_since_epoch
     )
     found: dict[str, dict[str, str]] = {}
+    cached = set()
     pushed = {"pushed_destination": "", "edge_destination": ""}
     for execution in store.get_executions_by_context(run_context.id):
         contexts = store.get_contexts_by_execution(execution.id)
         node = next(c.name for c in contexts if c.type == "node").partition(".")[2]
+        if execution.last_known_state == execution.CACHED:
+            cached.add(node)
         for event in store.get_events_by_execution_ids([execution.id]):
             if event.type == event.OUTPUT:
                 (artifact,) = store.get_artifacts_by_id([event.artifact_id])
                 found.setdefault(node, {})[event.path.steps[0].key] = artifact.uri
                 for name in pushed.keys() & artifact.custom_properties.keys():
                     pushed[name] = artifact.custom_properties[name].string_value
-    return Outputs(found, pushed["pushed_destination"], pushed["edge_destination"])
+    nodes = [component.id for component in pipeline.components]
+    return Outputs(
+        executed=[node for node in nodes if node not in cached],
+        cached=[node for node in nodes if node in cached],
+        artifacts=found,
+        pushed=pushed["pushed_destination"],
+        edge=pushed["edge_destination"],
+    )

@@ -1,20 +1,24 @@
-"""One run of the pipeline from the command line: data, nodes, and the summary that it leaves."""
+"""One run of the pipeline from the command line: data, nodes, and the record that it leaves."""
 
 import fcntl
-import json
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from components.train.recipe import TrainConfig
 from pipeline import config as settings
 from pipeline import data
-from pipeline.terminal import NodeDisplay, progress_bar, redirected_to
+from pipeline.disk import is_full, no_space, require_writable
+from pipeline.output import say_as_is
+from pipeline.record import Run, path_below
+from pipeline.terminal import NodeDisplay, Shown, progress_bar, redirected_to
 from schema.errors import CxrflowError
 from schema.paths import require_root
 
@@ -22,121 +26,111 @@ ENGINES = ("local", "beam")
 
 # Beam reports a DoFn's exception as the text of a traceback inside a RuntimeError.
 _OUR_ERROR = re.compile(r"CxrflowError: (.+?)(?: \[while running .*)?$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a finished run left, as kept in `<root>/run.json`."""
-
-    config: dict[str, Any]
-    data_dir: str
-    synthetic: bool
-    seconds: float
-    executed: list[str]  # ids of the nodes that really ran
-    cached: list[str]
-    artifacts: dict[str, dict[str, str]]  # node id -> output key -> folder
-    pushed: str  # folder of the pushed version; empty if the gate said no
-    log: str
-    edge: str = ""  # folder of the pushed edge bundle; empty if there is none
-
-    @classmethod
-    def read(cls, root: Path) -> "Run":
-        """The last finished run below `root`.
-
-        Raises:
-            CxrflowError: there is none.
-        """
-        path = root / "run.json"
-        if not path.is_file():
-            raise CxrflowError(f"no finished run in {root}: `cxrflow run --root {root}` makes one")
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
-
-    @property
-    def trainers(self) -> list[str]:
-        """Ids of the nodes that train, one a model."""
-        return sorted(node for node in self.artifacts if node.startswith("Trainer"))
-
-    @property
-    def candidate(self) -> str:
-        """Folder of the model that the last gate judged."""
-        node = "Ensemble" if "Ensemble" in self.artifacts else self.trainers[0]
-        return self.artifacts[node]["model"]
-
-    @property
-    def model(self) -> Path:
-        """Folder of the model that was pushed, or would have been."""
-        return Path(self.pushed or self.candidate)
-
-    def write(self, root: Path) -> None:
-        path = root / "run.json"
-        aside = path.with_suffix(".tmp")
-        aside.write_text(json.dumps(self.__dict__, indent=1), encoding="utf-8")
-        aside.replace(path)
+# Nodes name their files relative to the root.
+_IN_ROOT = re.compile(r"(?<![^\s'\"(])(?=(?:artifacts|edge|serving|work|phantoms-[\w.-]+)/)")
 
 
 def run_pipeline(
-    config: settings.PipelineConfig, data_dir: Path | None, root: Path, engine: str
+    config: settings.PipelineConfig,
+    data_dir: Path | None,
+    root: Path,
+    engine: str,
+    shown: Shown = "steps",
 ) -> Run:
     """Runs the whole pipeline and leaves its record in `<root>/run.json`; see `execute`."""
 
-    def create(folder: Path, root: Path) -> Any:
+    def create(config: settings.PipelineConfig, folder: Path, root: Path) -> Any:
         from pipeline import dag
 
         return dag.create_pipeline(config, data_dir=folder, root=root)
 
-    run = execute(create, config, data_dir, root, engine)
+    run = execute(create, config, data_dir, root, engine, shown)
     run.write(root)
     return run
 
 
 def execute(
-    create: Callable[[Path, Path], Any],
+    create: Callable[[settings.PipelineConfig, Path, Path], Any],
     config: settings.PipelineConfig,
     data_dir: Path | None,
     root: Path,
     engine: str,
+    shown: Shown = "steps",
 ) -> Run:
     """Runs every node that isn't cached; draws progress on the terminal, logs to a file.
 
     Args:
-        create: makes the TFX pipeline from the data folder and the root, both absolute.
+        create: makes the TFX pipeline from settings, the data folder and the root; it is called,
+            as the pipeline is run, inside the root and with paths relative to it.
 
     Raises:
-        CxrflowError: bad input, a failed check, or a node that broke (the log says more).
+        CxrflowError: bad input, a failed check, or a node that broke (the log says more), or
+            a disk that is full.
     """
+    # What is cheap to find comes first: TensorFlow takes its time to load.
     data.require(config, data_dir)
+    config = with_absolute_weights(config)
     root = require_root(root)
-    root.mkdir(parents=True, exist_ok=True)
+    require_writable(root)
     log = root / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}.log"
     started = time.monotonic()
-    with only_run_in(root), redirected_to(log) as console:
-        console.print(f"log: {log}", soft_wrap=True)
-        with progress_bar("synthetic X-rays", console):
-            folder = data.find(config, data_dir, root)
-        with console.status("loading TensorFlow and TFX"):
-            from pipeline import engines
-
-            pipeline = create(folder, root)
-        display = NodeDisplay(console, nodes=len(pipeline.components))
+    with only_run_in(root), redirected_to(log, shown) as console:
+        say_as_is(console, f"log: {log}")
         try:
-            with display.attached():
-                engines.run(pipeline, engine)
+            with progress_bar("synthetic X-rays", console):
+                folder = data.find(config, data_dir, root)
+            with inside(root):
+                with progress_bar("loading TensorFlow and TFX", console, at_once=True):
+                    from pipeline import engines, store
+
+                    store.make_relative(Path("metadata.sqlite"))
+                    pipeline = create(config, Path(path_below(str(folder), root)), Path())
+                nodes = [component.id for component in pipeline.components]
+                with NodeDisplay(console, nodes).attached():
+                    engines.run(pipeline, engine)
+                found = engines.outputs(pipeline)
         except Exception as error:
             logging.exception("the run failed")
-            raise _as_one_line(error, log) from error
-        found = engines.outputs(pipeline)
+            raise _as_one_line(error, root, log) from error
         return Run(
             config=settings.to_dict(config),
             data_dir=str(folder),
             synthetic=data.is_synthetic(folder),
             seconds=round(time.monotonic() - started, 1),
-            executed=display.executed,
-            cached=display.cached,
-            artifacts=found.artifacts,
-            pushed=found.pushed,
+            executed=found.executed,
+            cached=found.cached,
+            artifacts={
+                node: {key: str(root / uri) for key, uri in outputs.items()}
+                for node, outputs in found.artifacts.items()
+            },
+            pushed=found.pushed and str(root / found.pushed),
             log=str(log),
-            edge=found.edge,
+            edge=found.edge and str(root / found.edge),
         )
+
+
+def with_absolute_weights(config: settings.PipelineConfig) -> settings.PipelineConfig:
+    """The same settings, whatever folder is worked in."""
+
+    def absolute(recipe: TrainConfig) -> TrainConfig:
+        given = recipe.weights_dir
+        return replace(recipe, weights_dir=given and os.path.abspath(os.path.expanduser(given)))
+
+    models = {name: absolute(recipe) for name, recipe in config.models.items()}
+    return replace(config, train=absolute(config.train), models=models)
+
+
+@contextmanager
+def inside(root: Path) -> Iterator[None]:
+    """Works inside `root`, so that ML Metadata keeps paths that stay right when it is moved."""
+    # O_PATH, which macOS lacks, needs no right to read the folder.
+    before = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+    os.chdir(root)
+    try:
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
 
 
 @contextmanager
@@ -156,13 +150,21 @@ def only_run_in(root: Path) -> Iterator[None]:
         yield
 
 
-def _as_one_line(error: BaseException, log: Path) -> CxrflowError:
+def _as_one_line(error: BaseException, root: Path, log: Path) -> CxrflowError:
+    if not log.is_file():
+        return CxrflowError(f"{root} has vanished while the run wrote to it")
+    if is_full(error, log):
+        return no_space(root)
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, CxrflowError):
-            return CxrflowError(str(cause).partition(" [while running ")[0])
+            return CxrflowError(_absolute(str(cause).partition(" [while running ")[0], root))
         if found := _OUR_ERROR.findall(str(cause)):
-            return CxrflowError(found[-1])
+            return CxrflowError(_absolute(found[-1], root))
         cause = cause.__cause__ or cause.__context__
     first = (str(error).strip().splitlines() or [""])[0][:200]
     return CxrflowError(f"a step broke: {type(error).__name__}: {first}; the log has it all: {log}")
+
+
+def _absolute(message: str, root: Path) -> str:
+    return _IN_ROOT.sub(lambda _: f"{root}/", message)

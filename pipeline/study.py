@@ -45,7 +45,7 @@ def run_study(
     """
     check(experiments, config.tune, config.train, config.transform.image_size)
 
-    def create(folder: Path, root: Path) -> Any:
+    def create(config: PipelineConfig, folder: Path, root: Path) -> Any:
         return create_study(config, folder, root, experiments)
 
     run = execute(create, config, data_dir, root, "local")

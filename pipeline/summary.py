@@ -1,22 +1,28 @@
 """What a run found, for the terminal: classes, verdict, where everything lies, what to do next."""
 
+import json
 import math
+import sys
 from collections.abc import Iterable
-from os.path import commonpath
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from components.edge_evaluate.report import read_report as parity_report
 from components.ensemble.report import read_report
-from components.evaluate.baseline import Baseline
 from components.evaluate.results import mean_auc
 from components.evaluate.verdict import FILE_NAME, ClassVerdict, Verdict, read_verdict
 from components.publish.report import CheckReport
-from pipeline.run import Run
+from pipeline.next_steps import next_steps, tensorboard
+from pipeline.output import at_least, console_on, print_table, say, say_as_is
+from pipeline.record import Run
+from schema.commands import command_line
+
+if TYPE_CHECKING:  # it loads scikit-learn
+    from components.evaluate.baseline import Baseline
 
 SYNTHETIC = "synthetic X-rays: these figures say nothing about real ones"
 _MARKS = {"pass": "[green]pass[/]", "fail": "[red]fail[/]", "not gated": "[dim]not gated[/]"}
@@ -42,59 +48,118 @@ def ensemble_report(run: Run) -> dict[str, Any] | None:
     return read_report(Path(run.artifacts["Ensemble"]["report"]))
 
 
-def show(run: Run, root: Path, console: Console | None = None) -> None:
-    """Prints the summary of a finished run."""
-    console = console or Console()
+def show(run: Run, root: Path, console: Console | None = None, again: str = "") -> None:
+    """Prints the summary of a finished run.
+
+    Args:
+        run: the run.
+        root: its folder, as the user named it.
+        console: where to.
+        again: the command that made it; default: one without a profile.
+    """
+    console = console or console_on(sys.stdout)
     found = verdict(run)
     report = ensemble_report(run)
     if report:
-        console.print(_member_table(run, report))
-        console.print(report["eval_note"], soft_wrap=True)
+        print_table(console, _member_table(run, report))
+        say(console, report["eval_note"])
         for left in report["left_out"]:
-            console.print(f"left out: {left['name']}: {left['reason']}", soft_wrap=True)
-    console.print(_class_table(found))
-    console.print(_verdict_line(found), soft_wrap=True)
-    console.print(_calibration_line(found), soft_wrap=True)
-    of_classes = tuple(f"{item.result.name}: " for item in found.classes)
-    for reason in found.reasons:
-        if not reason.startswith(of_classes):  # those stand in the table
-            console.print(reason, soft_wrap=True)
+            say(console, f"left out: {left['name']}: {left['reason']}")
+    print_table(console, _class_table(found, at_least(console)))
+    show_verdict(run, console)
+    say(console, _calibration_line(found))
     trained = [name for name in run.trainers if name in run.executed]
-    served = run.artifacts.get("ServingCheck", {}).get("report")
+    served = serving_report(run)
     parity = run.artifacts.get("EdgeEvaluator", {}).get("report")
     if parity:
-        console.print(parity_report(Path(parity)).line, soft_wrap=True)
+        say(console, parity_report(Path(parity)).line)
     lines = {
         "took": f"{run.seconds:.0f} s" + ("" if trained else ", nothing trained: nothing changed"),
-        **({"served": CheckReport.read(Path(served)).line} if served else {}),
-        "model": run.candidate,
+        **({"served": served.line} if served else {}),
+        # A pushed model is a copy of the candidate.
+        **({} if run.pushed else {"model": run.candidate}),
         "pushed": run.pushed or "nothing: only a blessed model is pushed",
         **({"edge": run.edge} if run.edge else {}),
         "quarantine": f"{run.artifacts['ImageExampleGen']['quarantine']}/quarantine.csv",
-        "TensorBoard": commonpath(run.artifacts[name]["model_run"] for name in run.trainers),
-        "log": run.log,
+        "TensorBoard": tensorboard(run),
     }
     for name, text in lines.items():
-        console.print(f"{name:12} {text}", soft_wrap=True)
-    console.print(f"next         {_next_step(run, root)}", soft_wrap=True)
+        say_as_is(console, f"{name:12} {text}")
+    again = again or command_line("run", "--root", root)
+    for step in next_steps(run, found, served, root, again):
+        say_as_is(console, f"{'next':12} {step}")
 
 
-def show_baseline(run: Run, found: Baseline, console: Console | None = None) -> None:
+def show_verdict(run: Run, console: Console | None = None) -> None:
+    """Prints the gate's verdict and, beside what stands in the class table, its reasons."""
+    console = console or console_on(sys.stdout)
+    found = verdict(run)
+    say(console, _verdict_line(found), markup=True)
+    of_classes = tuple(f"{item.result.name}: " for item in found.classes)
+    for reason in found.reasons:
+        if not reason.startswith(of_classes):
+            say(console, reason)
+
+
+def as_json(run: Run, root: Path) -> str:
+    """The run's record for scripts: one JSON object; an AUC that is undefined is null."""
+    found = verdict(run)
+    served = serving_report(run)
+    record = {
+        "root": str(root.resolve()),
+        "synthetic": run.synthetic,
+        "blessed": found.blessed,
+        "reasons": list(found.reasons),
+        "split": found.split,
+        "mean_auc": _or_none(found.mean_auc),
+        "classes": {
+            item.result.name: {
+                "auc": _or_none(item.result.auc),
+                "auprc": _or_none(item.result.auc_precision_recall),
+                "positives": item.result.positives,
+                "negatives": item.result.negatives,
+                "gate": item.status,
+                "reason": item.reason,
+            }
+            for item in found.classes
+        },
+        "serving_check": served and {"passed": served.blessed, "reasons": served.reasons},
+        "seconds": run.seconds,
+        "executed": run.executed,
+        "cached": run.cached,
+        "data": run.data_dir,
+        "model": run.candidate,
+        "pushed": run.pushed or None,
+        "edge": run.edge or None,
+        "log": run.log,
+        "artifacts": run.artifacts,
+        "config": run.config,
+    }
+    return json.dumps(record, indent=1, allow_nan=False)
+
+
+def serving_report(run: Run) -> CheckReport | None:
+    """What the serving check found; None where there was none."""
+    folder = run.artifacts.get("ServingCheck", {}).get("report")
+    return CheckReport.read(Path(folder)) if folder else None
+
+
+def show_baseline(run: Run, found: "Baseline", console: Console | None = None) -> None:
     """Prints the run's test AUCs beside the baseline's."""
-    console = console or Console()
+    console = console or console_on(sys.stdout)
     of_run = verdict(run)
     table = Table(title="test AUC" + (" (synthetic X-rays)" if run.synthetic else ""))
     for heading in ("class", "model", "baseline", "difference"):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
+        table.add_column(heading, justify="left" if heading == "class" else "right", no_wrap=True)
     for item in of_run.classes:
         other = found.test_auc[item.result.name]
         table.add_row(item.result.name, *_compared(item.result.auc, other))
     table.add_section()
     table.add_row("mean", *_compared(of_run.mean_auc, found.test_mean_auc))
-    console.print(table)
+    print_table(console, table)
     if run.synthetic:
-        console.print(SYNTHETIC)
-    console.print(f"baseline: C={found.c:g}, chosen on eval (mean AUC {found.eval_mean_auc:.3f})")
+        say(console, SYNTHETIC)
+    say(console, f"baseline: C={found.c:g}, chosen on eval (mean AUC {found.eval_mean_auc:.3f})")
 
 
 def _member_table(run: Run, report: dict[str, Any]) -> Table:
@@ -102,7 +167,9 @@ def _member_table(run: Run, report: dict[str, Any]) -> Table:
     title = "mean AUC" + (" (synthetic X-rays)" if run.synthetic else "")
     table = Table(title=title)
     for heading in ("model", "eval", "test", ""):
-        table.add_column(heading, justify="left" if heading in ("model", "") else "right")
+        table.add_column(
+            heading, justify="left" if heading in ("model", "") else "right", no_wrap=True
+        )
     means = {
         split: {name: mean_auc(_known(aucs.values())) for name, aucs in scores.items()}
         for split, scores in report["scores"].items()
@@ -131,11 +198,16 @@ def _calibration_line(found: Verdict) -> str:
     )
 
 
-def _class_table(found: Verdict) -> Table:
+def _class_table(found: Verdict, at_least: str) -> Table:
     title = f"{found.name}, test split" + (" (synthetic X-rays)" if found.synthetic else "")
     table = Table(title=title)
     for heading in ("class", "AUC", "positives", "AUPRC", "gate"):
-        table.add_column(heading, justify="left" if heading in ("class", "gate") else "right")
+        table.add_column(
+            heading,
+            justify="left" if heading in ("class", "gate") else "right",
+            no_wrap=heading != "gate",
+            min_width=16 if heading == "gate" else None,
+        )
     for item in found.classes:
         result = item.result
         table.add_row(
@@ -143,16 +215,16 @@ def _class_table(found: Verdict) -> Table:
             _number(result.auc),
             f"{result.positives:,}",
             _number(result.auc_precision_recall),
-            _gate_cell(item),
+            _gate_cell(item, at_least),
         )
     table.add_section()
     table.add_row("mean", _number(found.mean_auc))
     return table
 
 
-def _gate_cell(item: ClassVerdict) -> str:
+def _gate_cell(item: ClassVerdict, at_least: str) -> str:
     if item.status == "pass":
-        return f"{_MARKS['pass']} (≥ {item.min_auc:.3f})"
+        return f"{_MARKS['pass']} ({at_least} {item.min_auc:.3f})"
     return f"{_MARKS[item.status]}: {item.reason}"
 
 
@@ -169,14 +241,6 @@ def _verdict_line(found: Verdict) -> str:
     return f"gate: {word}: {counts}{change}{synthetic}"
 
 
-def _next_step(run: Run, root: Path) -> str:
-    if not run.pushed:
-        return "train longer (--set train.epochs=N) or change evaluate.min_auc, and run again"
-    if run.synthetic:
-        return f"cxrflow dashboard --root {root}; cxrflow serve --root {root}"
-    return f"cxrflow dashboard --root {root}; cxrflow baseline --root {root}, the floor"
-
-
 def _compared(value: float, other: float) -> tuple[str, str, str]:
     difference = value - other
     return _number(value), _number(other), "–" if math.isnan(difference) else f"{difference:+.3f}"
@@ -184,6 +248,10 @@ def _compared(value: float, other: float) -> tuple[str, str, str]:
 
 def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None and math.isfinite(value)]
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _number(value: float) -> str:

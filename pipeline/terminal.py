@@ -4,39 +4,61 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import IO, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+import schema.text  # noqa: F401 (it registers the error handler `cxrflow`)
+from pipeline.output import console_on
+from schema.errors import CxrflowError
 
 # What LocalDagRunner and BeamDagRunner log as they launch nodes.
 _RUNNING = re.compile(r"(?:Component|node) (\S+) is running")
 _FINISHED = re.compile(r"(?:Component|node) (\S+) is finished")
 _CACHED = re.compile(r"A cached execution \d+ is used")
+_ROOM_FOR_BAR = 70  # columns
+
+# What of a command is shown while it works: its steps, nothing, or the log as well.
+Shown = Literal["steps", "nothing", "log"]
 
 
 @contextmanager
-def redirected_to(log: Path) -> Iterator[Console]:
+def redirected_to(log: Path, shown: Shown = "steps") -> Iterator[Console]:
     """Sends stdout and stderr of this process and its children to `log`; yields the terminal.
 
     Works on file descriptors, since TensorFlow and MLMD write past Python's sys.stderr.
+
+    Raises:
+        CxrflowError: the log can't be written.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError as error:
+        raise CxrflowError(f"the log {log} can't be written ({error.strerror or error})") from error
     sys.stdout.flush()
     sys.stderr.flush()
     saved_out, saved_err = os.dup(1), os.dup(2)
-    terminal = os.fdopen(os.dup(saved_out), "w", encoding="utf-8", buffering=1)
-    with log.open("a") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    terminal = os.fdopen(os.dup(saved_out), "w", encoding=encoding, errors="cxrflow", buffering=1)
+    console = console_on(terminal)
+    console.quiet = shown == "nothing"
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
     try:
-        yield Console(file=terminal)
+        with _followed(log, terminal) if shown == "log" else nullcontext():
+            yield console
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush_to_log()
         os.dup2(saved_out, 1)
         os.dup2(saved_err, 2)
         os.close(saved_out)
@@ -44,75 +66,168 @@ def redirected_to(log: Path) -> Iterator[Console]:
         terminal.close()
 
 
+def _flush_to_log() -> None:
+    """Empties Python's buffers; on a full disk to nowhere, or the terminal would get them."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+            stream.flush()
+
+
 @contextmanager
-def progress_bar(name: str, console: Console | None = None) -> Iterator[None]:
-    """Draws components.progress as one bar while the block runs; nothing if it reports nothing."""
-    with _progress(console or Console(stderr=True)) as progress:
-        handler = _Bar(progress, name)
+def _followed(log: Path, terminal: IO[str]) -> Iterator[None]:
+    """Copies what is appended to the log to the terminal, until the block ends."""
+    ended = threading.Event()
+    lines = log.open(encoding="utf-8", errors="replace")
+    lines.seek(0, os.SEEK_END)
+
+    def copy() -> None:
+        last = False
+        while not last:
+            last = ended.wait(0.1)
+            terminal.write(lines.read())
+            terminal.flush()
+
+    thread = threading.Thread(target=copy, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        _flush_to_log()
+        ended.set()
+        thread.join()
+        lines.close()
+
+
+@contextmanager
+def progress_bar(
+    name: str, console: Console | None = None, at_once: bool = False
+) -> Iterator[None]:
+    """Draws components.progress as one bar while the block runs.
+
+    Without a report it draws nothing, or at_once a line that something goes on.
+    """
+    with _bar(console or console_on(sys.stderr)) as bar:
+        bar.begin(name, visible=at_once)
         logger = logging.getLogger("cxrflow.progress")
-        logger.addHandler(handler)
+        logger.addHandler(bar)
         try:
             yield
         finally:
-            logger.removeHandler(handler)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[count]}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+            logger.removeHandler(bar)
 
 
 class _Bar(logging.Handler):
     """One live bar, moved by records of components.progress."""
 
-    def __init__(self, progress: Progress, name: str) -> None:
+    def __init__(self, progress: Progress) -> None:
         super().__init__()
         self._progress = progress
-        self._task = progress.add_task(name, total=None, count="", visible=False)
+        self._task = progress.add_task("", total=None, count="", visible=False)
 
     def emit(self, record: logging.LogRecord) -> None:
-        count = f"{record.done:,}" + (f"/{record.total:,}" if record.total else "")
         self._progress.update(
             self._task,
             completed=record.done,
             total=record.total,
-            count=f"{count} {record.unit}",
+            count=_count(record),
             visible=True,
         )
 
-    def begin(self, name: str) -> None:
-        self._progress.reset(self._task, description=name, total=None, count="", visible=True)
+    def begin(self, name: str, visible: bool = True) -> None:
+        self._progress.reset(self._task, description=name, total=None, count="", visible=visible)
 
     def end(self) -> None:
         self._progress.update(self._task, visible=False)
 
 
+class _PlainBar(logging.Handler):
+    """The same as one line of text that is written over itself, without an escape code."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._name = ""
+        self._shown = 0  # characters on the line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(f"  {self._name} {_count(record)}")
+
+    def begin(self, name: str, visible: bool = True) -> None:
+        self._name = name
+        if visible:
+            self._show(f"  {name}")
+
+    def end(self) -> None:
+        if self._shown:
+            self._show("")
+            self._console.file.write("\r")
+            self._console.file.flush()
+
+    def _show(self, text: str) -> None:
+        text = text[: self._console.width - 1]
+        self._console.file.write(f"\r{text:{self._shown}}")
+        self._console.file.flush()
+        self._shown = len(text)
+
+
+def _count(record: logging.LogRecord) -> str:
+    total = f"/{record.total:,}" if record.total else ""
+    return f"{record.done:,}{total} {record.unit}"
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[_Bar | _PlainBar]:
+    """The bar that the console can show; one that shows nothing where that is no terminal."""
+    is_shown = console.is_terminal and not console.is_dumb_terminal and not console.quiet
+    if is_shown and console.color_system is None:
+        plain = _PlainBar(console)
+        try:
+            yield plain
+        finally:
+            plain.end()
+        return
+    one_line = Column(no_wrap=True, overflow="ellipsis")
+    progress = Progress(
+        SpinnerColumn("line" if console.options.ascii_only else "dots"),
+        TextColumn("{task.description}", table_column=one_line, markup=False),
+        *([BarColumn(bar_width=30)] if console.width >= _ROOM_FOR_BAR else []),
+        TextColumn("{task.fields[count]}", table_column=one_line, markup=False),
+        TimeElapsedColumn(table_column=one_line),
+        console=console,
+        transient=True,
+        disable=not is_shown,
+        # Else a library that keeps sys.stderr, as absl does, would write to the terminal for good.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with progress:
+        yield _Bar(progress)
+
+
 class NodeDisplay(logging.Handler):
     """Draws TFX's nodes from log records: a line per finished node, a live bar for the running."""
 
-    def __init__(self, console: Console, nodes: int) -> None:
+    def __init__(self, console: Console, nodes: Sequence[str]) -> None:
         super().__init__()
-        self.executed: list[str] = []  # ids of nodes that ran to their end and weren't cached
-        self.cached: list[str] = []
         self._console = console
         self._nodes = nodes
+        self._width = max(map(len, nodes), default=0)
+        self._done = 0
+        self._unchanged: list[str] = []  # not shown yet
         self._node: str | None = None
         self._is_cached = False
         self._started = 0.0
-        self._progress = _progress(console)
-        self._bar = _Bar(self._progress, "")
+        self._bar: _Bar | _PlainBar | None = None  # while it is attached
 
     def emit(self, record: logging.LogRecord) -> None:
         if hasattr(record, "done"):
-            self._bar.emit(record)
+            if self._bar:
+                self._bar.emit(record)
             return
         message = record.getMessage()
         if match := _RUNNING.search(message):
@@ -129,30 +244,60 @@ class NodeDisplay(logging.Handler):
         for logger in loggers:
             logger.addHandler(self)
         try:
-            with self._progress:
+            with _bar(self._console) as self._bar:
                 yield
         finally:
+            self._bar = None
             for logger in loggers:
                 logger.removeHandler(self)
             if self._node:
-                self._line("[red]✗[/]", "stopped")
+                self._line("✗", "red", self._node, "stopped")
+            self._show_unchanged()
 
     def _start(self, node: str) -> None:
         self._node, self._is_cached, self._started = node, False, time.monotonic()
-        self._bar.begin(node)
+        if self._bar:
+            self._bar.begin(node)
 
     def _finish(self) -> None:
         if self._node is None:
             return
+        if self._bar:
+            self._bar.end()
         if self._is_cached:
-            self.cached.append(self._node)
-            self._line("[dim]=[/]", "unchanged, taken from an earlier run")
+            self._unchanged.append(self._node)
         else:
-            self.executed.append(self._node)
-            self._line("[green]✓[/]", f"{time.monotonic() - self._started:6.1f} s")
+            self._line("✓", "green", self._node, f"{time.monotonic() - self._started:6.1f} s")
         self._node = None
-        self._bar.end()
 
-    def _line(self, mark: str, text: str) -> None:
-        index = len(self.executed) + len(self.cached) + (mark == "[red]✗[/]")
-        self._console.print(f"{mark} {index:2}/{self._nodes} {self._node or '':22} {text}")
+    def _show_unchanged(self) -> None:
+        """Nodes in a row that are taken from an earlier run share a line."""
+        nodes, self._unchanged = self._unchanged, []
+        if len(nodes) == 1:
+            self._line("=", "dim", nodes[0], "unchanged, taken from an earlier run")
+        if len(nodes) < 2:
+            return
+        first, self._done = self._done + 1, self._done + len(nodes)
+        count = Text.assemble(("=", "dim"), f" {first:2}-{self._done}/{len(self._nodes)} ")
+        text = f"unchanged, taken from an earlier run: {', '.join(nodes)}"
+        if self._console.is_terminal:
+            line = Table.grid()
+            line.add_row(count, text)
+            self._console.print(line, highlight=False)
+        else:
+            self._console.print(count + text, soft_wrap=True)
+
+    def _line(self, mark: str, style: str, node: str, text: str) -> None:
+        self._show_unchanged()
+        self._done += 1
+        count = f" {self._done:2}/{len(self._nodes)} "
+        width = self._width
+        if self._console.is_terminal:
+            room = self._console.width - len(mark + count) - 1
+            if width + len(text) > room:
+                text = text.partition(",")[0].strip()
+            width = min(width, room - len(text))
+        if len(node) > width > 0:
+            node = f"{node[: width - 1]}…"
+        line = Text.assemble((mark, style), f"{count}{node:{max(width, 0)}} {text}")
+        self._console.print(line, no_wrap=True, overflow="ignore", crop=False)

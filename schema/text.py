@@ -7,6 +7,22 @@ import unicodedata
 
 # What `written` itself makes, and thus no name may hold as it is.
 _ESCAPED = re.compile(r"\\(\\|x[0-9a-f]{2})")
+# What our own messages use beyond ASCII, and what stands for it where an encoding lacks it; of the
+# same width where it is used in tables.
+_SIGNS = {
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "·": ".",
+    "…": ".",
+    "×": "x",
+    "✓": "+",
+    "✗": "x",
+    "≥": ">=",
+    "≤": "<=",
+    "±": "+-",
+    "→": "->",
+}
 
 
 def visible(text: str) -> str:
@@ -29,11 +45,11 @@ def written(path: str) -> str:
 
 
 def replace_unknown(error: UnicodeError) -> tuple[str, int]:
-    r"""A codec's error handler: what an encoding lacks is written `\xfc` or `\u2265`."""
+    r"""A codec's error handler: what an encoding lacks is written `-` or `\xfc`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
-    return "".join(map(_escape, lacking)), error.end
+    return "".join(_SIGNS.get(sign) or _escape(sign) for sign in lacking), error.end
 
 
 def _is_shown(character: str) -> bool:

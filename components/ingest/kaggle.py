@@ -13,6 +13,7 @@ from typing import Any, Literal
 from components.ingest.check import CheckReport, check_folder
 from components.ingest.plan import Settings
 from components.progress import report as report_progress
+from schema.commands import command_line
 from schema.errors import CxrflowError
 from schema.paths import require_plain
 
@@ -74,7 +75,8 @@ def download(dataset: Literal["sample", "full"], to: str | Path, settings: Setti
 
 def _download(source: Source, to: Path) -> None:
     if os.path.lexists(to) and (not to.is_dir() or any(to.iterdir())):
-        raise CxrflowError(f"{to} is not empty; `cxrflow data check {to}` tells what it holds")
+        check = command_line("data", "check", to)
+        raise CxrflowError(f"{to} is not empty; `{check}` tells what it holds")
     aside = to.with_name(to.name + ".download")
     archive = aside / f"{source.name.split('/')[1]}.zip"
     api = _client()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -207,7 +208,7 @@ def _share_features(folder: Path, shared: Path, recipe: TrainConfig) -> None:
     target.mkdir(exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "features").is_symlink():
-        (folder / "features").symlink_to(target)
+        (folder / "features").symlink_to(os.path.relpath(target, folder))
 
 
 def _result(trial: Trial) -> TrialResult:

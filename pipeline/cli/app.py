@@ -6,9 +6,13 @@ from typing import Annotated
 
 import typer
 
+from schema.commands import program
+
 
 def examples(*commands: str) -> str:
-    return "\n\n".join(["**Examples**", *(f"`{command}`" for command in commands)])
+    """A command's examples, as they can be typed here."""
+    here = [command.replace("cxrflow", program(), 1) for command in commands]
+    return "\n\n".join(["**Examples**", *(f"`{command}`" for command in here)])
 
 
 app = typer.Typer(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.app import data, examples
+from schema.commands import command_line
 from schema.errors import CxrflowError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def phantom(
     with progress_bar("synthetic X-rays"):
         images = write_phantoms(to, patients, seed, prevalence_scale)
     print(f"{images:,} synthetic X-rays of {patients:,} patients in {to}")
-    print(f"next: cxrflow data check {to}")
+    print(f"next: {command_line('data', 'check', to)}")
 
 
 @data.command(

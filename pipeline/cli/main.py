@@ -1,8 +1,10 @@
 """Runs the command line: every command's module is imported here, every error becomes one line."""
 
 import os
+import signal
 import sys
 import traceback
+from typing import NoReturn
 
 import typer
 
@@ -18,6 +20,7 @@ from pipeline.cli import (  # noqa: F401 (they add commands)
     serving,
 )
 from pipeline.cli.app import app
+from pipeline.disk import is_full
 from schema.errors import CxrflowError
 
 _RESUMING = {"run", "study", "download"}  # commands that go on where they were stopped
@@ -26,25 +29,40 @@ _ENOUGH = 1  # the reader of a pipe has seen enough
 _REFUSED = 2  # bad input, or a place that can't be read or written
 _FAULT = 70  # our own, EX_SOFTWARE of sysexits.h
 _INTERRUPTED = 130  # Typer's exit code after Ctrl-C
+_TERMINATED = 128 + signal.SIGTERM  # what a shell makes of a process that SIGTERM ended
 _DEBUG = "CXRFLOW_DEBUG"  # set: tracebacks are shown
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: the command ends as it does after Ctrl-C."""
 
 
 def main() -> None:
     """Runs the command line; whatever goes wrong ends as one line and an exit code."""
     try:
         streams.make_safe()
+        signal.signal(signal.SIGTERM, _terminate)
         code = app(standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
+    except _Terminated:
+        code = _TERMINATED
     except Exception as error:
         code = _tell(error)
-    if code == _INTERRUPTED:
+        if is_full(error):  # libraries crash as they close the files that they couldn't write
+            streams.settle()
+            os._exit(code)
+    if code in (_INTERRUPTED, _TERMINATED):
         resumes = not _RESUMING.isdisjoint(sys.argv[1:3])
         hint = "; the same command goes on where this one stopped" if resumes else ""
         streams.say(f"stopped{hint}")
     streams.settle()
     raise SystemExit(code or 0)
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise _Terminated
 
 
 def _tell(error: Exception) -> int:

@@ -1,12 +1,12 @@
 """`cxrflow models`: pushed versions and their labels."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.cli.app import examples, models
+from schema.commands import command_line
 from schema.errors import CxrflowError
 
 ServingRoot = Annotated[
@@ -109,7 +109,7 @@ def rollback(root: ServingRoot, name: ModelName = "", version: EarlierVersion = 
 
     folder = published.find_model(root, name)
     before, now = published.rollback(folder, version)
-    back = f"cxrflow models promote --root {shlex.quote(str(root))} --version N"
+    back = command_line("models", "promote", "--root", root, "--version", "N")
     _done(
         f"{folder.name}: stable is {now} (pinned), was {before}\n"
         f"next: {back}, once there is a better one"

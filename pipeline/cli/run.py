@@ -14,6 +14,7 @@ from schema.errors import CxrflowError
         "cxrflow run --profile demo",
         "cxrflow run --profile nih --data /data/nih --set train.epochs=3",
         "cxrflow run --profile my.yaml --data /data/nih --root /big/run1 --engine beam",
+        "cxrflow run --profile demo --json > run.json",
     )
 )
 def run(
@@ -32,17 +33,36 @@ def run(
         str, typer.Option(help="local (TFX's LocalDagRunner) or beam (BeamDagRunner).")
     ] = "local",
     set_: Overrides = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the run's record as JSON and nothing else.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the gate's verdict alone.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show the log on the terminal as well.")
+    ] = False,
 ) -> None:
     """Run the pipeline: ingest, validate, transform, train, evaluate, gate, push."""
     from pipeline import config as settings
     from pipeline import run as runs
-    from pipeline.summary import show
+    from pipeline import summary
+    from schema.commands import command_line
 
     if engine not in runs.ENGINES:
         raise CxrflowError(f"--engine {engine}: name one of {', '.join(runs.ENGINES)}")
+    if as_json + quiet + verbose > 1:
+        raise CxrflowError("--json, --quiet and --verbose: give one of them")
     config = settings.load(profile, set_ or [])
     folder = root or Path("runs") / Path(profile).stem
-    show(runs.run_pipeline(config, data, folder, engine), folder)
+    shown: runs.Shown = "nothing" if as_json or quiet else "log" if verbose else "steps"
+    finished = runs.run_pipeline(config, data, folder, engine, shown)
+    if as_json:
+        print(summary.as_json(finished, folder))
+    elif quiet:
+        summary.show_verdict(finished)
+    else:
+        again = ["run", "--profile", profile, *(["--data", data] if data else []), "--root", folder]
+        again += [part for change in set_ or [] for part in ("--set", change)]
+        summary.show(finished, folder, again=command_line(*again))
 
 
 @app.command(

@@ -9,17 +9,22 @@ CXRFLOW_SET      overrides, separated by spaces: "train.epochs=3 train.seed=1"
 import os
 from pathlib import Path
 
-from tfx import v1 as tfx
-
-from pipeline import config, dag, data
+from pipeline import config, dag, data, engines, store
+from pipeline.record import path_below
+from pipeline.run import inside, with_absolute_weights
 from schema.paths import require_root
 
 
-def pipeline_from_environment() -> tfx.dsl.Pipeline:
-    """The pipeline that the environment variables describe."""
+def run_from_environment(engine: str) -> None:
+    """Runs the pipeline that the environment variables describe, as `cxrflow run` does."""
     profile = os.environ.get("CXRFLOW_PROFILE", "demo")
     settings = config.load(profile, os.environ.get("CXRFLOW_SET", "").split())
     root = require_root(Path(os.environ.get("CXRFLOW_ROOT", f"runs/{Path(profile).stem}")))
     folder = os.environ.get("CXRFLOW_DATA")
     found = data.find(settings, Path(folder) if folder else None, root)
-    return dag.create_pipeline(settings, data_dir=found, root=root)
+    settings = with_absolute_weights(settings)
+    root.mkdir(parents=True, exist_ok=True)
+    with inside(root):
+        store.make_relative(Path("metadata.sqlite"))
+        pipeline = dag.create_pipeline(settings, Path(path_below(str(found), root)), Path())
+        engines.run(pipeline, engine)

@@ -4,9 +4,7 @@ tfx pipeline create --engine local --pipeline_path pipeline/runners/local.py
 tfx run create --engine local --pipeline_name cxrflow
 """
 
-from pipeline.runners.environment import pipeline_from_environment
+from pipeline.runners.environment import run_from_environment
 
 if __name__ == "__main__":
-    from pipeline import engines
-
-    engines.run(pipeline_from_environment(), "local")
+    run_from_environment("local")

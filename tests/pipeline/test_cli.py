@@ -89,6 +89,36 @@ def test_bad_input_is_one_line_and_code_2(args: tuple[str, ...], line: str, tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("run", "--data", "nowhere"),
+        ("run", "--data", "."),
+        ("run", "--engine", "spark"),
+        ("run", "--set", "train.epoch=1"),
+        ("run", "--root", "/proc/nowhere"),
+        ("study", "--data", "."),
+        ("study", "--experiments", "x"),
+        ("study", "--root", "/proc/nowhere"),
+    ],
+    ids=" ".join,
+)
+def test_cheap_checks_come_before_tensorflow(args: tuple[str, ...], tmp_path: Path) -> None:
+    code = (
+        "import sys; from pipeline import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: assert end.code == 2\n"
+        "heavy = {'tensorflow', 'tfx', 'keras', 'apache_beam', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *args], cwd=tmp_path, capture_output=True, text=True
+    )
+    lines = result.stderr.splitlines()
+    assert result.returncode == 0, result.stderr
+    assert len(lines) == 1 and lines[0].startswith("cxrflow: ")
+
+
 def test_reader_that_has_seen_enough_ends_a_command_quietly() -> None:
     reader, writer = os.pipe()
     os.close(reader)

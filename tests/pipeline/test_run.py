@@ -1,14 +1,16 @@
 """Running from the command line: locks, errors as one line, what a run leaves."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from pipeline import code_version, config, data
-from pipeline.run import Run, _as_one_line, only_run_in
+from pipeline.run import Run, _as_one_line, only_run_in, with_absolute_weights
 from schema.errors import CxrflowError
 
-LOG = Path("run.log")
+LOG = Path(__file__)  # any file
+ROOT = LOG.parent
 
 
 def test_second_run_in_the_same_root_is_refused(tmp_path: Path) -> None:
@@ -29,7 +31,7 @@ def test_our_error_is_found_below_others() -> None:
         except CxrflowError as inner:
             raise RuntimeError("node failed") from inner
     except RuntimeError as outer:
-        assert str(_as_one_line(outer, LOG)) == "too few images"
+        assert str(_as_one_line(outer, ROOT, LOG)) == "too few images"
 
 
 def test_our_error_is_found_in_beams_text() -> None:
@@ -37,21 +39,64 @@ def test_our_error_is_found_in_beams_text() -> None:
         "Traceback (most recent call last):\n  File ...\n"
         "schema.errors.CxrflowError: too few images [while running 'Run[Ingest]']\n"
     )
-    assert str(_as_one_line(RuntimeError(text), LOG)) == "too few images"
+    assert str(_as_one_line(RuntimeError(text), ROOT, LOG)) == "too few images"
 
 
 def test_foreign_error_is_one_line_with_the_log() -> None:
-    line = str(_as_one_line(KeyError("weights\nmore"), LOG))
+    line = str(_as_one_line(KeyError("weights\nmore"), ROOT, LOG))
     assert line.startswith("a step broke: KeyError: ")
-    assert line.endswith("run.log")
+    assert line.endswith(str(LOG))
     assert "\n" not in line
 
 
 def test_run_is_read_as_written(tmp_path: Path) -> None:
-    artifacts = {"A": {"model": "/m"}}
-    run = Run({"name": "x"}, "/data", True, 1.5, ["A"], ["B"], artifacts, "/v/1", "/log")
+    run = a_run(tmp_path)
     run.write(tmp_path)
     assert Run.read(tmp_path) == run
+
+
+def a_run(root: Path) -> Run:
+    return Run(
+        config={"name": "x"},
+        data_dir="/data",
+        synthetic=True,
+        seconds=1.5,
+        executed=["A"],
+        cached=["B"],
+        artifacts={"Trainer.a": {"model": f"{root}/artifacts/Trainer.a/model/5"}},
+        pushed=f"{root}/serving/x/17",
+        log=f"{root}/logs/1.log",
+    )
+
+
+def test_a_moved_run_is_read_where_it_lies_now(tmp_path: Path) -> None:
+    before, now = tmp_path / "before", tmp_path / "now"
+    before.mkdir()
+    a_run(before).write(before)
+    assert str(tmp_path) not in (before / "run.json").read_text()
+    before.rename(now)
+    assert Run.read(now) == a_run(now)
+
+
+def test_a_moved_run_of_an_earlier_version_is_read_too(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(a_run(Path("/gone/root")).__dict__))
+    found = Run.read(tmp_path)
+    assert found == a_run(tmp_path)
+    assert found.data_dir == "/data" and found.edge == ""
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "not JSON", '{"config": 1}'])
+def test_a_damaged_record_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(CxrflowError, match="can't be read"):
+        Run.read(tmp_path)
+
+
+def test_relative_weights_stay_where_they_are(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = config.parse({"train": {"weights_dir": "weights"}})
+    assert with_absolute_weights(given).train.weights_dir == str(tmp_path / "weights")
+    assert with_absolute_weights(config.parse({})).train.weights_dir == ""
 
 
 def test_no_run_yet(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def load(directory: Path, classes: Sequence[str]) -> Evaluation:
         CxrflowError: there is no evaluation of these classes.
     """
     result = _read(directory)
-    names = tuple(_model_classes(result.model_location) or classes)
+    names = tuple(_model_classes(_model_beside(result.model_location, directory)) or classes)
     metrics, examples, plots = {}, {}, {}
     for key, outputs in result.slicing_metrics or []:
         found = _by_class(outputs, names)
@@ -227,6 +227,15 @@ def _number(value: dict[str, Any]) -> float:
     return float(value.get("doubleValue", 0.0))  # protobuf's JSON leaves zeros out
 
 
-def _model_classes(location: str) -> list[str]:
-    path = Path(location) / "assets.extra" / "model.json"
+def _model_beside(location: str, directory: Path) -> Path:
+    """The evaluated model in the run's own folder, wherever that lay when TFMA wrote this down."""
+    folders = Path(location).parts
+    if "artifacts" not in folders:
+        return Path(location)
+    of_run = len(folders) - folders[::-1].index("artifacts")
+    return directory.parents[2].joinpath(*folders[of_run:])  # beside Evaluator/evaluation/<n>
+
+
+def _model_classes(model: Path) -> list[str]:
+    path = model / "assets.extra" / "model.json"
     return json.loads(path.read_text())["classes"] if path.is_file() else []

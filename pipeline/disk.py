@@ -1,0 +1,75 @@
+"""The folder that a command writes to: checked before the work, and blamed where it was full."""
+
+import errno
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from schema.errors import CxrflowError
+
+# What a run needs at the very least: its metadata and log; a fraction of the smallest data set.
+_LEAST_BYTES = 16 * 1024 * 1024
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# How the system, SQLite, TensorFlow, Beam and h5py put it.
+_SAYS_FULL = (
+    "no space left on device",
+    "disk is full",
+    "disk quota exceeded",
+    "file too large",
+)
+
+
+def no_space(folder: Path) -> CxrflowError:
+    """The one line on a full disk."""
+    try:
+        left = shutil.disk_usage(folder).free
+    except OSError:  # the folder is gone
+        left = 0
+    # A quota can be used up on a disk that has room.
+    free = f" ({left / 1e6:.0f} MB are free)" if left < _LEAST_BYTES else ""
+    return CxrflowError(
+        f"no space left in {folder}{free}: free some and run the same command again, it goes on "
+        "where this one stopped"
+    )
+
+
+def require_writable(folder: Path) -> None:
+    """Makes a folder and proves that it takes files: 16 MB are written there and removed.
+
+    Raises:
+        CxrflowError: it can't be made or written to, or the disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            os.posix_fallocate(probe.fileno(), 0, _LEAST_BYTES)
+            probe.write(b"\0")
+            os.fsync(probe.fileno())
+    except OSError as error:
+        if error.errno in _FULL - {errno.EFBIG}:
+            raise no_space(folder) from error
+        raise CxrflowError(
+            f"{folder} can't be written to ({error.strerror or error}): give --root another folder"
+        ) from error
+
+
+def is_full(error: BaseException | None, log: Path | None = None) -> bool:
+    """Whether an exception, one that it stems from, or the log's end says that a disk is full."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if (isinstance(error, OSError) and error.errno in _FULL) or _says_full(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return log is not None and _says_full(_end_of(log))
+
+
+def _says_full(text: str) -> bool:
+    return any(words in text.lower() for words in _SAYS_FULL)
+
+
+def _end_of(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 2**16))
+        return file.read().decode(errors="replace")

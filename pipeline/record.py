@@ -1,0 +1,94 @@
+"""What a finished run left, as kept in `<root>/run.json`; paths below the root move with it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from schema.commands import command_line
+from schema.errors import CxrflowError
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run; all paths are absolute here."""
+
+    config: dict[str, Any]
+    data_dir: str
+    synthetic: bool
+    seconds: float
+    executed: list[str]  # ids of the nodes that really ran
+    cached: list[str]
+    artifacts: dict[str, dict[str, str]]  # node id -> output key -> folder
+    pushed: str  # folder of the pushed version; empty if the gate said no
+    log: str
+    edge: str = ""  # folder of the pushed edge bundle; empty if there is none
+
+    @classmethod
+    def read(cls, root: Path) -> "Run":
+        """The last finished run below `root`, wherever that lay when it ran.
+
+        Raises:
+            CxrflowError: there is none, or its record can't be read.
+        """
+        path = root / "run.json"
+        if not path.is_file():
+            makes = command_line("run", "--root", root)
+            raise CxrflowError(f"no finished run in {root}: `{makes}` makes one")
+        try:
+            run = cls(**json.loads(path.read_text(encoding="utf-8")))
+            # Runs of earlier versions kept absolute paths.
+            before = Path(run.log).parent.parent if Path(run.log).is_absolute() else None
+            return run._with_paths(lambda text: _found_below(text, root.resolve(), before))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise CxrflowError(f"{path} can't be read ({error}): run the pipeline again") from error
+
+    @property
+    def trainers(self) -> list[str]:
+        """Ids of the nodes that train, one a model."""
+        return sorted(node for node in self.artifacts if node.startswith("Trainer"))
+
+    @property
+    def candidate(self) -> str:
+        """Folder of the model that the last gate judged."""
+        node = "Ensemble" if "Ensemble" in self.artifacts else self.trainers[0]
+        return self.artifacts[node]["model"]
+
+    @property
+    def model(self) -> Path:
+        """Folder of the model that was pushed, or would have been."""
+        return Path(self.pushed or self.candidate)
+
+    def write(self, root: Path) -> None:
+        """Writes `<root>/run.json`, whole or not at all, with paths relative to the root."""
+        path = root / "run.json"
+        aside = path.with_suffix(".tmp")
+        relative = self._with_paths(lambda text: path_below(text, root.resolve()))
+        aside.write_text(json.dumps(relative.__dict__, indent=1), encoding="utf-8")
+        aside.replace(path)
+
+    def _with_paths(self, changed: Callable[[str], str]) -> "Run":
+        return replace(
+            self,
+            data_dir=changed(self.data_dir),
+            artifacts={
+                node: {key: changed(folder) for key, folder in outputs.items()}
+                for node, outputs in self.artifacts.items()
+            },
+            pushed=changed(self.pushed),
+            log=changed(self.log),
+            edge=changed(self.edge),
+        )
+
+
+def path_below(path: str, root: Path) -> str:
+    """`path` relative to `root` where it lies below it, else as it is; "" stays empty."""
+    inside = path and Path(path).is_relative_to(root)
+    return str(Path(path).relative_to(root)) if inside else path
+
+
+def _found_below(path: str, root: Path, before: Path | None) -> str:
+    if not path:
+        return path
+    return str(root / (path_below(path, before) if before else path))
