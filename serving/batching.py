@@ -61,6 +61,8 @@ class Batcher:
     def submit(self, task: Task) -> "Future[Arrays]":
         """Puts a request in the queue. Raises StatusError UNAVAILABLE if that is full."""
         with self._changed:
+            if len(self._queue) >= self._config.max_queue:
+                self._drop_dead()
             if len(self._queue) >= self._config.max_queue or self._closed:
                 raise StatusError(
                     grpc.StatusCode.UNAVAILABLE,

@@ -8,19 +8,19 @@ highest one loaded, so that a canary sees only requests that ask for it; Classif
 GetModelMetadata knows the field model.json.
 """
 
+import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, replace
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
 from google.protobuf import wrappers_pb2
-from google.protobuf.message import DecodeError, Message
-from tensorflow.core.example import example_pb2
-from tensorflow.core.framework import tensor_pb2, types_pb2
+from google.protobuf.message import Message
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -30,14 +30,14 @@ from tensorflow_serving.apis import (
     model_pb2,
     predict_pb2,
 )
-from tensorflow_serving.config import model_server_config_pb2
 
-from schema.features import IMAGE, T_IMAGE
+from serving import open_inference, rest_json
 from serving.batching import Task, expired
-from serving.images import BadImage, ImageLimits, check_image
-from serving.manager import Manager, Source, Version
-from serving.pixels import unpack
-from serving.servable import DEFAULT_SIGNATURE, EXAMPLES, IMAGE_BYTES
+from serving.manager import Manager, Version
+from serving.places import Places
+from serving.reload import sources
+from serving.request_images import check_images
+from serving.servable import DEFAULT_SIGNATURE, EXAMPLES
 from serving.settings import ServerConfig
 from serving.status import StatusError, invalid, not_found
 from serving.tensors import to_array, to_proto
@@ -46,72 +46,208 @@ _METADATA = "signature_def"
 # Ours: assets.extra/model.json as a StringValue, for clients to name classes by.
 _MODEL_JSON = "model.json"
 _CLASSIFY = "tensorflow/serving/classify"
-_PLATFORM = "tensorflow"
-_GRAPH_LIMITS = ImageLimits()
-_TENSOR_PROTO = b"\x08"  # how a serialized tensor starts: its dtype
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Call:
-    """How long a request may take, and how to learn that its client has gone."""
+    """How long a request may take. A client that goes cancels the coroutine that answers it."""
 
     deadline: float  # of time.monotonic
-    on_cancel: Callable[[Callable[[], None]], Any] = lambda _: None
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A checked request: what to compute, with which version."""
+
+    version: Version
+    signature: str
+    inputs: dict[str, np.ndarray]
+    outputs: tuple[str, ...]
+
+
+Values = dict[str, np.ndarray]
 
 
 class Core:
-    """Answers requests with the models of a Manager. Every method raises StatusError."""
+    """Answers requests with the models of a Manager. Every method raises StatusError.
+
+    The coroutines run on the event loop and leave it for whatever takes long: parsing and checking
+    to a few threads, the model to its own.
+    """
 
     def __init__(self, manager: Manager, config: ServerConfig):
         self.manager, self._config = manager, config
+        batching = config.batching
+        most = batching.max_queue + batching.threads * batching.max_batch_size
+        self.places = Places(most, config.refusal_pause)
+        self._pool = ThreadPoolExecutor(max(4, os.cpu_count() or 1), thread_name_prefix="checks")
 
-    def predict(self, request: predict_pb2.PredictRequest, call: Call) -> Message:
-        """PredictionService.Predict."""
-        _require_spec(request)
-        with self.manager.lease(request.model_spec) as version:
-            name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-            definition = _signature(version, name)
-            inputs = self._inputs(request.inputs, definition)
+    def close(self) -> None:
+        """Ends the threads that check requests; none may be under way."""
+        self._pool.shutdown()
+
+    async def predict(self, read: Callable[[], predict_pb2.PredictRequest], call: Call) -> Message:
+        """PredictionService.Predict; `read` parses the request."""
+
+        def ask(leases: ExitStack) -> _Question:
+            request = read()
+            _require_spec(request)
+            version, name, definition = self._find(request.model_spec, DEFAULT_SIGNATURE, leases)
             outputs = _outputs(request.output_filter, definition)
-            values = self._run(version, name, inputs, outputs, call)
-            response = predict_pb2.PredictResponse()
-            _fill_spec(response.model_spec, version, name)
-        for output, value in values.items():
-            response.outputs[output].CopyFrom(to_proto(value))
-        return response
+            return _Question(version, name, self._inputs(request.inputs, definition), outputs)
 
-    def classify(self, request: classification_pb2.ClassificationRequest, call: Call) -> Message:
+        def answer(question: _Question, values: Values) -> Message:
+            response = predict_pb2.PredictResponse()
+            _fill_spec(response.model_spec, question.version, question.signature)
+            for output, value in values.items():
+                response.outputs[output].CopyFrom(to_proto(value))
+            return response
+
+        return await self._answered(ask, answer, call)
+
+    async def predict_json(self, spec: model_pb2.ModelSpec, body: bytes, call: Call) -> bytes:
+        """REST's :predict; the body that answers another one."""
+        by_row = False
+
+        def ask(leases: ExitStack) -> _Question:
+            nonlocal by_row
+            asked = rest_json.parse_predict(body, self._config.max_json_values)
+            by_row = asked.by_row
+            spec.signature_name = asked.signature or DEFAULT_SIGNATURE
+            try:
+                version, name, definition = self._find(spec, DEFAULT_SIGNATURE, leases)
+            except SignatureError as error:
+                raise invalid(
+                    f'Serving signature name: "{error.name}" not found in signature def'
+                ) from None
+            arrays = rest_json.to_arrays(asked, definition, self._config.max_request_images)
+            protos = {key: to_proto(value) for key, value in arrays.items()}
+            inputs = self._inputs(protos, definition)
+            return _Question(version, name, inputs, _outputs((), definition))
+
+        return await self._answered(
+            ask, lambda _, values: rest_json.from_outputs(values, by_row), call
+        )
+
+    async def classify(
+        self, read: Callable[[], classification_pb2.ClassificationRequest], call: Call
+    ) -> Message:
         """PredictionService.Classify: raw tf.Examples through the signature `examples`.
 
         Scores are its probabilities, labels the classes of assets.extra/model.json. The signature
-        may be left out.
+        may be left out. `read` parses the request.
         """
-        _require_spec(request)
-        with self.manager.lease(request.model_spec) as version:
-            name = request.model_spec.signature_name or EXAMPLES
-            definition = version.servable and version.servable.signatures.get(name)
-            if not definition:
-                raise invalid(f"No signature was found with the name: {name}")
-            classes = version.classes
-            if name != EXAMPLES or not classes or "probabilities" not in definition.outputs:
-                raise invalid(
-                    f"Expected classification signature method_name to be {_CLASSIFY}. "
-                    f"Was: {definition.method_name}; use Predict, or the signature {EXAMPLES}"
-                )
-            serialized = _examples(request.input)
-            if not serialized:
-                raise invalid("Input is empty.")
-            self._check_count(len(serialized))
-            inputs = {EXAMPLES: np.array(serialized, object)}
-            self._check_images(inputs)
-            values = self._run(version, name, inputs, ("probabilities",), call)
+
+        def ask(leases: ExitStack) -> _Question:
+            request = read()
+            _require_spec(request)
+            return self._classification(request.model_spec, _examples(request.input), leases)
+
+        def answer(question: _Question, values: Values) -> Message:
             response = classification_pb2.ClassificationResponse()
-            _fill_spec(response.model_spec, version, name)
-        for scores in values["probabilities"].tolist():
-            found = response.result.classifications.add()
-            for label, score in zip(classes, scores, strict=True):
-                found.classes.add(label=label, score=score)
-        return response
+            _fill_spec(response.model_spec, question.version, question.signature)
+            for row in _named_scores(question, values):
+                found = response.result.classifications.add()
+                for label, score in row:
+                    found.classes.add(label=label, score=score)
+            return response
+
+        return await self._answered(ask, answer, call)
+
+    async def classify_json(self, spec: model_pb2.ModelSpec, body: bytes, call: Call) -> bytes:
+        """REST's :classify."""
+
+        def ask(leases: ExitStack) -> _Question:
+            name, examples = rest_json.parse_classify(body, self._config.max_json_values)
+            spec.signature_name = name
+            serialized = [example.SerializeToString() for example in examples]
+            return self._classification(spec, serialized, leases)
+
+        return await self._answered(
+            ask, lambda q, values: rest_json.from_classes(_named_scores(q, values)), call
+        )
+
+    async def infer_json(self, spec: model_pb2.ModelSpec, body: bytes, call: Call) -> bytes:
+        """The Open Inference Protocol's infer, with the default signature."""
+        request_id = None
+
+        def ask(leases: ExitStack) -> _Question:
+            nonlocal request_id
+            asked = rest_json.parse(body, self._config.max_json_values)
+            request_id = asked.get("id")
+            version, name, definition = self._find(spec, DEFAULT_SIGNATURE, leases)
+            arrays, wanted = open_inference.parse_infer(asked, definition)
+            protos = {key: to_proto(value) for key, value in arrays.items()}
+            inputs = self._inputs(protos, definition)
+            return _Question(version, name, inputs, _outputs(wanted, definition))
+
+        def answer(question: _Question, values: Values) -> bytes:
+            answered = model_pb2.ModelSpec()
+            _fill_spec(answered, question.version)
+            return rest_json.dump(open_inference.infer_response(answered, request_id, values))
+
+        return await self._answered(ask, answer, call)
+
+    def open_metadata(self, spec: model_pb2.ModelSpec) -> dict[str, Any]:
+        """The Open Inference Protocol's metadata of a model."""
+        with self.manager.lease(spec) as version:
+            definition = _signature(version, DEFAULT_SIGNATURE)
+            versions = [n for n, v in self.manager.statuses(spec.name).items() if v.servable]
+            return open_inference.model_metadata(spec.name, sorted(versions), definition)
+
+    async def _answered(
+        self,
+        ask: Callable[[ExitStack], _Question],
+        answer: Callable[[_Question, Values], T],
+        call: Call,
+    ) -> T:
+        """Checks, computes and answers, with one of the places and a lease of the version."""
+        await self.places.require()
+        with self.places.take(), ExitStack() as leases:
+            question = await self._in_thread(ask, leases)
+            return answer(question, await self._run(question, call))
+
+    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
+        """Runs `work` in one of the checking threads; if cancelled, only once it has ended."""
+        future = self._pool.submit(work, *args)
+        waiting = asyncio.wrap_future(future)
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            if not future.cancel():
+                await asyncio.wait({waiting})
+            raise
+
+    def _find(
+        self, spec: model_pb2.ModelSpec, default: str, leases: ExitStack
+    ) -> tuple[Version, str, meta_graph_pb2.SignatureDef]:
+        """The version, its signature's name and what that takes."""
+        _require_name(spec)
+        version = leases.enter_context(self.manager.lease(spec))
+        name = spec.signature_name or default
+        return version, name, _signature(version, name)
+
+    def _classification(
+        self, spec: model_pb2.ModelSpec, serialized: list[bytes], leases: ExitStack
+    ) -> _Question:
+        try:
+            version, name, definition = self._find(spec, EXAMPLES, leases)
+        except SignatureError as error:
+            raise invalid(f"No signature was found with the name: {error.name}") from None
+        if name != EXAMPLES or not version.classes or "probabilities" not in definition.outputs:
+            raise invalid(
+                f"Expected classification signature method_name to be {_CLASSIFY}. "
+                f"Was: {definition.method_name}; use Predict, or the signature {EXAMPLES}"
+            )
+        if not serialized:
+            raise invalid("Input is empty.")
+        self._check_count(len(serialized))
+        inputs = {EXAMPLES: np.array(serialized, object)}
+        check_images(inputs, self._config)
+        return _Question(version, name, inputs, ("probabilities",))
 
     def metadata(self, request: get_model_metadata_pb2.GetModelMetadataRequest) -> Message:
         """PredictionService.GetModelMetadata."""
@@ -162,49 +298,11 @@ class Core:
         return response
 
     def reload(self, request: model_management_pb2.ReloadConfigRequest) -> Message:
-        """ModelService.HandleReloadConfigRequest; base_path must lie in the serving root."""
-        if request.config.WhichOneof("config") != "model_config_list":
-            raise invalid(
-                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
-                "Only ModelConfigList is currently supported"
-            )
-        sources: dict[str, Source] = {}
-        for config in request.config.model_config_list.config:
-            if not config.name or config.name in sources:
-                raise invalid(f"Illegal to list model {config.name} multiple times or unnamed")
-            sources[config.name] = self._source(config)
-        if not sources:
-            # TF Serving would unload everything; some damaged requests read as an empty list.
-            raise invalid("config.model_config_list names no model: nothing would be served")
-        self.manager.configure(sources)
+        """ModelService.HandleReloadConfigRequest; waits until the models are loaded."""
+        self.manager.configure(sources(request, self.manager.root))
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()  # OK
         return response
-
-    def _source(self, config: model_server_config_pb2.ModelConfig) -> Source:
-        if config.model_platform not in ("", _PLATFORM):
-            raise invalid(
-                f"Model {config.name} requests unsupported platform {config.model_platform}"
-            )
-        root = self.manager.root
-        try:
-            folder = (root / config.base_path).resolve()
-            inside = folder != root and folder.is_relative_to(root) and folder.is_dir()
-        except (OSError, ValueError):  # what no path can be
-            inside = False
-        if not inside:
-            raise invalid(f"base_path of {config.name} is no folder inside the serving root")
-        policy = config.model_version_policy
-        choose = None
-        if policy.HasField("specific"):
-            chosen = set(policy.specific.versions)
-            choose = lambda there: [n for n in there if n in chosen]  # noqa: E731
-        elif policy.HasField("all"):
-            choose = list
-        elif policy.HasField("latest"):
-            count = max(1, policy.latest.num_versions)
-            choose = lambda there: there[-count:]  # noqa: E731
-        return Source(folder, dict(config.version_labels) or None, choose)
 
     def _inputs(
         self, protos: Any, definition: meta_graph_pb2.SignatureDef
@@ -220,7 +318,7 @@ class Core:
             name: to_array(name, proto, definition.inputs[name], self._config.max_request_images)
             for name, proto in protos.items()
         }
-        self._check_images(inputs)
+        check_images(inputs, self._config)
         return inputs
 
     def _check_count(self, images: int) -> None:
@@ -229,38 +327,16 @@ class Core:
                 f"{images} rows; 1 to {self._config.max_request_images} are accepted at once"
             )
 
-    def _check_images(self, inputs: dict[str, np.ndarray]) -> None:
-        """Looks at images; nothing is decoded. PNGs are unpacked, as far as memory allows."""
-        room = self._config.max_message_bytes
-        for name, check in ((IMAGE_BYTES, _check_bytes), (EXAMPLES, _check_example)):
-            values = inputs.get(name)
-            if values is None or values.dtype != object:
-                continue
-            for i, value in enumerate(values.flat):
-                try:
-                    values.flat[i] = check(value, self._config.images, room)
-                except BadImage as error:
-                    where = f"image {i}: " if values.size > 1 else ""
-                    raise invalid(where + error.reason) from None
-                room -= len(values.flat[i])
-
-    def _run(
-        self,
-        version: Version,
-        signature: str,
-        inputs: dict[str, np.ndarray],
-        outputs: Sequence[str],
-        call: Call,
-    ) -> dict[str, np.ndarray]:
+    async def _run(self, question: _Question, call: Call) -> Values:
         """Queues the request, in pieces of the largest batch, and waits for the answer."""
+        version, inputs = question.version, question.inputs
         assert version.servable and version.batcher
-        batchable = version.servable.batches(signature)
+        batchable = version.servable.batches(question.signature)
         rows = len(next(iter(inputs.values()))) if batchable else 1
         if batchable and any(len(value) != rows for value in inputs.values()):
             raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
         largest = self._config.batching.max_batch_size
-        futures: list[Future[dict[str, np.ndarray]]] = []
-        call.on_cancel(lambda: [future.cancel() for future in futures])
+        futures = []
         try:
             for start in range(0, rows, largest):
                 piece = (
@@ -268,25 +344,38 @@ class Core:
                     if rows > largest
                     else inputs
                 )
-                task = Task(signature, piece, tuple(outputs), call.deadline, batchable)
-                futures.append(version.batcher.submit(task))
-            answers = [future.result(call.deadline - time.monotonic()) for future in futures]
-        except FutureTimeout:
+                task = Task(question.signature, piece, question.outputs, call.deadline, batchable)
+                futures.append(asyncio.wrap_future(version.batcher.submit(task)))
+            left = call.deadline - time.monotonic()
+            answers = await asyncio.wait_for(asyncio.gather(*futures), left)
+        except asyncio.TimeoutError:
             raise expired() from None
-        except CancelledError:
-            raise StatusError(grpc.StatusCode.CANCELLED, "Cancelled by the client") from None
         finally:
             for future in futures:
                 future.cancel()  # no effect on what is done
         if len(answers) == 1:
             return answers[0]
-        return {name: np.concatenate([a[name] for a in answers]) for name in outputs}
+        return {name: np.concatenate([a[name] for a in answers]) for name in question.outputs}
+
+
+class SignatureError(StatusError):
+    """There is no such signature."""
+
+    def __init__(self, name: str):
+        super().__init__(
+            grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
+        )
+        self.name = name
 
 
 def _require_spec(request: Message) -> None:
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
-    if not request.model_spec.name:
+    _require_name(request.model_spec)
+
+
+def _require_name(spec: model_pb2.ModelSpec) -> None:
+    if not spec.name:
         raise invalid("ModelSpec has no name specified.")
 
 
@@ -294,10 +383,13 @@ def _signature(version: Version, name: str) -> meta_graph_pb2.SignatureDef:
     assert version.servable
     definition = version.servable.signatures.get(name)
     if definition is None:
-        raise StatusError(
-            grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
-        )
+        raise SignatureError(name)
     return definition
+
+
+def _named_scores(question: _Question, values: Values) -> list[list[tuple[str, float]]]:
+    rows = values["probabilities"].tolist()
+    return [list(zip(question.version.classes, row, strict=True)) for row in rows]
 
 
 def _outputs(wanted: Sequence[str], definition: meta_graph_pb2.SignatureDef) -> tuple[str, ...]:
@@ -330,38 +422,3 @@ def _examples(given: Any) -> list[bytes]:
         context = listed.context.SerializeToString()
         return [context + example.SerializeToString() for example in listed.examples]
     return [example.SerializeToString() for example in given.example_list.examples]
-
-
-def _check_bytes(data: bytes, limits: ImageLimits, room: int) -> bytes:
-    """The image as the graph gets it, which takes at most `room` bytes more."""
-    check_image(data, limits)
-    return unpack(data, min(room, _GRAPH_LIMITS.max_bytes))
-
-
-def _check_example(serialized: bytes, limits: ImageLimits, room: int) -> bytes:
-    """`serialized`, a raw or transformed tf.Example, once its image has passed the checks."""
-    try:
-        features = example_pb2.Example.FromString(serialized).features.feature
-    except DecodeError:
-        raise BadImage("not a tf.Example") from None
-    for name in (IMAGE, T_IMAGE):
-        for value in features[name].bytes_list.value if name in features else ():
-            if name == T_IMAGE and value.startswith(_TENSOR_PROTO):
-                _check_raw(value, limits)
-            else:
-                sides = limits if name == IMAGE else replace(limits, min_side=1)
-                _check_bytes(value, sides, 0)
-    return serialized
-
-
-def _check_raw(serialized: bytes, limits: ImageLimits) -> None:
-    """A serialized tensor can claim any size in a few bytes."""
-    try:
-        proto = tensor_pb2.TensorProto.FromString(serialized)
-    except DecodeError:
-        raise BadImage("not a serialized tensor") from None
-    pixels = 1
-    for dim in proto.tensor_shape.dim:
-        pixels *= dim.size
-    if proto.dtype != types_pb2.DT_UINT8 or not 0 <= pixels <= limits.max_side**2:
-        raise BadImage("not a serialized image")

@@ -1,35 +1,39 @@
 """PredictionService and ModelService of tensorflow-serving-api over gRPC."""
 
+import asyncio
 import contextlib
+import hmac
 import json
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import DecodeError, Message
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
-    prediction_service_pb2_grpc,
     regression_pb2,
 )
 
+from schema.errors import CxrflowError
+from serving.client.diagnose import MODELS_KEY
 from serving.core import Call, Core
 from serving.metrics import Metrics
+from serving.settings import ServerConfig
 from serving.status import StatusError, invalid
 
 logger = logging.getLogger(__name__)
 
-MODELS_KEY = "cxrflow-models"  # trailing metadata: the models there are, a JSON array
 _PACKAGE = "tensorflow.serving"
 _METHODS = {
     "PredictionService": {
@@ -60,99 +64,131 @@ _METHODS = {
     },
 }
 SERVICES = tuple(f"{_PACKAGE}.{name}" for name in _METHODS)
+REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+
+Read = Callable[[], Any]  # parses the request
+Answer = Callable[[Read, grpc.aio.ServicerContext], Awaitable[Message]]
 
 
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict, Classify and GetModelMetadata; the rest is UNIMPLEMENTED."""
-
-    def __init__(self, core: Core, max_deadline: float):
-        self._core, self._max_deadline = core, max_deadline
-
-    def Predict(self, request: Message, context: grpc.ServicerContext) -> Message:
-        return self._core.predict(request, self._call(context))
-
-    def Classify(self, request: Message, context: grpc.ServicerContext) -> Message:
-        return self._core.classify(request, self._call(context))
-
-    def GetModelMetadata(self, request: Message, context: grpc.ServicerContext) -> Message:
-        # For who asks for a model that isn't there; ASCII, as gRPC's metadata must be.
-        names = json.dumps(sorted(self._core.manager.served()))
-        context.set_trailing_metadata([(MODELS_KEY, names)])
-        return self._core.metadata(request)
-
-    def Regress(self, request: Message, context: grpc.ServicerContext) -> Message:
-        raise StatusError(grpc.StatusCode.UNIMPLEMENTED, "The models classify; use Predict")
-
-    MultiInference = Regress
-
-    def _call(self, context: grpc.ServicerContext) -> Call:
-        left = context.time_remaining()
-        seconds = self._max_deadline if left is None else min(left, self._max_deadline)
-        return Call(time.monotonic() + seconds, context.add_callback)
-
-
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus and HandleReloadConfigRequest."""
-
-    def __init__(self, core: Core):
-        self._core = core
-
-    def GetModelStatus(self, request: Message, context: grpc.ServicerContext) -> Message:
-        return self._core.status(request)
-
-    def HandleReloadConfigRequest(self, request: Message, context: grpc.ServicerContext) -> Message:
-        return self._core.reload(request)
-
-
-class Boundary(grpc.ServerInterceptor):
-    """Between the wire and the two services: parses requests, turns errors into codes, counts.
+class Services:
+    """The two services' methods over the wire: parses requests, turns errors into codes, counts.
 
     gRPC itself would call a request that can't be parsed an INTERNAL error of the server.
     """
 
-    def __init__(self, metrics: Metrics):
-        self._metrics = metrics
+    def __init__(self, core: Core, metrics: Metrics, config: ServerConfig):
+        self._core, self._metrics, self._config = core, metrics, config
+        self._token = _read_token(config.reload_token_file)
+        self.draining = False
+        self._answers: dict[str, Answer] = {
+            "Predict": lambda read, context: core.predict(read, self._call(context)),
+            "Classify": lambda read, context: core.classify(read, self._call(context)),
+            "Regress": _unimplemented,
+            "MultiInference": _unimplemented,
+            "GetModelMetadata": self._metadata,
+            "GetModelStatus": self._status,
+            "HandleReloadConfigRequest": self._reload,
+        }
 
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler | None:
-        """Wraps the methods of the two services; health and reflection stay as they are."""
-        handler = continuation(handler_call_details)
-        _, service, method = handler_call_details.method.split("/")
-        if handler is None or service not in SERVICES:
-            return handler
-        answer, parse = handler.unary_unary, handler.request_deserializer
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Registers both services."""
+        for service, methods in _METHODS.items():
+            handlers = {
+                method: grpc.unary_unary_rpc_method_handler(
+                    self._handler(method, request),
+                    request_deserializer=None,
+                    response_serializer=response.SerializeToString,
+                )
+                for method, (request, response) in methods.items()
+            }
+            generic = grpc.method_handlers_generic_handler(f"{_PACKAGE}.{service}", handlers)
+            server.add_generic_rpc_handlers((generic,))
 
-        def wrapped(data: bytes, context: grpc.ServicerContext) -> Message:
+    def _handler(
+        self, method: str, kind: type[Message]
+    ) -> Callable[[bytes, grpc.aio.ServicerContext], Awaitable[Message]]:
+        answer = self._answers[method]
+
+        async def handle(data: bytes, context: grpc.aio.ServicerContext) -> Message:
             started = time.perf_counter()
-            request, code = None, grpc.StatusCode.OK
+            request, code = kind(), grpc.StatusCode.OK
+
+            def read() -> Message:
+                try:
+                    request.ParseFromString(data)
+                except DecodeError:
+                    raise invalid("The request can't be parsed") from None
+                return request
+
             try:
-                request = _parsed(parse, data)
-                return answer(request, context)
+                if self.draining:
+                    raise StatusError(grpc.StatusCode.UNAVAILABLE, "The server is stopping")
+                return await answer(read, context)
             except StatusError as error:
                 code = error.code
-                context.abort(code, str(error))
+                await context.abort(code, str(error))
+                raise AssertionError("abort raises") from error
+            except asyncio.CancelledError:
+                code = grpc.StatusCode.CANCELLED
+                raise
             except Exception:
                 code = grpc.StatusCode.INTERNAL
                 logger.exception("%s failed", method)
-                context.abort(code, "internal error; the server's log has the reason")
+                await context.abort(code, "internal error; the server's log has the reason")
+                raise
             finally:
-                self._metrics.count(
-                    _model(request), code.name, method, "gRPC", time.perf_counter() - started
-                )
+                seconds = time.perf_counter() - started
+                self._metrics.count(_model(request), code.name, method, "gRPC", seconds)
 
-        return grpc.unary_unary_rpc_method_handler(
-            wrapped, request_deserializer=None, response_serializer=handler.response_serializer
-        )
+        return handle
+
+    def _call(self, context: grpc.aio.ServicerContext) -> Call:
+        left = context.time_remaining()
+        most = self._config.max_deadline
+        return Call(time.monotonic() + (most if left is None else min(left, most)))
+
+    async def _metadata(self, read: Read, context: grpc.aio.ServicerContext) -> Message:
+        # For who asks for a model that isn't there; ASCII, as gRPC's metadata must be.
+        names = json.dumps(sorted(self._core.manager.served()))
+        context.set_trailing_metadata([(MODELS_KEY, names)])
+        return self._core.metadata(read())
+
+    async def _status(self, read: Read, _: grpc.aio.ServicerContext) -> Message:
+        return self._core.status(read())
+
+    async def _reload(self, read: Read, context: grpc.aio.ServicerContext) -> Message:
+        if not self._config.allow_reload:
+            raise StatusError(
+                grpc.StatusCode.PERMISSION_DENIED,
+                "Reloading over gRPC is off; the server's setting allow_reload switches it on",
+            )
+        if self._token and not self._has_token(context):
+            raise StatusError(
+                grpc.StatusCode.UNAUTHENTICATED, "The bearer token is wrong or missing"
+            )
+        # It waits until the models are loaded, which may take minutes.
+        return await asyncio.to_thread(self._core.reload, read())
+
+    def _has_token(self, context: grpc.aio.ServicerContext) -> bool:
+        metadata = dict(context.invocation_metadata() or ())
+        given = str(metadata.get("authorization", ""))
+        return hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode())
 
 
-def _parsed(parse: Callable[[bytes], Message], data: bytes) -> Message:
+async def _unimplemented(_: Read, __: grpc.aio.ServicerContext) -> Message:
+    raise StatusError(grpc.StatusCode.UNIMPLEMENTED, "The models classify; use Predict")
+
+
+def _read_token(path: str) -> str:
+    if not path:
+        return ""
     try:
-        return parse(data)
-    except DecodeError:
-        raise invalid("The request can't be parsed") from None
+        token = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CxrflowError(f"reload_token_file {path} can't be read: {error}") from None
+    if not token:
+        raise CxrflowError(f"reload_token_file {path} is empty: write a long random token into it")
+    return token
 
 
 def _model(request: Any) -> str:
@@ -161,12 +197,18 @@ def _model(request: Any) -> str:
     return ""
 
 
-def add_services(server: grpc.Server, core: Core, max_deadline: float) -> None:
-    """Registers both services."""
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(core, max_deadline), server
+def add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
+    """gRPC reflection under both of its names; v1's messages are v1alpha's."""
+    describe_services()
+    servicer = reflection.aio.ReflectionServicer(services)
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), server)
+    for name in REFLECTION:
+        generic = grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
+        server.add_generic_rpc_handlers((generic,))
 
 
 def describe_services() -> None:

@@ -1,8 +1,8 @@
 """Which versions of which models are in memory, and how they come and go."""
 
-import json
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,18 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-from tensorflow_serving.apis import get_model_status_pb2, model_pb2
+from tensorflow_serving.apis import model_pb2
 
 from schema.errors import CxrflowError
-from serving.batching import Batcher
-from serving.manifest import verify
-from serving.servable import Servable
+from serving.load_record import LoadRecord, write_record
+from serving.loading import Load, Loader, State, Version, let_go
 from serving.settings import ServerConfig
 from serving.status import StatusError, invalid, not_found
 from serving.versions import (
     STABLE,
     Labels,
-    hold,
     list_models,
     list_versions,
     read_labels,
@@ -30,7 +28,6 @@ from serving.versions import (
 
 logger = logging.getLogger(__name__)
 
-State = get_model_status_pb2.ModelVersionStatus.State
 _KEPT = 20  # versions that are gone and still have a status
 
 
@@ -48,23 +45,6 @@ class Source:
 
 
 @dataclass(eq=False)
-class Version:
-    """One version, from the moment it is wanted to after its end."""
-
-    model: str
-    number: int
-    state: int = State.START
-    error: str = ""
-    servable: Servable | None = None
-    batcher: Batcher | None = None
-    info: str = ""  # model.json
-    classes: tuple[str, ...] = ()  # its
-    leases: int = 0  # requests under way
-    hold: int | None = None  # keeps the folder from being pruned
-    fingerprint: object = None  # of the files that were rejected
-
-
-@dataclass(eq=False)
 class Model:
     """One model's versions and labels; `default` answers requests that name neither."""
 
@@ -74,6 +54,7 @@ class Model:
     labels: dict[str, int] = field(default_factory=dict)
     default: int | None = None
     complaint: str = ""  # what was last logged about its labels
+    record: LoadRecord | None = None  # what was last written for `cxrflow models`
 
 
 class Manager:
@@ -98,6 +79,7 @@ class Manager:
         self._polling = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="manager", daemon=True)
+        self._loader = Loader(config, self._lock, observe)
 
     def start(self) -> None:
         """Loads what is there, then follows the root in the background."""
@@ -105,27 +87,40 @@ class Manager:
         self._thread.start()
 
     def stop(self) -> None:
-        """Drains and unloads everything."""
+        """Drains and unloads everything; what is still loading is left to end by itself."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
         with self._polling:
             for model in self._models.values():
                 for version in list(model.versions.values()):
+                    self._loader.disown(version, "the server stopped")
                     self._unload(version)
 
     def poll(self) -> None:
-        """Brings memory in line with the root once."""
+        """Brings memory in line with the root once, and waits until all is loaded or rejected."""
+        while loads := self._step():
+            for load in loads:
+                load.done.wait(max(0.0, load.deadline - time.monotonic()))
+
+    def _step(self) -> list[Load]:
+        """Starts what is to be loaded, switches to what is, unloads the rest; waits for no load.
+
+        Returns:
+            The loads under way.
+        """
         with self._polling:
             sources = self._configured if self._configured is not None else self._find()
+            loads = []
             for name, source in sources.items():
                 with self._lock:
                     model = self._models.setdefault(name, Model(name, source))
                     model.source = source
-                self._update(model)
+                loads += self._update(model)
             if self._configured is not None:  # a folder that vanished is no reason to stop serving
                 for name in self._models.keys() - sources.keys():
                     self._remove(self._models[name])
+            return loads
 
     def configure(self, sources: dict[str, Source]) -> None:
         """Serves these models, and only these, from now on; waits until they are loaded.
@@ -205,7 +200,7 @@ class Manager:
     def _follow(self) -> None:
         while not self._stopped.wait(self._config.poll_seconds):
             try:
-                self.poll()
+                self._step()
             except Exception:
                 logger.exception("the serving root can't be read")
 
@@ -213,32 +208,41 @@ class Manager:
         """Folders of the root that hold versions."""
         return {name: Source(self.root / name) for name in list_models(self.root)}
 
-    def _update(self, model: Model) -> None:
-        """Loads what is wanted and isn't there, switches, and unloads what isn't wanted."""
-        while True:
-            wanted, labels, default = self._wanted(model)
-            missing = sorted(n for n in wanted if not _is_loaded(model.versions.get(n)))
-            if not missing:
-                break
-            self._load(model, missing[-1])
+    def _update(self, model: Model) -> list[Load]:
+        """Brings one model in line with its folder; returns the loads under way."""
+        wanted, labels, default = self._wanted(model)
+        for version in list(model.versions.values()):
+            if version.load and version.number not in wanted:
+                self._loader.disown(version, "another version is wanted")
+                version.fingerprint = None  # it may be wanted again
+            elif version.load and time.monotonic() > version.load.deadline:
+                self._loader.disown(version, f"not loaded within {self._config.load_seconds:g} s")
+                return self._update(model)  # what was before it is wanted now
+        loading = [v.load for v in model.versions.values() if v.load]
+        missing = sorted(n for n in wanted if not _is_loaded(model.versions.get(n)))
+        if missing and not loading:  # one at a time: memory is for one more
+            loading = [self._load(model, missing[-1])]
         with self._lock:
-            if default != model.default and default is not None:
-                logger.info("%s: version %d answers now", model.name, default)
-            if default is not None:
+            if default is not None and _is_loaded(model.versions.get(default)):
+                if default != model.default:
+                    logger.info("%s: version %d answers now", model.name, default)
                 model.default = default
             model.labels = {k: n for k, n in labels.items() if _is_loaded(model.versions.get(n))}
-        if default is None:
-            return  # nothing better: what is loaded goes on serving
-        for number, version in list(model.versions.items()):
-            if _is_loaded(version) and number not in wanted:
-                self._unload(version)
+            if model.default is not None:  # until the next one is loaded
+                model.labels.setdefault(STABLE, model.default)
+        if default is not None:  # else nothing is better than what is loaded: it goes on serving
+            for number, version in list(model.versions.items()):
+                if _is_loaded(version) and number not in {*wanted, model.default}:
+                    self._unload(version)
         self._forget(model)
+        self._record(model)
+        return loading
 
     def _wanted(self, model: Model) -> tuple[set[int], dict[str, int], int | None]:
         """Versions to have in memory, labels, and the default among them.
 
         A rejected version counts as not there. If the stable one isn't there, what is served now
-        goes on; after a restart it is what was stable before, but never in a pinned one's place.
+        goes on; after a restart it is what was stable before, or the newest.
         """
         source = model.source
         there = [
@@ -259,8 +263,11 @@ class Manager:
         if stable not in there:
             complaint = complaint or f"version {stable} is not there or was rejected"
             stable = model.default
-            if stable is None and read.pinned is None:
-                stable = read.before(there) or max(there, default=None)
+            if stable is None:
+                before = read.before(there)
+                stable = max(there, default=None) if before is None else before
+            if stable is not None:
+                complaint += f"; version {stable} is served in its place"
         if complaint != model.complaint:
             model.complaint = complaint
             if complaint:
@@ -274,46 +281,27 @@ class Manager:
             return False
         return version.fingerprint == _fingerprint(model.source.folder / str(number))
 
-    def _load(self, model: Model, number: int) -> None:
-        """Makes a version AVAILABLE, or ends it with the reason."""
-        version = Version(model.name, number)
+    def _load(self, model: Model, number: int) -> Load:
+        """Starts to load a version."""
+        folder = model.source.folder / str(number)
+        version = Version(model.name, number, fingerprint=_fingerprint(folder))
         with self._lock:
             model.versions[number] = version
-        folder = model.source.folder / str(number)
-        version.fingerprint = _fingerprint(folder)
-        started = time.monotonic()
-        version.state = State.LOADING
-        servable = None
-        try:
-            version.hold = hold(folder)
-            if problems := verify(folder):
-                raise CxrflowError("; ".join(problems[:3]))
-            config = self._config
-            servable = Servable(folder, config.intra_op_threads, config.inter_op_threads)
-            version.info = _info(folder)
-            version.classes = _classes(version.info)
-            runs = servable.warm_up(folder, _batch_sizes(config.batching.max_batch_size))
-        except Exception as error:
-            if servable:
-                servable.close()
-            _let_go(version)
-            with self._lock:
-                version.state, version.error = State.END, str(error) or repr(error)
-            logger.error("%s: version %d is rejected: %s", model.name, number, version.error)
-            return
-        observe = self._observe
-        batcher = Batcher(
-            servable.run,
-            config.batching,
-            observe and (lambda rows, waited: observe(model.name, rows, waited)),
-        )
+            served = model.versions.get(model.default) if model.default is not None else None
+        return self._loader.start(version, folder, served.classes if served else ())
+
+    def _record(self, model: Model) -> None:
+        """Writes what became of each version beside them, for `cxrflow models`."""
         with self._lock:
-            version.servable, version.batcher = servable, batcher
-            version.state = State.AVAILABLE
-        seconds = time.monotonic() - started
-        logger.info(
-            "%s: version %d is loaded and warm (%d runs, %.1f s)", model.name, number, runs, seconds
-        )
+            record = LoadRecord(
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                served=model.default,
+                rejected={n: v.error for n, v in model.versions.items() if v.error},
+            )
+        if record != model.record:
+            model.record = record
+            write_record(model.source.folder, record)
 
     def _unload(self, version: Version) -> None:
         """Lets requests under way finish, then frees the memory."""
@@ -329,7 +317,7 @@ class Manager:
         assert servable and batcher
         batcher.close()
         servable.close()
-        _let_go(version)
+        let_go(version)
         with self._lock:
             version.state = State.END
         how = "drained" if drained else "stopped with requests under way"
@@ -368,34 +356,6 @@ class Manager:
 
 def _is_loaded(version: Version | None) -> bool:
     return version is not None and version.state == State.AVAILABLE
-
-
-def _info(folder: Path) -> str:
-    """A version's assets.extra/model.json; empty without one."""
-    try:
-        return (folder / "assets.extra" / "model.json").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _classes(info: str) -> tuple[str, ...]:
-    """The classes that model.json names; empty if it can't be understood."""
-    try:
-        return tuple(json.loads(info)["classes"])
-    except (ValueError, KeyError, TypeError):
-        return ()
-
-
-def _batch_sizes(largest: int) -> list[int]:
-    """2, 4, ... and the largest."""
-    sizes = [2**i for i in range(1, largest.bit_length()) if 2**i < largest]
-    return [*sizes, largest]
-
-
-def _let_go(version: Version) -> None:
-    if version.hold is not None:
-        os.close(version.hold)
-        version.hold = None
 
 
 def _fingerprint(folder: Path) -> object:

@@ -25,6 +25,14 @@ _ZLIB_HEADER = b"\x78\x01"
 EXCESS = "its pixels inflate to more than twice the {} bytes that its header promises"
 
 
+def pixel_bytes(data: bytes) -> int:
+    """Bytes of one decoded pixel, from a PNG's header; 3 for a JPEG, whatever its channels."""
+    if not data.startswith(PNG_START):
+        return 3
+    *_, depth, colour, _ = read_ihdr(data)
+    return max(1, depth * _CHANNELS[colour] // 8)
+
+
 def pass_sizes(
     width: int, height: int, depth: int, colour: int, interlace: int
 ) -> list[tuple[int, int]]:

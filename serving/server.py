@@ -1,33 +1,35 @@
 """The embedded server: gRPC and REST over one Manager."""
 
+import asyncio
 import contextlib
 import gc
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from schema.errors import CxrflowError
-from serving.addresses import bare, cannot_listen, join, require_free
+from serving.addresses import bare, cannot_listen, family, join, require_free
 from serving.core import Core
-from serving.grpc_services import SERVICES, Boundary, add_services, describe_services
+from serving.grpc_services import REFLECTION, SERVICES, Services, add_reflection
+from serving.http import HttpServer
+from serving.loop import LoopThread
 from serving.manager import Manager
 from serving.metrics import Metrics
-from serving.rest import RestServer
+from serving.rest import Rest
 from serving.settings import ServerConfig
 from serving.tls import server_context, server_credentials
 
 logger = logging.getLogger(__name__)
 
-# Threads beyond those that can wait for the model, for status, health and quick refusals.
-_SPARE_THREADS = 16
+_STREAMS = 256  # requests under way on one gRPC connection; more wait at the client
+_BACKLOG = 2048  # connections that wait to be accepted
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -51,47 +53,22 @@ class Server:
         self.metrics = Metrics()
         self.manager = Manager(root, config, self._observe)
         self.metrics.watch(self.manager.overview)
-        core = Core(self.manager, config)
-        batching = config.batching
-        busy = batching.max_queue + batching.threads * batching.max_batch_size
-        self._health = health.HealthServicer()
-        self._grpc = grpc.server(
-            ThreadPoolExecutor(busy + _SPARE_THREADS, thread_name_prefix="grpc"),
-            interceptors=[Boundary(self.metrics)],
-            maximum_concurrent_rpcs=busy + _SPARE_THREADS,
-            options=[
-                ("grpc.max_receive_message_length", config.max_message_bytes),
-                ("grpc.max_send_message_length", -1),
-                # A whole image may be on its way, not the usual 64 KB.
-                ("grpc.http2.lookahead_bytes", config.images.max_bytes),
-                ("grpc.so_reuseport", 0),  # else a second server could share the port unnoticed
-            ],
-        )
-        add_services(self._grpc, core, config.max_deadline)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        describe_services()
-        reflection.enable_server_reflection(
-            [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._grpc
-        )
-        self._set_health(False)
-        self.grpc_port = self._bind_grpc()
+        self._core = Core(self.manager, config)
+        self._services = Services(self._core, self.metrics, config)
+        self._rest = Rest(self._core, self.metrics, config)
+        self._health = health.aio.HealthServicer()
+        listener = _listen(config.host, config.rest_port)
+        self.rest_port = listener.getsockname()[1]
+        self._http = HttpServer(self._rest.app, listener, config, tls)
+        self._front = LoopThread()
         try:
-            self._rest = RestServer(
-                (bare(config.host), config.rest_port),
-                core,
-                self.metrics,
-                config.max_message_bytes,
-                config.max_deadline,
-                max_requests=busy,
-                tls=tls,
-            )
-        except OSError as error:
-            self._grpc.stop(None)
-            raise cannot_listen(config.host, config.rest_port, "--rest-port", error) from None
-        self.rest_port = self._rest.port
-        self._rest_thread = threading.Thread(
-            target=self._rest.serve_forever, name="rest", daemon=True
-        )
+            self.grpc_port = self._front.run(self._bind_grpc())
+        except CxrflowError:
+            listener.close()
+            self._front.stop()
+            self._core.close()
+            raise
+        self._started = False
 
     def start(self, need_model: bool = True) -> None:
         """Loads and warms up the models, then answers.
@@ -105,18 +82,59 @@ class Server:
         # What is there now stays; without this, full collections would stop requests for 100 ms.
         gc.collect()
         gc.freeze()
-        self._grpc.start()
-        self._rest_thread.start()
-        self._set_health(True)
+        self._front.run(self._start())
+        self._started = True
 
     def stop(self) -> None:
         """Refuses new requests, lets those under way finish, frees the models."""
-        self._set_health(False)
-        self._grpc.stop(self.config.drain_seconds).wait()
-        if self._rest_thread.is_alive():
-            self._rest.shutdown()
-        self._rest.server_close()
+        self._front.run(self._stop())
+        self._front.stop()
+        self._core.close()
         self.manager.stop()
+
+    async def _start(self) -> None:
+        await self._grpc.start()
+        await self._http.start()
+        await self._set_health(True)
+
+    async def _stop(self) -> None:
+        self._services.draining = self._rest.draining = True
+        await self._set_health(False)
+        stopping = [self._grpc.stop(self.config.drain_seconds)]
+        if self._started:
+            stopping.append(self._http.stop())
+        await asyncio.gather(*stopping)
+
+    async def _bind_grpc(self) -> int:
+        """Makes the gRPC server, on the loop that it will run on; returns its port."""
+        config = self.config
+        self._grpc = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", config.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_concurrent_streams", _STREAMS),  # of one connection
+                # A whole image may be on its way, not the usual 64 KB.
+                ("grpc.http2.lookahead_bytes", config.images.max_bytes),
+                ("grpc.so_reuseport", 0),  # else a second server could share the port unnoticed
+            ],
+        )
+        self._services.add_to(self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        add_reflection(self._grpc, [*SERVICES, health.SERVICE_NAME, *REFLECTION])
+        await self._set_health(False)
+        address = join(config.host, config.grpc_port)
+        require_free(config.host, config.grpc_port, "--port")  # says more than gRPC does
+        try:
+            if config.tls_certificate:
+                return self._grpc.add_secure_port(address, server_credentials(config))
+            return self._grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            raise cannot_listen(config.host, config.grpc_port, "--port", OSError(error)) from None
+
+    async def _set_health(self, serving: bool) -> None:
+        kinds = health_pb2.HealthCheckResponse
+        for service in ("", *SERVICES):
+            await self._health.set(service, kinds.SERVING if serving else kinds.NOT_SERVING)
 
     def describe(self) -> str:
         """One line an address and a model."""
@@ -130,22 +148,6 @@ class Server:
         if bare(config.host) not in _LOOPBACK and not config.tls_certificate:
             lines.append("warning: reachable from other machines, without encryption")
         return "\n".join(lines)
-
-    def _bind_grpc(self) -> int:
-        config = self.config
-        address = join(config.host, config.grpc_port)
-        require_free(config.host, config.grpc_port, "--port")  # says more than gRPC does
-        try:
-            if config.tls_certificate:
-                return self._grpc.add_secure_port(address, server_credentials(config))
-            return self._grpc.add_insecure_port(address)
-        except RuntimeError as error:
-            raise cannot_listen(config.host, config.grpc_port, "--port", OSError(error)) from None
-
-    def _set_health(self, serving: bool) -> None:
-        kinds = health_pb2.HealthCheckResponse
-        for service in ("", *SERVICES):
-            self._health.set(service, kinds.SERVING if serving else kinds.NOT_SERVING)
 
     def _observe(self, model: str, rows: int, waited: float) -> None:
         self.metrics.batch_size.labels(model).observe(rows)
@@ -186,3 +188,20 @@ def serve(root: Path, config: ServerConfig, ready: Callable[[Server], None]) -> 
         ready(server)
         stop.wait()
         logger.info("stopping")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The REST port's socket. Raises CxrflowError if it is taken or the host isn't ours."""
+    try:
+        listener = socket.socket(family(host), socket.SOCK_STREAM)
+    except OSError as error:
+        raise cannot_listen(host, port, "--rest-port", error) from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((bare(host), port))
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise cannot_listen(host, port, "--rest-port", error) from None
+    return listener

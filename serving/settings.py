@@ -1,7 +1,7 @@
 """The embedded server's settings."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -43,19 +43,44 @@ class ServerConfig:
     rest_port: Port = 8501
     """REST port; 0: any free one."""
     max_message_bytes: Positive = 32 * 2**20
-    """Largest request; above it RESOURCE_EXHAUSTED, over REST 413."""
+    """Largest request over gRPC, in bytes; above it RESOURCE_EXHAUSTED."""
+    max_rest_bytes: Positive = 36 * 2**20
+    """Largest body over REST, in bytes, inflated; above it 413."""
+    max_bodies_bytes: Positive = 128 * 2**20
+    """Bytes of all REST bodies together; above it others wait, and what stalls is dropped."""
+    max_json_values: Positive = 1_500_000
+    """Values in a REST body, such as the numbers of an image; above it 413."""
     max_request_images: Positive = 64
     """Images in one request; above it INVALID_ARGUMENT."""
+    max_decoded_bytes: Positive = 80 * 2**20
+    """Bytes of a request's images when decoded; above it INVALID_ARGUMENT."""
+    max_connections: Positive = 1000
+    """REST connections; above it those go that wait longest for a request's head."""
+    head_seconds: Seconds = 10.0
+    """Seconds that a REST connection may take for a request's head."""
+    refusal_pause: Seconds = 0.2
+    """Seconds before a full server refuses a request, so that clients don't ask again at once."""
     images: ImageLimits = ImageLimits()
     """Which images are accepted; wider limits are of no use, as the graph has its own."""
     max_deadline: Seconds = 60.0
     """Seconds of requests without a deadline or with a longer one."""
     batching: BatchingConfig = BatchingConfig()
     """How requests share a run of the model."""
+    load_seconds: Seconds = 300.0
+    """Seconds for loading and warming up a version; then it is rejected."""
+    odd_versions: Literal["refuse", "warn"] = "refuse"
+    """What becomes of a version without serving_default or warm-up, or with other classes."""
     poll_seconds: Seconds = 1.0
     """Seconds between two looks at the serving root."""
-    drain_seconds: Seconds = 30.0
+    drain_seconds: Seconds = 8.0
     """Seconds for requests under way when a version or the server stops."""
+    allow_reload: bool = False
+    """Whether ModelService.HandleReloadConfigRequest may name other models to serve."""
+    reload_token_file: str = ""
+    """File with the token that such a request must send as `authorization: Bearer TOKEN`; without
+    it, its client must show a certificate."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of web pages that may ask over REST; "*": any."""
     intra_op_threads: Count = 0
     """TensorFlow's threads in one operation; 0: one a core."""
     inter_op_threads: Count = 0
@@ -73,6 +98,10 @@ class ServerConfig:
             self.tls_client_ca and not self.tls_certificate
         ):
             raise ValueError("TLS needs both a certificate and its key")
+        if self.allow_reload and not (self.reload_token_file or self.tls_client_ca):
+            raise ValueError(
+                "allow_reload needs reload_token_file or tls_client_ca: else anybody could reload"
+            )
         return self
 
 

@@ -159,10 +159,115 @@ def test_after_a_restart_a_damaged_version_is_passed_over(manager, root, tiny_mo
     assert mark(manager()) == (3, 0.25)
 
 
-def test_a_damaged_version_that_is_pinned_is_not_replaced(manager, root, tiny_models, push_version):
+def test_in_a_damaged_pinned_versions_place_the_newest_answers_and_it_is_said(
+    manager, root, tiny_models, push_version, caplog
+):
     (push_version(tiny_models[0.75], root / "tiny", 7) / "more").write_bytes(b"")
     label(root, pinned=7)
-    assert manager().served() == {}
+    assert manager().served() == {"tiny": 3}
+    assert "version 7 is not there or was rejected; version 3 is served in its place" in caplog.text
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    """Version 7 never gets warm, until the test is over."""
+    from serving.servable import Servable
+
+    over, warm_up = threading.Event(), Servable.warm_up
+
+    def wait(self, folder, sizes):
+        if folder.name == "7":
+            over.wait(60)
+        return warm_up(self, folder, sizes)
+
+    monkeypatch.setattr(Servable, "warm_up", wait)
+    yield over
+    over.set()
+
+
+def test_a_version_that_does_not_get_warm_is_given_up(
+    root, tiny_models, push_version, hanging, caplog
+):
+    from serving.manager import Manager
+    from serving.settings import ServerConfig
+
+    push_version(tiny_models[0.75], root / "tiny", 7)
+    manager = Manager(root, ServerConfig(poll_seconds=3600, load_seconds=1))
+    manager.start()
+    assert manager.served() == {"tiny": 3}
+    assert "version 7 is rejected: not loaded within 1 s" in caplog.text
+    push_version(tiny_models[0.75], root / "tiny", 8)
+    manager.poll()
+    assert mark(manager) == (8, 0.75)
+    threads = [t for t in threading.enumerate() if t.name == "load-7"]
+    hanging.set()
+    for thread in threads:
+        thread.join(30)
+    assert states(manager)[7] == END  # what came too late is freed
+    assert manager.statuses("tiny")[7].servable is None
+    manager.stop()
+
+
+def test_a_load_keeps_neither_rollback_nor_stopping_waiting(
+    root, tiny_models, push_version, hanging
+):
+    from serving.manager import Manager
+    from serving.settings import ServerConfig
+
+    manager = Manager(root, ServerConfig(poll_seconds=3600, load_seconds=3600))
+    manager.start()
+    push_version(tiny_models[0.75], root / "tiny", 5)
+    manager.poll()
+    push_version(tiny_models[0.75], root / "tiny", 7)
+    assert len(manager._step()) == 1  # it goes on loading
+    assert mark(manager) == (5, 0.75)
+    label(root, stable=3, canary=5)
+    manager.poll()
+    assert mark(manager) == (3, 0.25)
+    label(root, stable=7)
+    assert len(manager._step()) == 1  # given up because it wasn't wanted, it may be tried again
+    manager.stop()
+
+
+@pytest.mark.parametrize("odd_versions", ["refuse", "warn"])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda v: (v / "assets.extra" / "tf_serving_warmup_requests").unlink(), "no warm-up"),
+        (
+            lambda v: (v / "assets.extra" / "model.json").write_text('{"classes": ["Other"]}'),
+            "its classes are Other, those of the version that is served are Mean, Mark",
+        ),
+    ],
+)
+def test_odd_versions(
+    root, tiny_models, push_version, tmp_path_factory, caplog, odd_versions, change, reason
+):
+    from serving.manager import Manager
+    from serving.settings import ServerConfig
+
+    manager = Manager(root, ServerConfig(poll_seconds=3600, odd_versions=odd_versions))
+    manager.start()
+    model = tmp_path_factory.mktemp("odd") / "model"
+    shutil.copytree(tiny_models[0.75], model)
+    change(model)
+    push_version(model, root / "tiny", 7)
+    manager.poll()
+    assert manager.served() == {"tiny": 3 if odd_versions == "refuse" else 7}
+    assert reason in caplog.text
+    manager.stop()
+
+
+def test_what_became_of_the_versions_is_written_beside_them(
+    manager, root, tiny_models, push_version
+):
+    from serving.load_record import read_record
+
+    (push_version(tiny_models[0.75], root / "tiny", 7) / "more").write_bytes(b"")
+    manager()
+    record = read_record(root / "tiny")
+    assert record.is_alive and record.served == 3
+    assert record.rejected == {7: "more isn't in manifest.json"}
 
 
 def test_labels_move_while_it_serves(manager, root, tiny_models, push_version):
