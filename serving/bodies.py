@@ -27,6 +27,7 @@ class _Body:
         self.chunks: list[bytes] = []
         self.size = 0
         self.moved = time.monotonic()  # when the last byte came
+        self.waits = False  # for room
         self.dropped = asyncio.Event()
 
 
@@ -111,18 +112,29 @@ class Bodies:
 
     async def _make_room(self, body: _Body, size: int) -> None:
         """Waits until the bytes fit; bodies that don't move give way, the largest first."""
-        while self._total() + size > self._max_total:
-            now = time.monotonic()
-            stalled = [b for b in self._coming if now - b.moved > _STALLED_SECONDS]
-            if stalled:
-                largest = max(stalled, key=lambda b: b.size)
+        body.waits = True
+        try:
+            while self._total() + size > self._max_total:
+                in_the_way = self._in_the_way()
+                if not in_the_way:
+                    await asyncio.sleep(_LOOK_SECONDS)
+                    continue
+                largest = max(in_the_way, key=lambda b: b.size)
                 largest.dropped.set()
                 largest.chunks, largest.size = [], 0
+                self._coming.discard(largest)
                 if largest is body:
                     raise _too_slow()
-                self._coming.discard(largest)
-            else:
-                await asyncio.sleep(_LOOK_SECONDS)
+            body.moved = time.monotonic()  # waiting wasn't its fault
+        finally:
+            body.waits = False
+
+    def _in_the_way(self) -> list[_Body]:
+        """Bodies whose clients send nothing; where all wait for each other, these."""
+        now = time.monotonic()
+        moving = [b for b in self._coming if not b.waits]
+        stalled = [b for b in moving if now - b.moved > _STALLED_SECONDS]
+        return stalled if moving or self._held else list(self._coming)
 
     def _total(self) -> int:
         return self._held + sum(body.size for body in self._coming)
