@@ -74,11 +74,20 @@ class ServerConfig:
     """Seconds between two looks at the serving root."""
     drain_seconds: Seconds = 8.0
     """Seconds for requests under way when a version or the server stops."""
+    notice_seconds: Annotated[float, Field(ge=0)] = 1.0
+    """Seconds of these in which a stopping server still accepts connections, to say that it stops;
+    on Kubernetes and behind load balancers as long as they take to send nobody here any more."""
     allow_reload: bool = False
     """Whether ModelService.HandleReloadConfigRequest may name other models to serve."""
     reload_token_file: str = ""
     """File with the token that such a request must send as `authorization: Bearer TOKEN`; without
     it, its client must show a certificate."""
+    access_log: bool = False
+    """Whether each request gets a line in the log; health probes and scrapes get none."""
+    log_max_bytes: Count = 50 * 2**20
+    """Bytes of the log file; then it is put aside as .1, .2 and so on; 0: it only grows."""
+    log_backups: Count = 5
+    """How many such files are kept."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages that may ask over REST; "*": any."""
     intra_op_threads: Count = 0

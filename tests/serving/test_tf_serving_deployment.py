@@ -215,40 +215,6 @@ def test_compose_itself_takes_the_files(root, tmp_path):
         assert result.returncode == 0, result.stderr
 
 
-# What TF Serving 2.x exports, from its sources: name -> labels, of histograms without the suffix.
-TF_SERVING_METRICS = {
-    ":tensorflow:serving:request_count": {"model_name", "status"},
-    ":tensorflow:serving:request_latency": {"model_name", "API", "entrypoint"},
-    ":tensorflow:serving:runtime_latency": {"model_name", "API", "runtime"},
-    ":tensorflow:serving:batching_session:queuing_latency": {"thread_pool_name"},
-    ":tensorflow:serving:batching_session:wrapped_run_count": set(),
-    ":tensorflow:serving:model_warmup_latency": {"model_path", "status"},
-    ":tensorflow:cc:saved_model:load_attempt_count": {"model_path", "status"},
-    ":tensorflow:cc:saved_model:load_latency": {"model_path"},
-}
-
-
-def test_dashboard_asks_for_what_tf_serving_exports():
-    dashboard = json.loads((FILES / "monitoring" / "grafana" / "cxrflow.json").read_text())
-    titles = {panel["title"] for panel in dashboard["panels"]}
-    assert {"Requests", "Server errors", "Latency", "Queue", "Versions loaded"} <= titles
-    scrape = yaml.safe_load((FILES / "monitoring" / "prometheus.yml").read_text())
-    keep = scrape["scrape_configs"][0]["metric_relabel_configs"][0]
-    for panel in dashboard["panels"]:
-        for target in panel["targets"]:
-            used = re.findall(r"(:tensorflow[\w:]+)(?:\{([^}]*)\})?", target["expr"])
-            assert used, target
-            for name, matchers in used:
-                base = re.sub(r"_(bucket|sum|count)$", "", name)
-                known = base if base in TF_SERVING_METRICS else name
-                assert known in TF_SERVING_METRICS, name
-                labels = set(re.findall(r"(\w+)(?:=|!)", matchers))
-                if "model_path" in TF_SERVING_METRICS[known]:
-                    labels -= {"model_name", "version"}  # Prometheus takes them from the path
-                assert labels <= TF_SERVING_METRICS[known], target["expr"]
-                assert re.fullmatch(keep["regex"], name), name  # or it isn't stored
-
-
 def test_prometheus_takes_model_and_version_from_the_path():
     scrape = yaml.safe_load((FILES / "monitoring" / "prometheus.yml").read_text())
     found = {}
@@ -288,6 +254,7 @@ def test_writes_all_files_and_keeps_what_the_operator_set(root, tmp_path):
         "config/batching.config",
         "config/healthcheck.sh",
         "config/monitoring.config",
+        "monitoring/alerts.yml",
         "monitoring/grafana/cxrflow.json",
         "monitoring/grafana/dashboards.yaml",
         "monitoring/grafana/datasources.yaml",
