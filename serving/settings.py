@@ -33,6 +33,16 @@ class BatchingConfig:
 
 
 @settings
+class GatewayConfig:
+    """What one address may ask of the nginx that `serve --print-config` writes; above it 503."""
+
+    client_requests: Positive = 256
+    """Requests under way."""
+    client_rate: Positive = 500
+    """Requests a second."""
+
+
+@settings
 class ServerConfig:
     """Where the server listens, what it accepts and how it runs models."""
 
@@ -66,6 +76,8 @@ class ServerConfig:
     """Seconds of requests without a deadline or with a longer one."""
     batching: BatchingConfig = BatchingConfig()
     """How requests share a run of the model."""
+    gateway: GatewayConfig = GatewayConfig()
+    """Limits of nginx in front of the server, if there is one."""
     load_seconds: Seconds = 300.0
     """Seconds for loading and warming up a version; then it is rejected."""
     odd_versions: Literal["refuse", "warn"] = "refuse"
