@@ -262,3 +262,23 @@ def test_systemd_takes_the_unit(tmp_path):
     path.write_text(text.replace("Restart=always", "Restart=perhaps"))
     found = subprocess.run([analyze, "verify", "--man=no", path], capture_output=True, text=True)
     assert "perhaps" in found.stderr  # it does look
+
+
+def test_the_operations_page_names_what_is_there():
+    page = (REPO / "docs" / "operations.md").read_text()
+    for target in re.findall(r"\]\((\.\./[^)]+)\)", page):
+        assert (REPO / "docs" / target).exists(), target
+    metrics = (REPO / "serving" / "metrics.py").read_text()
+    for name in re.findall(r"cxrflow_serving_\w+", page):
+        assert name.removesuffix("_total") in metrics, name
+    settings = page[page.index("## Settings") : page.index("## Health")]
+    for names in re.findall(r"^\| (`.*?) \|", settings, re.MULTILINE):
+        parent = ServerConfig()
+        for name in re.findall(r"`([^`]+)`", names):
+            *group, field = name.split(".")
+            if group and group[0]:
+                parent = getattr(ServerConfig(), group[0])
+            assert hasattr(parent, field), name
+    (table,) = [part for part in page.split("\n\n") if part.startswith("| alert |")]
+    rules = (REPO / "serving/tf_serving/files/monitoring/alerts.yml").read_text()
+    assert set(re.findall(r"Cxrflow\w+", table)) == set(re.findall(r"alert: (\w+)", rules))
