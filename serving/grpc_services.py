@@ -81,6 +81,7 @@ class Services:
         self._core, self._metrics, self._config = core, metrics, config
         self._token = _read_token(config.reload_token_file)
         self.draining = False
+        self.under_way = 0  # requests, not the streams of health and reflection
         self._answers: dict[str, Answer] = {
             "Predict": lambda read, _, call: core.predict(read, call),
             "Classify": lambda read, _, call: core.classify(read, call),
@@ -121,6 +122,7 @@ class Services:
                     raise invalid("The request can't be parsed") from None
                 return request
 
+            self.under_way += 1
             try:
                 if self.draining:
                     raise StatusError(grpc.StatusCode.UNAVAILABLE, "The server is stopping")
@@ -138,6 +140,7 @@ class Services:
                 await context.abort(code, "internal error; the server's log has the reason")
                 raise
             finally:
+                self.under_way -= 1
                 seconds = time.perf_counter() - started
                 model, size = _model(request), len(data)
                 self._metrics.count(model, code.name, method, "gRPC", seconds, size)

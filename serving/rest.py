@@ -77,6 +77,10 @@ class Rest:
             middleware=cors if config.cors_origins else [],
         )
 
+    def give_up(self) -> None:
+        """Waits no longer for bodies that are still to come: what they ask isn't under way yet."""
+        self._bodies.give_up()
+
     async def _healthz(self, _: Request) -> Response:
         """The process answers."""
         return _json({"status": "ok"})
@@ -123,6 +127,11 @@ class Rest:
         except StatusError as error:
             code = error.code
             response = _error(str(error), error.http)
+        except asyncio.CancelledError:
+            if not self.draining:
+                raise
+            code = grpc.StatusCode.UNAVAILABLE  # it takes longer than a stopping server waits
+            response = _error("The server is stopping", HTTPStatus.SERVICE_UNAVAILABLE)
         except ClientDisconnect:
             code = grpc.StatusCode.CANCELLED
             response = Response(status_code=499)
@@ -225,7 +234,11 @@ class Rest:
         """The body, unless the server stops or is full: that is said before it is read."""
         self._require_going_on()
         await self._core.places.require()
-        body = await self._bodies.read(request)
+        try:
+            body = await self._bodies.read(request)
+        except StatusError:
+            self._require_going_on()  # else that is the reason
+            raise
         request.state.size = len(body)
         return body
 

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 _STREAMS = 256  # requests under way on one gRPC connection; more wait at the client
 _BACKLOG = 2048  # connections that wait to be accepted
+_LOOK_SECONDS = 0.05
+_LAST_SECONDS = 0.5  # for the answers to leave
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -126,10 +128,19 @@ class Server:
         seconds = self.config.drain_seconds
         notice = min(notice, seconds) if self._started else 0.0
         await asyncio.sleep(notice)
-        stopping = [self._grpc.stop(seconds - notice)]
+        self._rest.give_up()
+        stopping = [self._stop_grpc(seconds - notice)]
         if self._started:
             stopping.append(self._http.stop(seconds - notice))
         await asyncio.gather(*stopping)
+
+    async def _stop_grpc(self, seconds: float) -> None:
+        """Waits for requests, but not for streams: who watches the health would never end."""
+        ending = asyncio.ensure_future(self._grpc.stop(seconds))
+        while self._services.under_way and not ending.done():
+            await asyncio.sleep(_LOOK_SECONDS)
+        await self._grpc.stop(min(_LAST_SECONDS, seconds))
+        await ending
 
     async def _bind_grpc(self) -> int:
         """Makes the gRPC server, on the loop that it will run on; returns its port."""

@@ -1,15 +1,18 @@
 """SIGTERM while clients ask over gRPC and REST: nobody gets a wrong answer or half of one."""
 
 import base64
+import contextlib
 import http.client
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -109,6 +112,25 @@ class Clients:
             time.sleep(0.02)
 
 
+@contextlib.contextmanager
+def stuck(grpc_port: int, rest_port: int) -> Iterator[socket.socket]:
+    """Who neither asks nor goes: a watcher of the health, half a head, half a body (yielded)."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with (
+        grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
+        socket.create_connection(("127.0.0.1", rest_port)) as head,
+        socket.create_connection(("127.0.0.1", rest_port), timeout=30) as body,
+    ):
+        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        next(watching)
+        head.sendall(b"POST /v1/models/tiny:predict HT")
+        start = b"POST /v1/models/tiny:predict HTTP/1.1\r\nHost: x\r\n"
+        body.sendall(start + b'Content-Length: 1000\r\n\r\n{"inst')
+        yield body
+
+
 def test_sigterm_under_load(tmp_path, tiny_models, push_version):
     push_version(tiny_models[0.25], tmp_path / "models" / "tiny", 3)
     config, log = tmp_path / "server.yaml", tmp_path / "serve.log"
@@ -118,7 +140,7 @@ def test_sigterm_under_load(tmp_path, tiny_models, push_version):
     process = subprocess.Popen(list(map(str, command)), cwd=REPO, stdout=subprocess.PIPE, text=True)
     try:
         ports = [int(re.search(r":(\d+)", process.stdout.readline())[1]) for _ in range(2)]
-        with Clients(*ports) as clients:
+        with Clients(*ports) as clients, stuck(*ports) as held:
             while clients.outcomes["gRPC right"] < 50 or clients.outcomes["REST right"] < 50:
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.05)
@@ -126,6 +148,7 @@ def test_sigterm_under_load(tmp_path, tiny_models, push_version):
             process.send_signal(signal.SIGTERM)
             assert process.wait(MOST_SECONDS) == 0
             after = clients.outcomes - before
+            assert held.recv(1000).startswith(b"HTTP/1.1 503 ")
     finally:
         process.kill()
         process.stdout.close()
