@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
@@ -29,6 +30,15 @@ class _FollowedFile(RotatingFileHandler):
             self.stream = self._open()
         self._follow()
 
+    def look(self) -> None:
+        """Puts the file aside if it is full of what others wrote into it."""
+        self.acquire()
+        try:
+            if self.shouldRollover(logging.makeLogRecord({})):
+                self.doRollover()
+        finally:
+            self.release()
+
     def _is_there(self) -> bool:
         try:
             return os.path.samestat(os.stat(self.baseFilename), os.fstat(self.stream.fileno()))
@@ -40,17 +50,26 @@ class _FollowedFile(RotatingFileHandler):
             os.dup2(self.stream.fileno(), descriptor)
 
 
-def start(log: Path | None, max_bytes: int, backups: int) -> None:
+def start(log: Path | None, max_bytes: int, backups: int, look_seconds: float = 5.0) -> None:
     """Sends this process's log to a file that stdout and stderr go to already, or to stderr.
 
     Args:
         log: the file; None for stderr.
         max_bytes: its largest size; 0: it only grows.
         backups: how many full ones are kept, as .1, .2 and so on.
+        look_seconds: between two looks at the file's size; damaged images make libraries write.
     """
     handler: logging.Handler = logging.StreamHandler()
     if log is not None:
-        handler = _FollowedFile(log, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
+        file = _FollowedFile(log, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
+        handler = file
+
+        def watch() -> None:
+            while True:
+                time.sleep(look_seconds)
+                file.look()
+
+        threading.Thread(target=watch, name="log", daemon=True).start()
     handler.setFormatter(logging.Formatter(_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 

@@ -44,6 +44,30 @@ def test_the_log_is_put_aside_when_it_is_full_and_what_tensorflow_writes_goes_wi
     assert all(path.stat().st_size < 600 for path in tmp_path.iterdir())
 
 
+ONLY_OTHERS = """
+import os, sys, time
+from pathlib import Path
+from pipeline.terminal import redirected_to
+from serving import logs
+log = Path(sys.argv[1])
+with redirected_to(log):
+    logs.start(log, 500, 2, look_seconds=0.01)
+    for i in range(3):
+        os.write(2, b"Corrupt JPEG data\\n" * 50)
+        while log.stat().st_size:
+            time.sleep(0.01)
+    os.write(2, b"the last line\\n")
+"""
+
+
+def test_what_only_libraries_write_is_put_aside_too(tmp_path):
+    log = tmp_path / "serve.log"
+    subprocess.run([sys.executable, "-c", ONLY_OTHERS, str(log)], cwd=REPO, check=True, timeout=60)
+    assert log.read_text() == "the last line\n"
+    kept = {path.name: path.read_text().count("\n") for path in tmp_path.iterdir()}
+    assert kept == {"serve.log": 1, "serve.log.1": 50, "serve.log.2": 50}
+
+
 def test_without_a_limit_it_only_grows(tmp_path):
     assert write(tmp_path / "serve.log", 0) == ["serve.log"]
     assert (tmp_path / "serve.log").read_text().count("\n") == 80

@@ -199,6 +199,21 @@ def test_what_is_asked_for_is_kept_by_prometheus():
                 assert re.fullmatch(keep["regex"], selector.name), selector.name
 
 
+def test_prometheus_takes_its_configuration(tmp_path):
+    promtool = shutil.which("promtool")
+    if not promtool:
+        pytest.skip("no promtool here: it is in Debian's package prometheus")
+    text = (MONITORING / "prometheus.yml").read_text()
+    version = subprocess.run([promtool, "--version"], capture_output=True, text=True)
+    if re.search(r"version 2\.", version.stdout + version.stderr):  # as the file's head says
+        text = re.sub(r".*fallback_scrape_protocol: .*\n", "", text)
+    (tmp_path / "prometheus.yml").write_text(text)
+    shutil.copy(MONITORING / "alerts.yml", tmp_path)
+    command = [promtool, "check", "config", tmp_path / "prometheus.yml"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 0 and "7 rules found" in found.stdout, found.stdout + found.stderr
+
+
 def test_every_panel_says_what_it_shows_and_none_lies_on_another():
     boxes = set()
     for panel in dashboard()["panels"]:
