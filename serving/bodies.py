@@ -49,6 +49,11 @@ class Bodies:
         finally:
             self._held -= len(body)
 
+    def give_up(self) -> None:
+        """Waits no longer for what is still to come of any body."""
+        for body in self._coming:
+            body.dropped.set()
+
     async def read(self, request: Request) -> bytes:
         """The whole body, gzip undone.
 

@@ -51,11 +51,12 @@ _CLASSIFY = "tensorflow/serving/classify"
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Call:
     """How long a request may take. A client that goes cancels the coroutine that answers it."""
 
     deadline: float  # of time.monotonic
+    version: int | None = None  # that answers, once it is known
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,7 @@ class Core:
         await self.places.require()
         with self.places.take(), ExitStack() as leases:
             question = await self._in_thread(ask, leases)
+            call.version = question.version.number
             return answer(question, await self._run(question, call))
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:

@@ -26,6 +26,7 @@ from tensorflow_serving.apis import (
 )
 
 from schema.errors import CxrflowError
+from serving import access
 from serving.client.diagnose import MODELS_KEY
 from serving.core import Call, Core
 from serving.metrics import Metrics
@@ -67,7 +68,7 @@ SERVICES = tuple(f"{_PACKAGE}.{name}" for name in _METHODS)
 REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 Read = Callable[[], Any]  # parses the request
-Answer = Callable[[Read, grpc.aio.ServicerContext], Awaitable[Message]]
+Answer = Callable[[Read, grpc.aio.ServicerContext, Call], Awaitable[Message]]
 
 
 class Services:
@@ -80,9 +81,10 @@ class Services:
         self._core, self._metrics, self._config = core, metrics, config
         self._token = _read_token(config.reload_token_file)
         self.draining = False
+        self.under_way = 0  # requests, not the streams of health and reflection
         self._answers: dict[str, Answer] = {
-            "Predict": lambda read, context: core.predict(read, self._call(context)),
-            "Classify": lambda read, context: core.classify(read, self._call(context)),
+            "Predict": lambda read, _, call: core.predict(read, call),
+            "Classify": lambda read, _, call: core.classify(read, call),
             "Regress": _unimplemented,
             "MultiInference": _unimplemented,
             "GetModelMetadata": self._metadata,
@@ -111,7 +113,7 @@ class Services:
 
         async def handle(data: bytes, context: grpc.aio.ServicerContext) -> Message:
             started = time.perf_counter()
-            request, code = kind(), grpc.StatusCode.OK
+            request, code, call = kind(), grpc.StatusCode.OK, self._call(context)
 
             def read() -> Message:
                 try:
@@ -120,10 +122,11 @@ class Services:
                     raise invalid("The request can't be parsed") from None
                 return request
 
+            self.under_way += 1
             try:
                 if self.draining:
                     raise StatusError(grpc.StatusCode.UNAVAILABLE, "The server is stopping")
-                return await answer(read, context)
+                return await answer(read, context, call)
             except StatusError as error:
                 code = error.code
                 await context.abort(code, str(error))
@@ -137,8 +140,14 @@ class Services:
                 await context.abort(code, "internal error; the server's log has the reason")
                 raise
             finally:
+                self.under_way -= 1
                 seconds = time.perf_counter() - started
-                self._metrics.count(_model(request), code.name, method, "gRPC", seconds)
+                model, size = _model(request), len(data)
+                self._metrics.count(model, code.name, method, "gRPC", seconds, size)
+                if self._config.access_log:
+                    access.log(
+                        context.peer(), method, model, call.version, code.name, seconds, size
+                    )
 
         return handle
 
@@ -147,16 +156,16 @@ class Services:
         most = self._config.max_deadline
         return Call(time.monotonic() + (most if left is None else min(left, most)))
 
-    async def _metadata(self, read: Read, context: grpc.aio.ServicerContext) -> Message:
+    async def _metadata(self, read: Read, context: grpc.aio.ServicerContext, _: Call) -> Message:
         # For who asks for a model that isn't there; ASCII, as gRPC's metadata must be.
         names = json.dumps(sorted(self._core.manager.served()))
         context.set_trailing_metadata([(MODELS_KEY, names)])
         return self._core.metadata(read())
 
-    async def _status(self, read: Read, _: grpc.aio.ServicerContext) -> Message:
+    async def _status(self, read: Read, *_: object) -> Message:
         return self._core.status(read())
 
-    async def _reload(self, read: Read, context: grpc.aio.ServicerContext) -> Message:
+    async def _reload(self, read: Read, context: grpc.aio.ServicerContext, _: Call) -> Message:
         if not self._config.allow_reload:
             raise StatusError(
                 grpc.StatusCode.PERMISSION_DENIED,
@@ -175,7 +184,7 @@ class Services:
         return hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode())
 
 
-async def _unimplemented(_: Read, __: grpc.aio.ServicerContext) -> Message:
+async def _unimplemented(*_: object) -> Message:
     raise StatusError(grpc.StatusCode.UNIMPLEMENTED, "The models classify; use Predict")
 
 

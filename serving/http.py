@@ -1,6 +1,7 @@
 """Runs the REST application under uvicorn, with limits that uvicorn's HTTP protocol lacks."""
 
 import asyncio
+import logging
 import socket
 import ssl
 from contextlib import nullcontext
@@ -10,7 +11,11 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serving.logs import Seldom
 from serving.settings import ServerConfig
+
+# It warns of each request that it can't parse.
+logging.getLogger("uvicorn.error").addFilter(Seldom())
 
 _HEAD_BYTES = 64 * 1024  # of a request line and its headers
 _KEEP_ALIVE_SECONDS = 75
@@ -52,7 +57,6 @@ class HttpServer:
                 server_header=False,
                 backlog=2048,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=max(1, int(config.drain_seconds)),
             )
         )
         self._uvicorn.config.load()
@@ -65,8 +69,9 @@ class HttpServer:
         while not self._uvicorn.started and not self._serving.done():
             await asyncio.sleep(0.01)
 
-    async def stop(self) -> None:
-        """Lets requests under way finish and closes all connections."""
+    async def stop(self, seconds: float) -> None:
+        """Lets requests under way finish for so long, and closes all connections."""
+        self._uvicorn.config.timeout_graceful_shutdown = max(1, int(seconds))
         self._uvicorn.should_exit = True
         if self._serving is not None:
             await self._serving

@@ -6,14 +6,14 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tensorflow_serving.apis import get_model_status_pb2
 
 from schema.errors import CxrflowError
-from serving.batching import Batcher
+from serving.batching import Arrays, Batcher, Run
 from serving.manifest import verify
 from serving.servable import DEFAULT_SIGNATURE, Servable
 from serving.settings import ServerConfig
@@ -22,7 +22,8 @@ from serving.versions import hold
 logger = logging.getLogger(__name__)
 
 State = get_model_status_pb2.ModelVersionStatus.State
-Observe = Callable[[str, int, float], None]  # model, rows, seconds waited
+Observe = Callable[[str, int, float], None]  # model, rows of a batch, seconds waited
+ObserveRun = Callable[[str, float], None]  # model, seconds of a run
 
 
 @dataclass(eq=False)
@@ -37,7 +38,8 @@ class Version:
     batcher: Batcher | None = None
     info: str = ""  # model.json
     classes: tuple[str, ...] = ()  # its
-    load_seconds: float = 0.0  # that loading and warming up took
+    load_seconds: float = 0.0  # that loading took
+    warm_up_seconds: float = 0.0  # and then warming up
     leases: int = 0  # requests under way
     hold: int | None = None  # keeps the folder from being pruned
     fingerprint: object = None  # of the files that were rejected
@@ -57,10 +59,15 @@ class Loader:
     """Loads versions; `failed` counts by model those that were rejected."""
 
     def __init__(
-        self, config: ServerConfig, lock: threading.Condition, observe: Observe | None = None
+        self,
+        config: ServerConfig,
+        lock: threading.Condition,
+        observe: Observe | None = None,
+        observe_run: ObserveRun | None = None,
     ):
-        """`lock` guards the versions, `observe` is told each batch."""
-        self._config, self._lock, self._observe = config, lock, observe
+        """`lock` guards the versions, `observe` is told each batch and `observe_run` each run."""
+        self._config, self._lock = config, lock
+        self._observe, self._observe_run = observe, observe_run
         self.failed: Counter[str] = Counter()
 
     def start(self, version: Version, folder: Path, served: tuple[str, ...]) -> Load:
@@ -93,24 +100,29 @@ class Loader:
                 raise CxrflowError("; ".join(problems[:3]))
             config = self._config
             servable = Servable(folder, config.intra_op_threads, config.inter_op_threads)
-            info = _info(folder)
+            info, loaded = _info(folder), time.monotonic()
             runs = servable.warm_up(folder, _batch_sizes(config.batching.max_batch_size))
             self._require_usual(version, servable, runs, _classes(info), classes)
         except Exception as error:
             self._reject(version, load, servable, handle, str(error) or repr(error))
             return
-        batcher = Batcher(servable.run, self._config.batching, self._observer(version.model))
+        batcher = Batcher(
+            self._timed(version.model, servable.run),
+            self._config.batching,
+            self._observer(version.model),
+        )
         with self._lock:
             mine = not load.disowned
             if mine:
                 version.info, version.classes, version.hold = info, _classes(info), handle
                 version.servable, version.batcher, version.load = servable, batcher, None
-                version.load_seconds = time.monotonic() - started
+                version.load_seconds = loaded - started
+                version.warm_up_seconds = time.monotonic() - loaded
                 version.state = State.AVAILABLE
         if mine:
             logger.info(
                 "%s: version %d is loaded and warm (%d runs, %.1f s)",
-                *(version.model, version.number, runs, version.load_seconds),
+                *(version.model, version.number, runs, time.monotonic() - started),
             )
         else:
             batcher.close()
@@ -131,7 +143,6 @@ class Loader:
         if handle is not None:
             os.close(handle)
         self._end(version, load, reason)
-        load.done.set()
 
     def _end(self, version: Version, load: Load, reason: str) -> None:
         """Ends a version that isn't loaded, with the reason; the first one stays."""
@@ -141,6 +152,7 @@ class Loader:
             load.disowned, version.load = True, None
             version.state, version.error = State.END, reason
             self.failed[version.model] += 1
+        load.done.set()
         logger.error("%s: version %d is rejected: %s", version.model, version.number, reason)
 
     def disown(self, version: Version, reason: str) -> None:
@@ -179,6 +191,20 @@ class Loader:
     def _observer(self, model: str) -> Callable[[int, float], None] | None:
         observe = self._observe
         return observe and (lambda rows, waited: observe(model, rows, waited))
+
+    def _timed(self, model: str, run: Run) -> Run:
+        observe = self._observe_run
+        if observe is None:
+            return run
+
+        def timed(signature: str, inputs: Arrays, outputs: Sequence[str]) -> Arrays:
+            started = time.perf_counter()
+            try:
+                return run(signature, inputs, outputs)
+            finally:
+                observe(model, time.perf_counter() - started)
+
+        return timed
 
 
 def _info(folder: Path) -> str:

@@ -15,7 +15,16 @@ from tensorflow_serving.apis import model_pb2
 
 from schema.errors import CxrflowError
 from serving.load_record import LoadRecord, write_record
-from serving.loading import Load, Loader, State, Version, let_go
+from serving.loading import (
+    Load,
+    Loader,
+    Observe,
+    ObserveRun,
+    State,
+    Version,
+    let_go,
+)
+from serving.metrics import VersionRow
 from serving.settings import ServerConfig
 from serving.status import StatusError, invalid, not_found
 from serving.versions import (
@@ -68,18 +77,20 @@ class Manager:
         self,
         root: Path,
         config: ServerConfig,
-        observe: Callable[[str, int, float], None] | None = None,
+        observe: Observe | None = None,
+        observe_run: ObserveRun | None = None,
     ):
-        """`observe` is told each batch: model, rows, seconds its first request waited."""
+        """`observe` is told each batch: model, rows, seconds its first request waited; and
+        `observe_run` each run of a model: its name, seconds."""
         self.root = root.resolve()
-        self._config, self._observe = config, observe
+        self._config = config
         self._models: dict[str, Model] = {}
         self._configured: dict[str, Source] | None = None
         self._lock = threading.Condition()  # of what requests read
         self._polling = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="manager", daemon=True)
-        self._loader = Loader(config, self._lock, observe)
+        self._loader = Loader(config, self._lock, observe, observe_run)
 
     def start(self) -> None:
         """Loads what is there, then follows the root in the background."""
@@ -99,7 +110,7 @@ class Manager:
 
     def poll(self) -> None:
         """Brings memory in line with the root once, and waits until all is loaded or rejected."""
-        while loads := self._step():
+        while not self._stopped.is_set() and (loads := self._step()):
             for load in loads:
                 load.done.wait(max(0.0, load.deadline - time.monotonic()))
 
@@ -173,14 +184,26 @@ class Manager:
         with self._lock:
             return {m.name: m.default for m in self._models.values() if m.default is not None}
 
-    def overview(self) -> list[tuple[str, int, str, int]]:
-        """(model, version, state, requests that wait) for the metrics."""
+    def failed_loads(self) -> dict[str, int]:
+        """How many versions were rejected, by model; 0 where none was."""
         with self._lock:
-            versions = [v for model in self._models.values() for v in model.versions.values()]
-        return [
-            (v.model, v.number, State.Name(v.state), v.batcher.waiting if v.batcher else 0)
-            for v in versions
-        ]
+            return dict.fromkeys(self._models, 0) | self._loader.failed
+
+    def overview(self) -> list[VersionRow]:
+        """Every version, for the metrics."""
+        with self._lock:
+            return [
+                VersionRow(
+                    v.model,
+                    v.number,
+                    State.Name(v.state),
+                    v.batcher.waiting if v.batcher else 0,
+                    v.load_seconds,
+                    v.warm_up_seconds,
+                )
+                for model in self._models.values()
+                for v in model.versions.values()
+            ]
 
     def _resolve(self, spec: model_pb2.ModelSpec) -> Version:
         choice = spec.WhichOneof("version_choice")
@@ -198,11 +221,15 @@ class Manager:
         return version
 
     def _follow(self) -> None:
+        complaint = ""
         while not self._stopped.wait(self._config.poll_seconds):
             try:
                 self._step()
-            except Exception:
-                logger.exception("the serving root can't be read")
+                complaint = ""
+            except Exception as error:
+                if repr(error) != complaint:  # once, not at every poll
+                    complaint = repr(error)
+                    logger.exception("the serving root can't be read")
 
     def _find(self) -> dict[str, Source]:
         """Folders of the root that hold versions."""

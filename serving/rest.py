@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
+from serving import access
 from serving.bodies import Bodies
 from serving.core import Call, Core
 from serving.metrics import Metrics
@@ -76,6 +77,10 @@ class Rest:
             middleware=cors if config.cors_origins else [],
         )
 
+    def give_up(self) -> None:
+        """Waits no longer for bodies that are still to come: what they ask isn't under way yet."""
+        self._bodies.give_up()
+
     async def _healthz(self, _: Request) -> Response:
         """The process answers."""
         return _json({"status": "ok"})
@@ -118,22 +123,35 @@ class Rest:
         """Answers, turns errors into statuses, and counts."""
         started, code = time.perf_counter(), grpc.StatusCode.OK
         try:
-            return await answer(request)
+            response = await answer(request)
         except StatusError as error:
             code = error.code
-            return _error(str(error), error.http)
+            response = _error(str(error), error.http)
+        except asyncio.CancelledError:
+            if not self.draining:
+                raise
+            code = grpc.StatusCode.UNAVAILABLE  # it takes longer than a stopping server waits
+            response = _error("The server is stopping", HTTPStatus.SERVICE_UNAVAILABLE)
         except ClientDisconnect:
             code = grpc.StatusCode.CANCELLED
-            return Response(status_code=499)
+            response = Response(status_code=499)
         except Exception:
             code = grpc.StatusCode.INTERNAL
             logger.exception("%s %s failed", request.method, request.url.path)
             text = "internal error; the server's log has the reason"
-            return _error(text, HTTPStatus.INTERNAL_SERVER_ERROR)
-        finally:
-            seconds = time.perf_counter() - started
-            model = model or request.path_params.get("model", "")
-            self._metrics.count(model, code.name, api, "REST", seconds)
+            response = _error(text, HTTPStatus.INTERNAL_SERVER_ERROR)
+        if self.draining:
+            response.headers["connection"] = "close"
+        seconds = time.perf_counter() - started
+        model = model or request.path_params.get("model", "")
+        size, call = getattr(request.state, "size", 0), getattr(request.state, "call", None)
+        self._metrics.count(model, code.name, api, "REST", seconds, size)
+        if self._config.access_log:
+            peer = "{}:{}".format(*request.client) if request.client else "-"
+            what = f"{request.method} {request.url.path}"
+            version = call.version if call else None
+            access.log(peer, what, model, version, response.status_code, seconds, size)
+        return response
 
     def _find(
         self, request: Request, asked: str
@@ -148,13 +166,13 @@ class Rest:
     async def _predict(self, request: Request, path: re.Match[str]) -> Response:
         body = await self._body(request)
         with self._bodies.counted(body):
-            work = self._core.predict_json(_spec(path), body, self._call())
+            work = self._core.predict_json(_spec(path), body, self._call(request))
             return Response(await _unless_gone(request, work), media_type="application/json")
 
     async def _classify(self, request: Request, path: re.Match[str]) -> Response:
         body = await self._body(request)
         with self._bodies.counted(body):
-            work = self._core.classify_json(_spec(path), body, self._call())
+            work = self._core.classify_json(_spec(path), body, self._call(request))
             return Response(await _unless_gone(request, work), media_type="application/json")
 
     async def _regress(self, request: Request, path: re.Match[str]) -> Response:
@@ -182,6 +200,7 @@ class Rest:
         return await self._counted(request, "Ready", self._ready_of_model)
 
     async def _ready_of_model(self, request: Request) -> Response:
+        self._require_going_on()
         with self._core.manager.lease(_open_spec(request)):
             return _json({"ready": True})
 
@@ -195,7 +214,7 @@ class Rest:
         async def answer(request: Request) -> Response:
             body = await self._body(request)
             with self._bodies.counted(body):
-                work = self._core.infer_json(_open_spec(request), body, self._call())
+                work = self._core.infer_json(_open_spec(request), body, self._call(request))
                 return Response(await _unless_gone(request, work), media_type="application/json")
 
         return await self._counted(request, "Infer", answer)
@@ -213,13 +232,23 @@ class Rest:
 
     async def _body(self, request: Request) -> bytes:
         """The body, unless the server stops or is full: that is said before it is read."""
+        self._require_going_on()
+        await self._core.places.require()
+        try:
+            body = await self._bodies.read(request)
+        except StatusError:
+            self._require_going_on()  # else that is the reason
+            raise
+        request.state.size = len(body)
+        return body
+
+    def _require_going_on(self) -> None:
         if self.draining:
             raise StatusError(grpc.StatusCode.UNAVAILABLE, "The server is stopping")
-        await self._core.places.require()
-        return await self._bodies.read(request)
 
-    def _call(self) -> Call:
-        return Call(time.monotonic() + self._config.max_deadline)
+    def _call(self, request: Request) -> Call:
+        request.state.call = Call(time.monotonic() + self._config.max_deadline)
+        return request.state.call
 
 
 async def _unless_gone(request: Request, work: Awaitable[bytes]) -> bytes:

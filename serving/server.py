@@ -24,12 +24,14 @@ from serving.manager import Manager
 from serving.metrics import Metrics
 from serving.rest import Rest
 from serving.settings import ServerConfig
-from serving.tls import server_context, server_credentials
+from serving.tls import Certificate
 
 logger = logging.getLogger(__name__)
 
 _STREAMS = 256  # requests under way on one gRPC connection; more wait at the client
 _BACKLOG = 2048  # connections that wait to be accepted
+_LOOK_SECONDS = 0.05
+_LAST_SECONDS = 0.5  # for the answers to leave
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -49,17 +51,22 @@ class Server:
         if not root.is_dir():
             raise CxrflowError(f"{root} is no folder; name a serving root or a run's folder")
         self.config = config = config or ServerConfig()
-        tls = server_context(config)  # first: it says more about a bad file than gRPC does
+        self._certificate = Certificate(config) if config.tls_certificate else None
         self.metrics = Metrics()
-        self.manager = Manager(root, config, self._observe)
-        self.metrics.watch(self.manager.overview)
+        self.manager = Manager(root, config, self.metrics.batch, self.metrics.run)
+        self.metrics.watch(self.manager)
         self._core = Core(self.manager, config)
         self._services = Services(self._core, self.metrics, config)
         self._rest = Rest(self._core, self.metrics, config)
         self._health = health.aio.HealthServicer()
         listener = _listen(config.host, config.rest_port)
         self.rest_port = listener.getsockname()[1]
-        self._http = HttpServer(self._rest.app, listener, config, tls)
+        self._http = HttpServer(
+            self._rest.app,
+            listener,
+            config,
+            self._certificate.context if self._certificate else None,
+        )
         self._front = LoopThread()
         try:
             self.grpc_port = self._front.run(self._bind_grpc())
@@ -68,7 +75,7 @@ class Server:
             self._front.stop()
             self._core.close()
             raise
-        self._started = False
+        self._started = self._stopped = False
 
     def start(self, need_model: bool = True) -> None:
         """Loads and warms up the models, then answers.
@@ -85,9 +92,16 @@ class Server:
         self._front.run(self._start())
         self._started = True
 
-    def stop(self) -> None:
-        """Refuses new requests, lets those under way finish, frees the models."""
-        self._front.run(self._stop())
+    def stop(self, notice: float = 0.0) -> None:
+        """Refuses new requests, lets those under way finish, frees the models.
+
+        Args:
+            notice: seconds for which connections are still accepted and told that it stops.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        self._front.run(self._stop(notice))
         self._front.stop()
         self._core.close()
         self.manager.stop()
@@ -95,15 +109,38 @@ class Server:
     async def _start(self) -> None:
         await self._grpc.start()
         await self._http.start()
-        await self._set_health(True)
+        await self._set_health(bool(self.manager.served()))
+        self._following = asyncio.ensure_future(self._follow())
 
-    async def _stop(self) -> None:
+    async def _follow(self) -> None:
+        """Keeps gRPC's health and the certificate up to date."""
+        while True:
+            await asyncio.sleep(self.config.poll_seconds)
+            await self._set_health(bool(self.manager.served()))
+            if self._certificate:
+                await asyncio.to_thread(self._certificate.refresh)
+
+    async def _stop(self, notice: float) -> None:
         self._services.draining = self._rest.draining = True
-        await self._set_health(False)
-        stopping = [self._grpc.stop(self.config.drain_seconds)]
         if self._started:
-            stopping.append(self._http.stop())
+            self._following.cancel()
+        await self._set_health(False)
+        seconds = self.config.drain_seconds
+        notice = min(notice, seconds) if self._started else 0.0
+        await asyncio.sleep(notice)
+        self._rest.give_up()
+        stopping = [self._stop_grpc(seconds - notice)]
+        if self._started:
+            stopping.append(self._http.stop(seconds - notice))
         await asyncio.gather(*stopping)
+
+    async def _stop_grpc(self, seconds: float) -> None:
+        """Waits for requests, but not for streams: who watches the health would never end."""
+        ending = asyncio.ensure_future(self._grpc.stop(seconds))
+        while self._services.under_way and not ending.done():
+            await asyncio.sleep(_LOOK_SECONDS)
+        await self._grpc.stop(min(_LAST_SECONDS, seconds))
+        await ending
 
     async def _bind_grpc(self) -> int:
         """Makes the gRPC server, on the loop that it will run on; returns its port."""
@@ -125,8 +162,9 @@ class Server:
         address = join(config.host, config.grpc_port)
         require_free(config.host, config.grpc_port, "--port")  # says more than gRPC does
         try:
-            if config.tls_certificate:
-                return self._grpc.add_secure_port(address, server_credentials(config))
+            if self._certificate:
+                credentials = self._certificate.grpc_credentials()
+                return self._grpc.add_secure_port(address, credentials)
             return self._grpc.add_insecure_port(address)
         except RuntimeError as error:
             raise cannot_listen(config.host, config.grpc_port, "--port", OSError(error)) from None
@@ -149,10 +187,6 @@ class Server:
             lines.append("warning: reachable from other machines, without encryption")
         return "\n".join(lines)
 
-    def _observe(self, model: str, rows: int, waited: float) -> None:
-        self.metrics.batch_size.labels(model).observe(rows)
-        self.metrics.queue_seconds.labels(model).observe(waited)
-
     def _why_no_model(self) -> str:
         rejected = [
             f"{name} version {number}: {version.error}"
@@ -167,15 +201,18 @@ class Server:
 
 @contextlib.contextmanager
 def running(
-    root: Path, config: ServerConfig | None = None, need_model: bool = True
+    root: Path, config: ServerConfig | None = None, need_model: bool = True, notice: float = 0.0
 ) -> Iterator[Server]:
-    """A server that answers inside the block; grpc_port=0 and rest_port=0 take free ports."""
+    """A server that answers inside the block; grpc_port=0 and rest_port=0 take free ports.
+
+    `notice`: see `Server.stop`.
+    """
     server = Server(root, config)
     try:
         server.start(need_model)
         yield server
     finally:
-        server.stop()
+        server.stop(notice)
 
 
 def serve(root: Path, config: ServerConfig, ready: Callable[[Server], None]) -> None:
@@ -183,7 +220,7 @@ def serve(root: Path, config: ServerConfig, ready: Callable[[Server], None]) -> 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with running(root, config) as server:
+    with running(root, config, notice=config.notice_seconds) as server:
         logger.info("listening on %s, process %d", config.host, os.getpid())
         ready(server)
         stop.wait()

@@ -33,6 +33,16 @@ class BatchingConfig:
 
 
 @settings
+class GatewayConfig:
+    """What one address may ask of the nginx that `serve --print-config` writes; above it 503."""
+
+    client_requests: Positive = 256
+    """Requests under way."""
+    client_rate: Positive = 500
+    """Requests a second."""
+
+
+@settings
 class ServerConfig:
     """Where the server listens, what it accepts and how it runs models."""
 
@@ -66,6 +76,8 @@ class ServerConfig:
     """Seconds of requests without a deadline or with a longer one."""
     batching: BatchingConfig = BatchingConfig()
     """How requests share a run of the model."""
+    gateway: GatewayConfig = GatewayConfig()
+    """Limits of nginx in front of the server, if there is one."""
     load_seconds: Seconds = 300.0
     """Seconds for loading and warming up a version; then it is rejected."""
     odd_versions: Literal["refuse", "warn"] = "refuse"
@@ -74,11 +86,20 @@ class ServerConfig:
     """Seconds between two looks at the serving root."""
     drain_seconds: Seconds = 8.0
     """Seconds for requests under way when a version or the server stops."""
+    notice_seconds: Annotated[float, Field(ge=0)] = 1.0
+    """Seconds of these in which a stopping server still accepts connections, to say that it stops;
+    on Kubernetes and behind load balancers as long as they take to send nobody here any more."""
     allow_reload: bool = False
     """Whether ModelService.HandleReloadConfigRequest may name other models to serve."""
     reload_token_file: str = ""
     """File with the token that such a request must send as `authorization: Bearer TOKEN`; without
     it, its client must show a certificate."""
+    access_log: bool = False
+    """Whether each request gets a line in the log; health probes and scrapes get none."""
+    log_max_bytes: Count = 50 * 2**20
+    """Bytes of the log file; then it is put aside as .1, .2 and so on; 0: it only grows."""
+    log_backups: Count = 5
+    """How many such files are kept."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages that may ask over REST; "*": any."""
     intra_op_threads: Count = 0

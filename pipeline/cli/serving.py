@@ -42,7 +42,8 @@ def serve(
         Path | None, typer.Option(help="YAML file with any field of serving/settings.py.")
     ] = None,
     log: Annotated[
-        Path | None, typer.Option(help="Log file; default: in the run's logs, or this folder.")
+        Path | None,
+        typer.Option(help="Log file, or - for stderr; default: in the run's logs or here."),
     ] = None,
     print_config: Annotated[
         bool,
@@ -57,10 +58,13 @@ def serve(
 
     New versions are taken over while it runs; Ctrl-C or SIGTERM lets requests under way finish.
     """
-    import logging
+    from contextlib import nullcontext
     from datetime import datetime
 
+    from rich.console import Console
+
     from pipeline.terminal import redirected_to
+    from serving import logs
     from serving.settings import read_config
 
     given = {
@@ -82,17 +86,17 @@ def serve(
     _require_servable(root, settings)  # what can go wrong is told before TensorFlow's import
     name = f"{datetime.now():%Y%m%d-%H%M%S}-serve.log"
     log = log or (root / "logs" / name if (root / "serving").is_dir() else Path(name))
-    with redirected_to(log) as console:
+    here = str(log) == "-"
+    with nullcontext(Console()) if here else redirected_to(log) as console:
+        logs.start(None if here else log, settings.log_max_bytes, settings.log_backups)
         from serving import server
         from serving.versions import serving_root
 
-        logging.basicConfig(
-            level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-        )
+        said = "" if here else f"\nlog: {log}"
         server.serve(
             serving_root(root),
             settings,
-            lambda ready: console.print(f"{ready.describe()}\nlog: {log}", soft_wrap=True),
+            lambda ready: console.print(f"{ready.describe()}{said}", soft_wrap=True),
         )
         console.print("stopped")
 

@@ -5,6 +5,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from schema.errors import CxrflowError
@@ -38,6 +39,7 @@ class Addresses:
     listen_health: str = "127.0.0.1:8080"
     upstream_grpc: str = "serving:8500"
     upstream_rest: str = "serving:8501"
+    resolver: str = "127.0.0.11"  # Docker's; asked again and again for upstreams that are names
 
 
 def render(root: Path, config: ServerConfig) -> dict[str, str]:
@@ -138,15 +140,31 @@ def gateway(config: ServerConfig, addresses: Addresses | None = None) -> str:
             ca = _TLS_FILES["tls_client_ca"]
             lines += [f"ssl_client_certificate {ca};", "ssl_verify_client on;"]
         tls = "".join(f"    {line}\n" for line in ["", *lines])
+    upstreams = {name: f"{vars(addresses)[name]}" for name in ("upstream_grpc", "upstream_rest")}
+    named = {name: value for name, value in upstreams.items() if not _is_address(value)}
+    resolver = f"    resolver {addresses.resolver} valid=10s ipv6=off;\n" if named else ""
     values = {
         "MAX_MESSAGE_BYTES": config.max_message_bytes,
         "MAX_DEADLINE": max(1, round(config.max_deadline)),
         "TLS": tls,
         "SSL": " ssl" if tls else "",
+        "CLIENT_REQUESTS": config.gateway.client_requests,
+        "CLIENT_RATE": config.gateway.client_rate,
         **{name.upper(): value for name, value in vars(addresses).items()},
+        **{name.upper(): f"{value} resolve" for name, value in named.items()},
+        "RESOLVER": resolver,
     }
     template = (_FILES / "nginx" / "nginx.conf").read_text(encoding="utf-8")
     return re.sub(r"@([A-Z_]+)@", lambda match: str(values[match[1]]), template)
+
+
+def _is_address(upstream: str) -> bool:
+    """Whether a host and port is a number, which needs no resolving."""
+    try:
+        ip_address(upstream.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _env(root: Path, config: ServerConfig, kept: dict[str, str]) -> str:
@@ -154,7 +172,6 @@ def _env(root: Path, config: ServerConfig, kept: dict[str, str]) -> str:
     operators = _OPERATORS | {"GRAFANA_PASSWORD": secrets.token_urlsafe(16)}
     values = {
         "SERVING_ROOT": str(root.resolve()),
-        "MODELS": " ".join(list_models(root)),
         "SERVING_UID": uid,
         "SERVING_GID": gid,
         "BIND": in_brackets(config.host),

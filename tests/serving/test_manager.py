@@ -143,6 +143,42 @@ def test_a_version_that_does_not_match_is_rejected(
     assert mark(manager) == (7, 0.75)
 
 
+def test_what_stays_broken_is_said_once(manager, root, tiny_models, push_version, caplog):
+    manager = manager()
+    push_version(tiny_models[0.75], root / "tiny", 7).joinpath("more").write_bytes(b"")
+    (root / "tiny" / "labels.json").write_text("{")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(5):
+            manager.poll()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(set(said)) <= 2, said  # the labels, and the version where it is wanted
+    assert mark(manager) == (3, 0.25)
+
+
+def test_a_root_that_cannot_be_read_is_said_once(root, monkeypatch, caplog):
+    from serving.manager import Manager
+    from serving.settings import ServerConfig
+
+    manager, looks = Manager(root, ServerConfig(poll_seconds=0.01)), []
+    with caplog.at_level(logging.ERROR):
+        manager.start()
+        answers = manager._step
+
+        def step():
+            looks.append(1)
+            if len(looks) < 20:
+                raise OSError("Stale file handle")
+            return answers()
+
+        monkeypatch.setattr(manager, "_step", step)
+        give_up = time.monotonic() + 60
+        while len(looks) < 25:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        manager.stop()
+    assert len(caplog.records) == 1 and "Stale file handle" in caplog.text
+
+
 def test_a_model_that_tensorflow_cannot_load_is_rejected(manager, root, push_version, tmp_path):
     manager = manager()
     broken = tmp_path / "broken"

@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import http.client
 import json
+import logging
 import socket
 import time
 
@@ -143,6 +144,15 @@ def test_what_could_be_read_in_two_ways_is_refused_and_closed(server, data):
     assert found.count(b"HTTP/1.1 ") == 1
     assert found.startswith(b"HTTP/1.1 400 ")
     assert b"connection: close" in found.lower()
+
+
+def test_what_is_no_http_does_not_fill_the_log(server, caplog):
+    with caplog.at_level(logging.INFO):
+        for _ in range(5):
+            assert raw(server, b"SPAM\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+            assert raw(server, STATUS + b"Connection: close, upgrade\r\nUpgrade: a\r\n\r\n")
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(set(said)), said  # at most once each
 
 
 def test_a_body_is_never_the_next_request(server):

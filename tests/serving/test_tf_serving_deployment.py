@@ -19,9 +19,13 @@ import pytest
 import yaml
 
 from schema.errors import CxrflowError
-from serving.settings import BatchingConfig, ServerConfig
+from serving.settings import BatchingConfig, GatewayConfig, ServerConfig
 from serving.tf_serving import deployment
-from serving.tf_serving.models_config import update_models_config, write_models_config
+from serving.tf_serving.models_config import (
+    models_config,
+    update_models_config,
+    write_models_config,
+)
 from serving.versions import Labels, write_labels
 
 FILES = Path(deployment.__file__).parent / "files"
@@ -215,40 +219,6 @@ def test_compose_itself_takes_the_files(root, tmp_path):
         assert result.returncode == 0, result.stderr
 
 
-# What TF Serving 2.x exports, from its sources: name -> labels, of histograms without the suffix.
-TF_SERVING_METRICS = {
-    ":tensorflow:serving:request_count": {"model_name", "status"},
-    ":tensorflow:serving:request_latency": {"model_name", "API", "entrypoint"},
-    ":tensorflow:serving:runtime_latency": {"model_name", "API", "runtime"},
-    ":tensorflow:serving:batching_session:queuing_latency": {"thread_pool_name"},
-    ":tensorflow:serving:batching_session:wrapped_run_count": set(),
-    ":tensorflow:serving:model_warmup_latency": {"model_path", "status"},
-    ":tensorflow:cc:saved_model:load_attempt_count": {"model_path", "status"},
-    ":tensorflow:cc:saved_model:load_latency": {"model_path"},
-}
-
-
-def test_dashboard_asks_for_what_tf_serving_exports():
-    dashboard = json.loads((FILES / "monitoring" / "grafana" / "cxrflow.json").read_text())
-    titles = {panel["title"] for panel in dashboard["panels"]}
-    assert {"Requests", "Server errors", "Latency", "Queue", "Versions loaded"} <= titles
-    scrape = yaml.safe_load((FILES / "monitoring" / "prometheus.yml").read_text())
-    keep = scrape["scrape_configs"][0]["metric_relabel_configs"][0]
-    for panel in dashboard["panels"]:
-        for target in panel["targets"]:
-            used = re.findall(r"(:tensorflow[\w:]+)(?:\{([^}]*)\})?", target["expr"])
-            assert used, target
-            for name, matchers in used:
-                base = re.sub(r"_(bucket|sum|count)$", "", name)
-                known = base if base in TF_SERVING_METRICS else name
-                assert known in TF_SERVING_METRICS, name
-                labels = set(re.findall(r"(\w+)(?:=|!)", matchers))
-                if "model_path" in TF_SERVING_METRICS[known]:
-                    labels -= {"model_name", "version"}  # Prometheus takes them from the path
-                assert labels <= TF_SERVING_METRICS[known], target["expr"]
-                assert re.fullmatch(keep["regex"], name), name  # or it isn't stored
-
-
 def test_prometheus_takes_model_and_version_from_the_path():
     scrape = yaml.safe_load((FILES / "monitoring" / "prometheus.yml").read_text())
     found = {}
@@ -288,6 +258,7 @@ def test_writes_all_files_and_keeps_what_the_operator_set(root, tmp_path):
         "config/batching.config",
         "config/healthcheck.sh",
         "config/monitoring.config",
+        "monitoring/alerts.yml",
         "monitoring/grafana/cxrflow.json",
         "monitoring/grafana/dashboards.yaml",
         "monitoring/grafana/datasources.yaml",
@@ -301,7 +272,7 @@ def test_writes_all_files_and_keeps_what_the_operator_set(root, tmp_path):
         0o600
     ] * 2
     env = (to / ".env").read_text()
-    assert "BIND=0.0.0.0\n" in env and "MODELS=cxrflow\n" in env
+    assert "BIND=0.0.0.0\n" in env
     (to / ".env").write_text(re.sub("MEMORY=.*", "MEMORY=3g", env))
     list(deployment.write(root, ServerConfig(), to))
     again = (to / ".env").read_text()
@@ -508,15 +479,62 @@ def test_the_gateway_speaks_tls(nginx, server, tmp_path):
 
 
 @pytest.mark.tf
-def test_healthcheck_asks_for_every_models_stable_version(server):
-    def healthy(models: str, port: int) -> bool:
-        environment = {**os.environ, "MODELS": models, "REST_PORT": str(port)}
+def test_healthcheck_asks_for_every_models_stable_version(server, tmp_path):
+    def healthy(config: str, port: int) -> bool:
+        path = tmp_path / "models.config"
+        path.write_text(config)
+        environment = {**os.environ, "MODELS_CONFIG": str(path), "REST_PORT": str(port)}
         script = FILES / "config" / "healthcheck.sh"
         return not subprocess.run(["bash", script], env=environment, capture_output=True).returncode
 
-    assert healthy("tiny", server.rest_port)
-    assert not healthy("tiny other", server.rest_port)
-    assert not healthy("tiny", free_ports(1)[0])
+    pushed = models_config(server.manager.root)
+    assert healthy(pushed, server.rest_port)
+    assert not healthy(pushed + pushed.replace('"tiny"', '"other"'), server.rest_port)
+    assert not healthy("model_config_list {\n}\n", server.rest_port)
+    assert not healthy(pushed, free_ports(1)[0])
+
+
+def test_the_gateway_asks_again_where_its_upstream_is():
+    text = deployment.gateway(ServerConfig())
+    assert "resolver 127.0.0.11 valid=10s ipv6=off;" in text
+    for upstream in ("grpc_serving", "rest_serving"):  # `resolve` needs a zone
+        block = re.search(rf"upstream {upstream} {{(.*?)}}", text, re.DOTALL)[1]
+        assert f"zone {upstream} 64k;" in block
+        assert re.search(r"server serving:850[01] resolve;", block)
+    fixed = deployment.Addresses(upstream_grpc="10.1.2.3:8500", upstream_rest="[::1]:8501")
+    text = deployment.gateway(ServerConfig(), fixed)
+    assert "resolve" not in re.sub("#.*", "", text)  # an address needs none
+
+
+@pytest.mark.tf
+def test_the_gateway_limits_what_one_address_asks(nginx, server, tmp_path):
+    """Above the rate REST answers 503 and gRPC UNAVAILABLE, which clients try again."""
+    import grpc
+    from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+    from tests.serving.tiny import gray_png
+
+    config = ServerConfig(gateway=GatewayConfig(client_requests=3, client_rate=1))
+
+    def status(port: int) -> int:
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models/tiny").status
+        except urllib.error.HTTPError as error:
+            assert "asks for too much" in json.loads(error.read())["error"]
+            return error.code
+
+    with gateway(nginx, config, server, tmp_path) as (_, rest_port):
+        found = [status(rest_port) for _ in range(8)]
+        assert found[:3] == [200] * 3 and 503 in found
+    with (
+        gateway(nginx, config, server, tmp_path) as (grpc_port, _),
+        grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
+    ):
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        codes = [
+            stub.Predict.future(predict_request(gray_png(1)), timeout=20).code() for _ in range(12)
+        ]
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
 
 
 def test_the_command_prints_and_writes(root, tmp_path):
