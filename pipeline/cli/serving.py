@@ -134,6 +134,7 @@ def _print_deployment(root: Path, config: "ServerConfig", to: Path | None) -> No
     epilog=examples(
         "cxrflow predict xray.png",
         "cxrflow predict study.dcm /data/xrays --format csv > answers.csv",
+        "cxrflow predict /data/xrays --resume answers.csv",
         "cxrflow predict xray.png --server cxr.hospital:8500 --tls-ca ca.pem --label canary",
     )
 )
@@ -153,7 +154,17 @@ def predict(
     attention: Annotated[
         bool, typer.Option("--attention", help="Ask where the model looks, too.")
     ] = False,
-    format_: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    format_: Annotated[
+        str, typer.Option("--format", help="table, json, csv or jsonl; default: table.")
+    ] = "",
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write to this .csv or .jsonl; go on where an earlier run stopped. Files that it "
+            "has an answer for, by name, aren't asked again; failed ones are.",
+            dir_okay=False,
+        ),
+    ] = None,
     root: Annotated[
         Path | None,
         typer.Option(
@@ -164,6 +175,9 @@ def predict(
     deadline: Annotated[
         float, typer.Option(min=0.001, help="Seconds for an answer, retries included.")
     ] = 30,
+    give_up: Annotated[
+        int, typer.Option(min=0, help="Failures of the server in a row that end it; 0: never.")
+    ] = 10,
     strict: Annotated[
         bool,
         typer.Option(
@@ -178,7 +192,7 @@ def predict(
 
     Of folders, the PNG, JPEG and DICOM files are asked about, whatever their names; what else
     there is gets counted. Exit code 0: all images were answered; 1: some failed; 2: nothing could
-    be asked, or the output not written to its end.
+    be asked, the output not written to its end, or the server failed so often that it was given up.
     """
     import os
     import warnings
@@ -201,6 +215,7 @@ def predict(
             root=root,
             window=window,
             deadline=deadline,
+            give_up=give_up,
             strict=strict,
             tls_ca=tls_ca,
             tls_certificate=tls_cert,
@@ -209,5 +224,5 @@ def predict(
     except ValidationError as error:
         wrong = error.errors()[0]
         raise CxrflowError(f"--{wrong['loc'][0]} {wrong['input']}: {wrong['msg']}") from None
-    if ask(images, config, format_):
+    if ask(images, config, format_, resume):
         raise typer.Exit(1)

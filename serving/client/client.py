@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,13 @@ from serving.versions import serving_root
 
 _MODEL_JSON = "model.json"  # our server's own metadata field
 _SIGNATURES = "signature_def"
+# Failures of the server or the connection, not of an image: UNAVAILABLE is also its overload.
+_SERVERS_FAULT = (grpc.StatusCode.UNAVAILABLE.name, grpc.StatusCode.DEADLINE_EXCEEDED.name)
 _IS_IT_UP = "; is the server up? `cxrflow serve` starts one"
+
+
+class GaveUp(CxrflowError):
+    """Too many failures of the server in a row."""
 
 
 class Client:
@@ -127,7 +134,25 @@ class Client:
         )
 
     def predict_all(self, images: Iterable[Path]) -> Iterator[Result]:
-        """`predict` for each, in their order, `window` at the same time."""
+        """`predict` for each, in their order, `window` at the same time.
+
+        Raises:
+            GaveUp: `give_up` failures in a row were the server's fault; images that nothing has
+                been said of aren't asked. An image that is refused neither counts nor ends a row.
+        """
+        row = 0
+        with closing(self._in_window(images)) as results:
+            for result in results:
+                yield result
+                if isinstance(result, Answer):
+                    row = 0
+                elif result.code in _SERVERS_FAULT:
+                    row += 1
+                    if row == self.config.give_up:
+                        times = "a failure" if row == 1 else f"{row} failures in a row"
+                        raise GaveUp(f"gave up after {times} of the server: {result.reason}")
+
+    def _in_window(self, images: Iterable[Path]) -> Iterator[Result]:
         window = self.config.window
         waiting: deque[Future[Result]] = deque()
         with ThreadPoolExecutor(window, thread_name_prefix="predict") as pool:

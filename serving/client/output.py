@@ -11,11 +11,12 @@ from rich.text import Text
 from schema.text import visible, written
 from serving.client.results import Answer, Failure, Finding, Result
 
-FORMATS = ("table", "json", "csv")
+FORMATS = ("table", "json", "csv", "jsonl")
+LEADING, TRAILING = ("file", "model", "version"), ("notes", "error")  # of CSV's columns
 _FEW = 3  # findings below their thresholds that a table of several images names
 
 
-def json_lines(results: Iterable[Result]) -> Iterator[str]:
+def json_array(results: Iterable[Result]) -> Iterator[str]:
     """A JSON array, a line a result."""
     before = "[\n"
     for result in results:
@@ -24,9 +25,19 @@ def json_lines(results: Iterable[Result]) -> Iterator[str]:
     yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def with_same_classes(results: Iterable[Result]) -> Iterator[Result]:
-    """The results; a failure for each answer that has no place in the columns of the first."""
-    classes: tuple[str, ...] | None = None
+def json_lines(results: Iterable[Result]) -> Iterator[str]:
+    """JSON Lines: a JSON object a line, each a result."""
+    for result in results:
+        yield json.dumps(result.to_json()) + "\n"
+
+
+def with_same_classes(
+    results: Iterable[Result], classes: tuple[str, ...] | None = None
+) -> Iterator[Result]:
+    """The results; a failure for each answer that has no place in the columns.
+
+    These are those of the first answer, unless `classes` gives them.
+    """
     for result in results:
         if isinstance(result, Answer):
             classes = classes or result.model.classes
@@ -36,15 +47,16 @@ def with_same_classes(results: Iterable[Result]) -> Iterator[Result]:
         yield result
 
 
-def csv_lines(results: Iterable[Result]) -> Iterator[str]:
+def csv_lines(results: Iterable[Result], classes: tuple[str, ...] | None = None) -> Iterator[str]:
     """A line a result; the header, and failures until then, come with the first answer.
+
+    With `classes`, a header of these is there already.
 
     Columns: file, model, version; for each class CLASS (the probability), CLASS_threshold and
     CLASS_positive (1 or 0; both empty where the threshold isn't known); notes, error.
     """
-    classes: tuple[str, ...] | None = None
     failed: list[Failure] = []  # before the first answer
-    for result in with_same_classes(results):
+    for result in with_same_classes(results, classes):
         if classes is not None:
             yield _row(result, classes)
         elif isinstance(result, Answer):
@@ -144,11 +156,15 @@ def _text(text: str, style: str = "") -> Text:
     return Text(visible(text), style)
 
 
+def csv_header(classes: Sequence[str]) -> str:
+    """The line of the columns' names."""
+    columns = [c for name in classes for c in (name, f"{name}_threshold", f"{name}_positive")]
+    return _line([*LEADING, *columns, *TRAILING])
+
+
 def _rows(results: Iterable[Result], classes: Sequence[str]) -> str:
     """The header and its first rows."""
-    columns = [c for name in classes for c in (name, f"{name}_threshold", f"{name}_positive")]
-    header = _line(["file", "model", "version", *columns, "notes", "error"])
-    return header + "".join(_row(result, classes) for result in results)
+    return csv_header(classes) + "".join(_row(result, classes) for result in results)
 
 
 def _row(result: Result, classes: Sequence[str]) -> str:

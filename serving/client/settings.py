@@ -64,6 +64,7 @@ class ClientConfig:
     deadline: Seconds = 30.0  # for an answer, retries included
     connect: Seconds = 2.0  # for finding the server, before anything is asked
     retry: RetryPolicy = RetryPolicy()
+    give_up: Annotated[int, Field(ge=0)] = 10  # failures of the server in a row; 0: never
     images: ImageLimits = ImageLimits()  # no wider than the server's
     dicom: DicomLimits = DicomLimits()
     strict: bool = False  # refuse a DICOM that may be no frontal chest X-ray, or no fit picture

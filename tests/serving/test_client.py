@@ -24,7 +24,7 @@ from schema.classes import CLASSES_14, DEFAULT_CLASSES
 from schema.errors import CxrflowError
 from serving.client import Answer, Client, ClientConfig, Failure, Finding, Model
 from serving.client.images import read_image
-from serving.client.output import csv_lines, json_lines, table
+from serving.client.output import csv_lines, json_array, table
 from serving.client.protos import predict_pb2, prediction_service_pb2_grpc
 from serving.client.results import SYNTHETIC, describe_model
 from serving.client.settings import RetryPolicy
@@ -346,14 +346,14 @@ def test_csv_has_a_column_a_class():
 
 
 def test_json_is_one_array():
-    found = json.loads("".join(json_lines([*RESULTS, answer(attention=MAP)])))
+    found = json.loads("".join(json_array([*RESULTS, answer(attention=MAP)])))
     assert found[0] == {"file": "x, y.png", "error": "empty", "code": "INVALID_ARGUMENT"}
     assert found[1]["findings"][0] == {
         "class": "Mass", "probability": 0.3, "threshold": 0.4, "positive": False
     }  # fmt: skip
     assert found[1]["synthetic"] is True and "attention" not in found[1]
     assert np.allclose(found[3]["attention"], MAP, atol=1e-4)
-    assert json.loads("".join(json_lines([]))) == []
+    assert json.loads("".join(json_array([]))) == []
 
 
 def shown(results):
@@ -426,7 +426,7 @@ def test_odd_file_names(source, in_table, in_data):
     assert shown([answer(source)]).startswith(f"{in_table}: cxr version 3")
     rows = csv.DictReader(StringIO("".join(csv_lines(results)), newline=""))
     assert [row["file"] for row in rows] == [in_data] * 2
-    assert [one["file"] for one in json.loads("".join(json_lines(results)))] == [in_data] * 2
+    assert [one["file"] for one in json.loads("".join(json_array(results)))] == [in_data] * 2
 
 
 # --- the command ---------------------------------------------------------------------------------
