@@ -8,7 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from components.publish.models import Version, versions_of
+from pipeline.streams import say
 from schema.text import visible
+from serving.load_record import await_served
 
 _HEADINGS = ("version", "labels", "state", "pushed", "mean AUC")
 
@@ -37,6 +39,10 @@ def _cells(version: Version) -> list[Text]:
     state = Text("whole")
     if version.problems:
         state = Text.assemble(("damaged", "red"), ": ", visible(version.problems[0]))
+    elif version.server:
+        word, _, reason = version.server.partition(": ")
+        style = "red" if reason else "green"
+        state.append(", ").append(word, style).append(visible(f": {reason}" if reason else ""))
     labels = ", ".join(version.labels) + (" (pinned)" if version.pinned else "")
     pushed = f"{version.pushed:%Y-%m-%d %H:%M}" if version.pushed else "–"
     return [Text(str(version.number)), Text(labels), state, Text(pushed), Text(_auc(version))]
@@ -46,3 +52,25 @@ def _auc(version: Version) -> str:
     if version.mean_auc is None:
         return "–"
     return f"{version.mean_auc:.3f}{' synthetic' if version.synthetic else ''}"
+
+
+def say_served(model_dir: Path, label: str, version: int, seconds: float) -> bool:
+    """Waits for the running server to take a version over, and says what became of it.
+
+    Args:
+        model_dir: `<serving root>/<model name>`.
+        label: that was moved.
+        version: that has it now.
+        seconds: at most waited; 0: not at all.
+
+    Returns:
+        Whether all is well: it is served, or there is no server here that could.
+    """
+    reason = await_served(model_dir, label, version, seconds)
+    if reason:
+        say(f"the server hasn't taken it over: {reason}")
+    elif reason is None:
+        say("no server of this model runs on this machine")
+    else:
+        say(f"version {version} is served since now")
+    return not reason

@@ -42,7 +42,7 @@ class Version:
     warm_up_seconds: float = 0.0  # and then warming up
     leases: int = 0  # requests under way
     hold: int | None = None  # keeps the folder from being pruned
-    fingerprint: object = None  # of the files that were rejected
+    fingerprint: str = ""  # of the files that were loaded or rejected
     load: "Load | None" = None  # while it is loading
 
 

@@ -1,8 +1,6 @@
 """Which versions of which models are in memory, and how they come and go."""
 
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +12,14 @@ import grpc
 from tensorflow_serving.apis import model_pb2
 
 from schema.errors import CxrflowError
-from serving.load_record import LoadRecord, write_record
+from serving.load_record import (
+    RECORD,
+    LoadRecord,
+    Rejected,
+    fingerprint,
+    remove_record,
+    write_record,
+)
 from serving.loading import (
     Load,
     Loader,
@@ -107,6 +112,7 @@ class Manager:
                 for version in list(model.versions.values()):
                     self._loader.disown(version, "the server stopped")
                     self._unload(version)
+                remove_record(model.source.folder)
 
     def poll(self) -> None:
         """Brings memory in line with the root once, and waits until all is loaded or rejected."""
@@ -128,9 +134,11 @@ class Manager:
                     model = self._models.setdefault(name, Model(name, source))
                     model.source = source
                 loads += self._update(model)
-            if self._configured is not None:  # a folder that vanished is no reason to stop serving
-                for name in self._models.keys() - sources.keys():
+            for name in self._models.keys() - sources.keys():
+                if self._configured is not None:
                     self._remove(self._models[name])
+                else:  # its folder vanished, which is no reason to stop serving
+                    loads += self._update(self._models[name])
             return loads
 
     def configure(self, sources: dict[str, Source]) -> None:
@@ -241,7 +249,7 @@ class Manager:
         for version in list(model.versions.values()):
             if version.load and version.number not in wanted:
                 self._loader.disown(version, "another version is wanted")
-                version.fingerprint = None  # it may be wanted again
+                version.fingerprint = ""  # it may be wanted again
             elif version.load and time.monotonic() > version.load.deadline:
                 self._loader.disown(version, f"not loaded within {self._config.load_seconds:g} s")
                 return self._update(model)  # what was before it is wanted now
@@ -271,13 +279,14 @@ class Manager:
         A rejected version counts as not there. If the stable one isn't there, what is served now
         goes on; after a restart it is what was stable before, or the newest.
         """
-        source = model.source
-        there = [
-            number
-            for number in list_versions(source.folder)
-            if not self._is_rejected(model, number)
-        ]
+        source, listed = model.source, list_versions(model.source.folder)
+        if not listed and model.default is not None:
+            self._complain(model, "its versions are gone; what is loaded goes on being served")
+            loaded = {n for n, v in model.versions.items() if _is_loaded(v)}
+            return loaded, dict(model.labels), model.default
+        there = [number for number in listed if not self._is_rejected(model, number)]
         if source.versions is not None:
+            self._complain(model, "")
             wanted = set(source.versions(there))
             return wanted, dict(source.labels or {}), max(wanted, default=None)
         complaint = ""
@@ -288,30 +297,36 @@ class Manager:
             read = Labels(dict(model.labels))
         stable = read.stable(there)
         if stable not in there:
-            complaint = complaint or f"version {stable} is not there or was rejected"
+            missing = "it has no version that can be served"
+            if stable is not None:
+                missing = f"version {stable} is not there or was rejected"
+            complaint = complaint or missing
             stable = model.default
             if stable is None:
                 before = read.before(there)
                 stable = max(there, default=None) if before is None else before
             if stable is not None:
                 complaint += f"; version {stable} is served in its place"
-        if complaint != model.complaint:
-            model.complaint = complaint
-            if complaint:
-                logger.error("%s: %s", model.name, complaint)
+        self._complain(model, complaint)
         labels = read.all(there) | ({} if stable is None else {STABLE: stable})
         return set(labels.values()), labels, stable
+
+    def _complain(self, model: Model, complaint: str) -> None:
+        """Says what is wrong with a model's folder, once; empty if nothing is."""
+        if complaint and complaint != model.complaint:
+            logger.error("%s: %s", model.name, complaint)
+        model.complaint = complaint
 
     def _is_rejected(self, model: Model, number: int) -> bool:
         version = model.versions.get(number)
         if version is None or version.state != State.END or not version.error:
             return False
-        return version.fingerprint == _fingerprint(model.source.folder / str(number))
+        return version.fingerprint == fingerprint(model.source.folder / str(number))
 
     def _load(self, model: Model, number: int) -> Load:
         """Starts to load a version."""
         folder = model.source.folder / str(number)
-        version = Version(model.name, number, fingerprint=_fingerprint(folder))
+        version = Version(model.name, number, fingerprint=fingerprint(folder))
         with self._lock:
             model.versions[number] = version
             served = model.versions.get(model.default) if model.default is not None else None
@@ -320,15 +335,14 @@ class Manager:
     def _record(self, model: Model) -> None:
         """Writes what became of each version beside them, for `cxrflow models`."""
         with self._lock:
-            record = LoadRecord(
-                pid=os.getpid(),
-                host=socket.gethostname(),
-                served=model.default,
-                rejected={n: v.error for n, v in model.versions.items() if v.error},
-            )
-        if record != model.record:
-            model.record = record
-            write_record(model.source.folder, record)
+            rejected = {
+                n: Rejected(v.error, v.fingerprint)
+                for n, v in model.versions.items()
+                if v.error and v.fingerprint
+            }
+            record = LoadRecord(dict(model.labels), rejected)
+        if record != model.record or not (model.source.folder / RECORD).exists():
+            model.record = record if write_record(model.source.folder, record) else None
 
     def _unload(self, version: Version) -> None:
         """Lets requests under way finish, then frees the memory."""
@@ -355,6 +369,7 @@ class Manager:
             model.default, model.labels = None, {}
         for version in list(model.versions.values()):
             self._unload(version)
+        remove_record(model.source.folder)
         with self._lock:
             del self._models[model.name]
 
@@ -383,15 +398,3 @@ class Manager:
 
 def _is_loaded(version: Version | None) -> bool:
     return version is not None and version.state == State.AVAILABLE
-
-
-def _fingerprint(folder: Path) -> object:
-    """Changes when a file of a version does."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        try:
-            stat = path.lstat()
-        except FileNotFoundError:
-            continue
-        found.append((str(path), stat.st_size, stat.st_mtime_ns))
-    return found

@@ -1,5 +1,7 @@
 """A model's versions in the serving root, and labels.json, which says which are served and how.
 
+Push, server and commands ask this module alone what is a model and what a version:
+
     <serving root>/<model name>/<version>/     whole numbers, whole or not there at all
     <serving root>/<model name>/labels.json    {"labels": {"stable": 5, "canary": 7},
                                                 "pinned": null, "previous": 3}
@@ -28,7 +30,8 @@ _LOCK = ".lock"
 # Folders on their way in and out: no server takes them for versions.
 PUSHED, _REMOVED = ".push-", ".remove-"
 # As an int64 prints it: what a server would also read as the same number, "007", isn't one.
-_VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
+_VERSION = re.compile(r"0|[1-9][0-9]{0,18}")
+MAX_VERSION = 2**63 - 1  # of ModelSpec.version
 
 
 @dataclass(frozen=True)
@@ -69,20 +72,63 @@ def serving_root(folder: Path) -> Path:
 
 def list_versions(model_dir: Path) -> list[int]:
     """Numbers of the version folders, lowest first; whole or damaged. Links are none."""
-    if not model_dir.is_dir():
-        return []
+    there = ((parse_version(path.name), path) for path in _entries(model_dir))
     return sorted(
-        int(path.name)
-        for path in model_dir.iterdir()
-        if _VERSION.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+        number
+        for number, path in there
+        if number is not None and path.is_dir() and not path.is_symlink()
     )
 
 
 def list_models(root: Path) -> list[str]:
-    """Names of the models in a serving root, those with at least one version, sorted."""
-    if not root.is_dir():
+    """Names of the models in a serving root, those with at least one version, sorted.
+
+    Links and hidden folders are none.
+    """
+    return sorted(
+        path.name
+        for path in _entries(root)
+        if is_model_name(path.name) and not path.is_symlink() and list_versions(path)
+    )
+
+
+def parse_version(name: str) -> int | None:
+    """The number that a folder's name is; None if it is no version's: "007", "-1", above int64."""
+    if not _VERSION.fullmatch(name):
+        return None
+    number = int(name)
+    return number if number <= MAX_VERSION else None
+
+
+def next_version(model_dir: Path, now: float) -> int:
+    """The number of the next push: Unix time in seconds, and higher than all that is there.
+
+    Files and links with a number's name count too, since nothing can take their place.
+
+    Raises:
+        CxrflowError: no higher number can be.
+    """
+    taken = [n for path in _entries(model_dir) if (n := parse_version(path.name)) is not None]
+    number = max(int(now), max(taken, default=-1) + 1)
+    if number > MAX_VERSION:
+        raise CxrflowError(
+            f"{model_dir / str(max(taken))} has the highest number that a version can have: "
+            "remove it, or push another model"
+        )
+    return number
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a folder of this name can be a model: not hidden, and printable Unicode."""
+    return bool(name) and name[0] != "." and name.isprintable() and "/" not in name
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where it is gone, or was never there."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(p.name for p in root.iterdir() if not p.is_symlink() and list_versions(p))
 
 
 def read_labels(model_dir: Path) -> Labels:
@@ -186,6 +232,6 @@ def clean(model_dir: Path) -> None:
 
 
 def _number(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_VERSION:
         raise ValueError(f"{value!r} is no version")
     return value

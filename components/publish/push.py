@@ -27,8 +27,10 @@ from serving.versions import (
     STABLE,
     Labels,
     clean,
+    is_model_name,
     list_versions,
     locked,
+    next_version,
     read_labels,
     remove,
     write_labels,
@@ -113,6 +115,11 @@ def published(base_dir: Path) -> str:
 @contextmanager
 def _pushing_to(base_dir: Path, what: str) -> Iterator[None]:
     """Makes the folder, keeps other writers out, and says it where it can't be written."""
+    if not is_model_name(base_dir.name) or base_dir.is_symlink():
+        what_it_is = "a link" if base_dir.is_symlink() else "hidden, or no text"
+        raise CxrflowError(
+            f"The {what} can't be pushed to {base_dir}: it is {what_it_is}, which no server reads."
+        )
     try:
         base_dir.mkdir(parents=True, exist_ok=True)
         with locked(base_dir):
@@ -128,7 +135,7 @@ def _copied(model_dir: Path, base_dir: Path, there: list[int], notes: dict[str, 
         newest = base_dir / str(there[-1])
         if same_files(newest, [read_file(model_dir, path) for path in file_paths(model_dir)]):
             return newest
-    version = max(int(time.time()), there[-1] + 1 if there else 0)
+    version = next_version(base_dir, time.time())
     aside, target = base_dir / f"{PUSHED}{version}", base_dir / str(version)
     try:
         files = _copy(model_dir, aside)

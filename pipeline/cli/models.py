@@ -28,6 +28,13 @@ EarlierVersion = Annotated[
         help="Which to go back to; default: what was stable before.",
     ),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Also a version that the running server rejected.")
+]
+Wait = Annotated[
+    float,
+    typer.Option(min=0, max=3600, help="Seconds to wait for the running server to take it over."),
+]
 
 
 @models.command(
@@ -37,7 +44,10 @@ EarlierVersion = Annotated[
     ),
 )
 def list_versions(root: ServingRoot, name: ModelName = "") -> None:
-    """Show a model's versions: labels, whole or damaged, when they were pushed, mean AUC."""
+    """Show a model's versions: labels, whole or damaged, when they were pushed, mean AUC.
+
+    Of a server that runs on this machine, also what it serves and what it rejected, and why.
+    """
     from components.publish.models import find_model
     from pipeline.models import show_versions
 
@@ -87,14 +97,20 @@ def promote(
     pin: Annotated[
         bool, typer.Option("--pin", help="Keep stable there, whatever is pushed later.")
     ] = False,
+    force: Force = False,
+    wait: Wait = 30,
 ) -> None:
-    """Move a label: the canary, or version N, becomes stable, which is what is served."""
+    """Move a label: the canary, or version N, becomes stable, which is what is served.
+
+    Exit code 1: the label is moved, but the running server hasn't taken the version over.
+    """
     from components.publish import models as published
 
     folder = published.find_model(root, name)
-    before, now = published.promote(folder, version, label, pin, new_label)
+    before, now = published.promote(folder, version, label, pin, new_label, force)
     was = "" if before in (None, now) else f", was {before}"
     _done(f"{folder.name}: {label} is {now}{' (pinned)' if pin else ''}{was}")
+    _await(folder, label, now, wait)
 
 
 @models.command(
@@ -103,17 +119,73 @@ def promote(
         "cxrflow models rollback --root runs/demo --version 1795387128",
     )
 )
-def rollback(root: ServingRoot, name: ModelName = "", version: EarlierVersion = None) -> None:
-    """Make the version before stable, and pin it, so that the next push doesn't undo that."""
+def rollback(
+    root: ServingRoot,
+    name: ModelName = "",
+    version: EarlierVersion = None,
+    force: Force = False,
+    wait: Wait = 30,
+) -> None:
+    """Make the version before stable, and pin it, so that the next push doesn't undo that.
+
+    Exit code 1: the label is moved, but the running server hasn't taken the version over.
+    """
     from components.publish import models as published
 
     folder = published.find_model(root, name)
-    before, now = published.rollback(folder, version)
+    before, now = published.rollback(folder, version, force)
     back = command_line("models", "promote", "--root", root, "--version", "N")
     _done(
         f"{folder.name}: stable is {now} (pinned), was {before}\n"
         f"next: {back}, once there is a better one"
     )
+    _await(folder, "stable", now, wait)
+
+
+@models.command(
+    epilog=examples(
+        "cxrflow models push /data/saved_model --root /srv/models",
+        "cxrflow models push /data/saved_model --root /srv/models --label canary",
+        "cxrflow models push /data/saved_model --root /srv/models --name lungs",
+    )
+)
+def push(
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A SavedModel with the signatures of ours."),
+    ],
+    root: ServingRoot,
+    name: Annotated[str, typer.Option(help="Of the model among those served.")] = "cxrflow",
+    label: Annotated[
+        str, typer.Option(help="stable: it is served; canary: on request, until it is promoted.")
+    ] = "stable",
+    wait: Wait = 30,
+) -> None:
+    """Push a model from elsewhere, whole or not at all, once it is known to be fit for serving.
+
+    It needs saved_model.pb with the signature serving_default (image_bytes to probabilities),
+    assets.extra/model.json with {"classes": [NAME, ...]} and
+    assets.extra/tf_serving_warmup_requests. Exit code 1: it is pushed, but the running server
+    hasn't taken it over.
+    """
+    from components.publish.foreign import push_foreign
+    from pipeline.models import say_served
+
+    folder, labels = push_foreign(model, root, name, label)
+    version = int(folder.name)
+    has = labels.get(label) == version
+    held = f"; {label} stays on {labels.get(label)}" if not has else ""
+    _done(f"{name}: version {version} is pushed{f' as {label}' if has else held}")
+    if has and wait and not say_served(folder.parent, label, version, wait):
+        raise typer.Exit(1)
+
+
+def _await(folder: Path, label: str, version: int, seconds: float) -> None:
+    """Exit code 1 where a server runs and hasn't taken the version over."""
+    from pipeline.models import say_served
+
+    if seconds and not say_served(folder, label, version, seconds):
+        raise typer.Exit(1)
 
 
 def _done(text: str) -> None:

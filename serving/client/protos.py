@@ -14,7 +14,7 @@ from types import ModuleType
 
 
 @contextmanager
-def _bare_tensorflow() -> Iterator[None]:
+def bare_tensorflow() -> Iterator[None]:
     """Where TensorFlow isn't imported yet, its __init__.py is not run inside the block."""
     spec = None if "tensorflow" in sys.modules else importlib.util.find_spec("tensorflow")
     if spec is None:
@@ -30,7 +30,7 @@ def _bare_tensorflow() -> Iterator[None]:
             del sys.modules[name]
 
 
-with _bare_tensorflow():
+with bare_tensorflow():
     from tensorflow.core.framework import tensor_pb2, types_pb2
     from tensorflow_serving.apis import (
         get_model_metadata_pb2,

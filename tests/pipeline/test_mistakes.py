@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import pytest
 
+import components.publish.foreign  # noqa: F401 (TensorFlow's messages, before it is forbidden)
 from serving.manifest import Manifest, file_paths, read_file, write_manifest
 from tests.pipeline.command import cxrflow
 from tests.serving.answering import answering
@@ -235,6 +236,24 @@ MODELS = [
     ("models rollback --root {w}/damaged", 2, "there is no whole version before 100"),
     ("models rollback --root {w}/models --version 7", 2, "there is no version 7 in"),
     ("models rollback --root {w}/labelled", 2, "labels.json can't be used"),
+    ("models promote --root {w}/models --version 100 --wait -1", 2, "--wait"),
+    ("models rollback --root {w}/models --wait nan", 2, "--wait"),
+    ("models push", 2, "Missing argument 'DIR'"),
+    ("models push {w}/empty", 2, "Missing option '--root'"),
+    ("models push {w}/nope --root {w}/models", 2, "{w}/nope is no folder"),
+    ("models push {w}/text.txt --root {w}/models", 2, "text.txt is no folder"),
+    ("models push {w}/empty --root {w}/nope", 2, "--root {w}/nope is no folder"),
+    ("models push {w}/empty --root {w}/text.txt", 2, "is a file"),
+    ("models push {w}/empty --root {w}/models --label prod", 2, "name one of stable, canary"),
+    ("models push {w}/empty --root {w}/models --name .x", 2, "--name '.x' is no model's"),
+    ("models push {w}/empty --root {w}/models --name ../x", 2, "is no model's"),
+    ("models push {w}/empty --root {w}/models --name ''", 2, "is no model's"),
+    ("models push {w}/empty --root {w}/models", 2, "saved_model.pb can't be read (No such file"),
+    ("models push {w}/empty --root {w}/models", 2, "model.json can't be read (No such file"),
+    ("models push {w}/empty --root {w}/models", 2, "warmup_requests can't be read (No such file"),
+    ("models push {w}/damaged/cxrflow/100 --root {w}/models", 2, "saved_model.pb is no SavedModel"),
+    ("models push {w}/models/cxrflow/100 --root {w}/models", 2, "is pushed already"),
+    ("models push {w}/empty --root {w}/labelled", 2, "labels.json can't be used"),
     ("models promote --root {w}/models --version 100 > /dev/full", 2, "stable is 100"),
     ("models rollback --root {w}/models --version 100 > /dev/full", 2, "stable is 100 (pinned)"),
 ]
@@ -368,6 +387,8 @@ def test_there_are_a_hundred() -> None:
         ("serve --help", "DIR/MODEL/VERSION/"),
         ("models promote --help", "Which to promote"),
         ("models rollback --help", "Which to go back to"),
+        ("models push --help", "cxrflow models push /data/saved_model --root"),
+        ("predict --help", "--resume"),
         ("predict --help", "Exit code"),
     ],
 )

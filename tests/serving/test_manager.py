@@ -297,13 +297,21 @@ def test_odd_versions(
 def test_what_became_of_the_versions_is_written_beside_them(
     manager, root, tiny_models, push_version
 ):
-    from serving.load_record import read_record
+    from serving.load_record import RECORD, living_record
 
-    (push_version(tiny_models[0.75], root / "tiny", 7) / "more").write_bytes(b"")
-    manager()
-    record = read_record(root / "tiny")
-    assert record.is_alive and record.served == 3
-    assert record.rejected == {7: "more isn't in manifest.json"}
+    odd = push_version(tiny_models[0.75], root / "tiny", 7)
+    (odd / "more").write_bytes(b"")
+    one = manager()
+    record = living_record(root / "tiny")
+    assert record.labels == {"stable": 3} and list(record.rejected) == [7]
+    assert record.rejection(odd) == "more isn't in manifest.json"
+    (odd / "more").unlink()
+    assert record.rejection(odd) == ""
+    (root / "tiny" / RECORD).unlink()  # another server's end
+    one.poll()
+    assert living_record(root / "tiny").labels == {"stable": 7}
+    one.stop()
+    assert living_record(root / "tiny") is None
 
 
 def test_labels_move_while_it_serves(manager, root, tiny_models, push_version):
@@ -339,11 +347,23 @@ def test_a_loaded_version_is_held_against_pruning(manager, root):
         assert remove(root / "tiny", 3)
 
 
-def test_folders_that_vanish_do_not_stop_the_service(manager, root):
+def test_folders_that_vanish_do_not_stop_the_service(
+    manager, root, tiny_models, push_version, caplog
+):
     manager = manager()
-    shutil.rmtree(root / "tiny")
+    for vanished in (root / "tiny" / "3", root / "tiny"):
+        caplog.clear()
+        shutil.rmtree(vanished)
+        for _ in range(3):
+            manager.poll()
+        assert mark(manager) == mark(manager, label="stable") == (3, 0.25)
+        said = [r for r in caplog.records if "its versions are gone" in r.message]
+        assert len(said) == (vanished.name == "3")
+    push_version(tiny_models[0.75], root / "tiny", 7)
+    push_version(tiny_models[0.75], root / ".hidden", 7)
     manager.poll()
-    assert mark(manager) == (3, 0.25)
+    assert mark(manager) == (7, 0.75) and manager.served() == {"tiny": 7}
+    assert (root / "tiny" / ".served.json").exists()
 
 
 def test_links_are_not_followed(manager, root, tiny_models, push_version, tmp_path_factory):

@@ -17,6 +17,7 @@ from serving.versions import (
     list_models,
     list_versions,
     locked,
+    next_version,
     read_labels,
     remove,
     write_labels,
@@ -29,9 +30,26 @@ def test_lists_only_what_is_a_version(tmp_path):
     assert list_versions(tmp_path / "missing") == []
     for name in ("12", "3", "0", "007", "-4", "+5", "1.5", "1e3", ".push-9", "٣", "v1", "1" * 30):
         (tmp_path / name).mkdir()
+    for name in (str(2**63 - 1), str(2**63), "9" * 19):
+        (tmp_path / name).mkdir()
     (tmp_path / "44").write_text("a file")
     (tmp_path / "55").symlink_to(tmp_path / "12")
-    assert list_versions(tmp_path) == [0, 3, 12]
+    assert list_versions(tmp_path) == [0, 3, 12, 2**63 - 1]
+
+
+def test_the_next_version_is_higher_than_all_that_is_there(tmp_path):
+    assert next_version(tmp_path / "missing", 5.9) == 5
+    for name in ("3", "007", "-9", ".push-11", "x12"):
+        (tmp_path / name).mkdir()
+    assert next_version(tmp_path, 0.0) == 4
+    (tmp_path / "20").touch()
+    (tmp_path / "30").symlink_to("nowhere")
+    assert next_version(tmp_path, 0.0) == 31
+    (tmp_path / str(10**18 - 1)).mkdir()
+    assert next_version(tmp_path, 0.0) == 10**18
+    (tmp_path / str(2**63 - 1)).mkdir()
+    with pytest.raises(CxrflowError, match="highest number that a version can have: remove it"):
+        next_version(tmp_path, 0.0)
 
 
 def test_lists_models_with_a_version(tmp_path):
@@ -39,6 +57,8 @@ def test_lists_models_with_a_version(tmp_path):
     (tmp_path / "a" / "2").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
     (tmp_path / "linked").symlink_to(tmp_path / "a")
+    for name in (".trash", "n\new", os.fsdecode(b"\xff")):  # hidden, or nothing a request can name
+        (tmp_path / name / "1").mkdir(parents=True)
     (tmp_path / "models.config").touch()
     assert list_models(tmp_path) == ["a", "b"]
     assert list_models(tmp_path / "missing") == []

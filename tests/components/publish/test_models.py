@@ -1,5 +1,9 @@
 """`cxrflow models`, from the functions below it to the terminal."""
 
+import json
+import os
+import shutil
+import threading
 from datetime import datetime
 from io import StringIO
 from pathlib import Path
@@ -14,6 +18,14 @@ from components.publish.settings import PublishConfig
 from pipeline.cli import app
 from pipeline.models import show_versions
 from schema.errors import CxrflowError
+from serving.load_record import (
+    LoadRecord,
+    Rejected,
+    await_served,
+    fingerprint,
+    remove_record,
+    write_record,
+)
 from serving.versions import Labels, list_versions, read_labels, write_labels
 
 
@@ -138,8 +150,10 @@ def test_commands(pushed, tmp_path, monkeypatch):
     listed = run("list").partition("mean AUC")[2]
     assert listed.index("300") < listed.index("200") < listed.index("100")
     assert "stable" in listed and "whole" in listed and "0.300 synthetic" in listed
-    assert run("promote", "--version", "200", "--label", "canary") == "cxrflow: canary is 200"
-    assert run("promote", "--pin") == "cxrflow: stable is 200 (pinned), was 300"
+    canary = run("promote", "--version", "200", "--label", "canary")
+    assert canary == "cxrflow: canary is 200 no server of this model runs on this machine"
+    promoted = run("promote", "--pin", "--wait", "0")
+    assert promoted == "cxrflow: stable is 200 (pinned), was 300"
     assert "canary, stable (pinned)" in run("list")
     assert run("rollback", "--version", "100").startswith(
         "cxrflow: stable is 100 (pinned), was 200 next: cxrflow models promote"
@@ -214,3 +228,92 @@ def test_unreadable_file_of_a_version_is_damage(pushed, monkeypatch):
 
     monkeypatch.setattr("serving.manifest.read_file", refused)
     assert versions_of(pushed)[0].problems == ("saved_model.pb can't be read: Permission denied",)
+
+
+# --- a server that runs here ---------------------------------------------------------------------
+
+
+def _rejects(base: Path, *versions: int, **labels: int) -> None:
+    """This process's record, as the server writes it."""
+    rejected = {n: Rejected("it has no warm-up", fingerprint(base / str(n))) for n in versions}
+    assert write_record(base, LoadRecord(labels or {"stable": 200}, rejected))
+
+
+def test_a_version_that_the_server_rejected_is_not_promoted(pushed):
+    _rejects(pushed, 100, 300)
+    refusal = "the running server rejected version 300: it has no warm-up; .* --force"
+    for change in (promote, rollback):
+        with pytest.raises(CxrflowError, match=refusal):
+            change(pushed, 300)
+    assert not (pushed / "labels.json").exists()
+    assert promote(pushed, 300, force=True)[1] == rollback(pushed, 300, force=True)[1] == 300
+    assert rollback(pushed) == (300, 200)
+    with pytest.raises(CxrflowError, match="no whole version before 200"):
+        rollback(pushed)  # not to 100, which the server rejected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pid": 2**22 + 1},
+        {"host": "elsewhere"},
+        {"started": 1},  # another process has its number now
+    ],
+)
+def test_a_dead_servers_record_is_not_believed(pushed, change):
+    _rejects(pushed, 300)
+    fields = json.loads((pushed / ".served.json").read_text()) | change
+    (pushed / ".served.json").write_text(json.dumps(fields))
+    assert promote(pushed, 300) == (300, 300)
+    assert await_served(pushed, "stable", 300, 5) is None
+
+
+def test_a_record_of_other_files_is_not_believed(pushed):
+    _rejects(pushed, 300)
+    os.utime(pushed / "300" / "saved_model.pb", ns=(1, 1))
+    assert promote(pushed, 300) == (300, 300)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"labels": 1, "rejected": {}}', "\udcff"])
+def test_a_record_that_cannot_be_read_is_none(pushed, text):
+    (pushed / ".served.json").write_bytes(text.encode(errors="surrogateescape"))
+    assert promote(pushed, 300) == (300, 300) and versions_of(pushed)[0].server == ""
+
+
+def test_commands_say_what_the_server_did(pushed, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*args: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, ["models", *args, "--root", str(tmp_path)])
+        return result.exit_code, " ".join(result.output.split())
+
+    _rejects(pushed, 100, stable=200)
+    listed = run("list")[1]
+    assert "whole, served" in listed and "whole, rejected: it has no warm-up" in listed
+    code, text = run("promote", "--version", "200")
+    assert code == 0 and text.endswith("version 200 is served since now")
+    code, text = run("promote", "--version", "100", "--force")
+    assert code == 1 and text.endswith("server hasn't taken it over: it has no warm-up")
+    assert read_labels(pushed).labels["stable"] == 100
+    code, text = run("rollback", "--version", "300", "--wait", "0.1")
+    assert code == 1 and text.endswith("hasn't taken it over: not within 0.1 s; its log tells more")
+
+
+def test_the_command_waits_for_the_server(pushed):
+    _rejects(pushed, stable=200)
+    later = threading.Timer(0.3, lambda: _rejects(pushed, stable=300))
+    later.start()
+    assert await_served(pushed, "stable", 300, 60) == ""
+    stops = threading.Timer(0.3, lambda: remove_record(pushed))
+    stops.start()
+    assert await_served(pushed, "stable", 100, 60) is None
+    later.join(), stops.join()
+
+
+def test_a_model_whose_versions_vanished_is_said_to_be_gone(pushed, tmp_path):
+    _rejects(pushed, stable=300)
+    for number in (100, 200, 300):
+        shutil.rmtree(pushed / str(number))
+    gone = "the versions of cxrflow in .* are gone; the server still has version 300: push one"
+    with pytest.raises(CxrflowError, match=gone):
+        find_model(tmp_path, "cxrflow")

@@ -1,0 +1,162 @@
+"""Pushes a SavedModel from elsewhere, if it can be served; imports no TensorFlow to tell."""
+
+import json
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from components.publish.push import push
+from components.publish.settings import PublishConfig
+from schema.errors import CxrflowError
+from schema.text import written
+from serving.client.protos import bare_tensorflow, types_pb2
+from serving.versions import CANARY, STABLE, list_versions, read_labels, serving_root
+
+with bare_tensorflow():
+    from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+    from tensorflow_serving.apis import prediction_log_pb2
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # part of a REST path, as a label
+_TAG = "serve"
+_SIGNATURE, _INPUT, _OUTPUT = "serving_default", "image_bytes", "probabilities"
+_MODEL_JSON = Path("assets.extra", "model.json")
+_WARM_UP = Path("assets.extra", "tf_serving_warmup_requests")
+_HEAD, _FOOT = 12, 4  # bytes of a TFRecord before and after its data: length and checksums
+
+
+def push_foreign(model: Path, root: Path, name: str, label: str) -> tuple[Path, dict[str, int]]:
+    """Pushes a model that the pipeline didn't make, after `require_servable`.
+
+    Args:
+        model: folder of the SavedModel.
+        root: a serving root, or a run's root.
+        name: the model's among those served.
+        label: stable or canary.
+
+    Returns:
+        The folder of the version, and all labels now.
+
+    Raises:
+        CxrflowError: a bad name or label, no such root, a model that can't be served, or a folder
+            that can't be written.
+    """
+    if label not in (STABLE, CANARY):
+        raise CxrflowError(f"--label {label}: name one of {STABLE}, {CANARY}")
+    if not _NAME.fullmatch(name):
+        raise CxrflowError(
+            f"--name {name!r} is no model's: it is made of letters, digits, dots, dashes and "
+            "underscores, and begins with a letter or digit"
+        )
+    if not root.is_dir():
+        raise CxrflowError(f"--root {root} is no folder: make it, or name the one that is served")
+    base = serving_root(root) / name
+    if model.resolve().is_relative_to(base.resolve()):
+        raise CxrflowError(f"{model} is pushed already: `cxrflow models promote` moves a label")
+    stable = read_labels(base).stable(list_versions(base))
+    require_servable(model, classes_of(base / str(stable)) if stable is not None else ())
+    folder = push(model, base, PublishConfig(label=label), {"pushed_from": written(str(model))})
+    return folder, read_labels(base).all(list_versions(base))
+
+
+def require_servable(folder: Path, served: tuple[str, ...] = ()) -> None:
+    """Refuses a model that the server would reject, or that our clients can't ask.
+
+    Args:
+        folder: of the SavedModel.
+        served: the classes of the version that is served now; empty without one.
+
+    Raises:
+        CxrflowError: it lacks a readable saved_model.pb, the signature serving_default of
+            image_bytes and probabilities, assets.extra/model.json with its classes, or warm-up
+            requests; or its classes are others than those that are served.
+    """
+    if not folder.is_dir():
+        raise CxrflowError(f"{folder} is no folder: name that of a SavedModel")
+    classes, missing = _classes(folder)
+    missing = [*_signature(folder, classes), *missing, *_warm_up(folder)]
+    if served and classes and classes != served:
+        missing.append(
+            f"its classes are {', '.join(classes)}, those of the version that is served are "
+            f"{', '.join(served)}: another --name keeps both"
+        )
+    if missing:
+        raise CxrflowError(f"{folder} can't be served: {'; '.join(missing)}")
+
+
+def classes_of(version_dir: Path) -> tuple[str, ...]:
+    """The classes in a version's model.json; empty if it has none."""
+    return _classes(version_dir)[0]
+
+
+def _signature(folder: Path, classes: tuple[str, ...]) -> list[str]:
+    try:
+        model = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    except OSError as error:
+        return [f"saved_model.pb can't be read ({error.strerror})"]
+    except DecodeError:
+        return ["saved_model.pb is no SavedModel"]
+    graphs = [graph for graph in model.meta_graphs if _TAG in graph.meta_info_def.tags]
+    if not graphs:
+        return [f"saved_model.pb has no graph tagged {_TAG}"]
+    if _SIGNATURE not in graphs[0].signature_def:
+        return [f"it has no signature {_SIGNATURE}"]
+    signature = graphs[0].signature_def[_SIGNATURE]
+    found = []
+    if set(signature.inputs) != {_INPUT} or not _is(signature.inputs[_INPUT], "DT_STRING", 1):
+        found.append(f"{_SIGNATURE} doesn't take {_INPUT} (strings, [n]) and nothing else")
+    if _OUTPUT not in signature.outputs or not _is(signature.outputs[_OUTPUT], "DT_FLOAT", 2):
+        found.append(f"{_SIGNATURE} doesn't give {_OUTPUT} (float32, [n, classes])")
+    elif classes and _width(signature.outputs[_OUTPUT]) not in (-1, len(classes)):
+        width = _width(signature.outputs[_OUTPUT])
+        found.append(f"it gives {width} {_OUTPUT}, and {_MODEL_JSON} names {len(classes)} classes")
+    return found
+
+
+def _is(tensor: meta_graph_pb2.TensorInfo, dtype: str, rank: int) -> bool:
+    """Whether a tensor has a type and, if it is known, a rank."""
+    shape = tensor.tensor_shape
+    fits = shape.unknown_rank or len(shape.dim) == rank
+    return tensor.dtype == types_pb2.DataType.Value(dtype) and fits
+
+
+def _width(tensor: meta_graph_pb2.TensorInfo) -> int:
+    return -1 if tensor.tensor_shape.unknown_rank else tensor.tensor_shape.dim[1].size
+
+
+def _classes(folder: Path) -> tuple[tuple[str, ...], list[str]]:
+    """The classes, or what is wrong with them."""
+    try:
+        info: Any = json.loads((folder / _MODEL_JSON).read_bytes())
+        classes = info["classes"]
+    except OSError as error:
+        return (), [f"{_MODEL_JSON} can't be read ({error.strerror})"]
+    except (ValueError, KeyError, TypeError):
+        classes = None
+    named = isinstance(classes, list) and all(isinstance(name, str) and name for name in classes)
+    if not named or not classes or len(set(classes)) != len(classes):
+        return (), [f'{_MODEL_JSON} has no "classes": [NAME, ...], each once']
+    return tuple(classes), []
+
+
+def _warm_up(folder: Path) -> list[str]:
+    """What is wrong with the warm-up requests."""
+    try:
+        data = (folder / _WARM_UP).read_bytes()
+    except OSError as error:
+        return [f"{_WARM_UP} can't be read ({error.strerror}): its first answers would be slow"]
+    requests = at = 0
+    try:
+        while at < len(data):
+            (length,) = struct.unpack_from("<Q", data, at)
+            record = data[at + _HEAD : at + _HEAD + length]
+            at += _HEAD + length + _FOOT
+            if at > len(data):
+                raise ValueError("cut short")
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            requests += log.HasField("predict_log")
+    except (struct.error, ValueError, DecodeError):
+        return [f"{_WARM_UP} is damaged"]
+    return [] if requests else [f"{_WARM_UP} holds no request"]
