@@ -88,7 +88,7 @@ def await_served(model_dir: Path, label: str, version: int, seconds: float) -> s
         if reason := record.rejection(model_dir / str(version)):
             return reason
         if time.monotonic() > deadline:
-            return f"not within {seconds:g} s; its log tells more"
+            return f"not within {seconds:g} s; it may be loading still, `cxrflow models list` tells"
         time.sleep(_LOOK_SECONDS)
     return None
 

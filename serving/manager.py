@@ -297,10 +297,8 @@ class Manager:
             read = Labels(dict(model.labels))
         stable = read.stable(there)
         if stable not in there:
-            missing = "it has no version that can be served"
-            if stable is not None:
-                missing = f"version {stable} is not there or was rejected"
-            complaint = complaint or missing
+            which = "a version that can be served" if stable is None else f"version {stable}"
+            complaint = complaint or f"{which} is not there or was rejected"
             stable = model.default
             if stable is None:
                 before = read.before(there)
@@ -336,7 +334,7 @@ class Manager:
         """Writes what became of each version beside them, for `cxrflow models`."""
         with self._lock:
             rejected = {
-                n: Rejected(v.error, v.fingerprint)
+                n: Rejected(" ".join(v.error.split()), v.fingerprint)
                 for n, v in model.versions.items()
                 if v.error and v.fingerprint
             }

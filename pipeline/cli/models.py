@@ -98,7 +98,7 @@ def promote(
         bool, typer.Option("--pin", help="Keep stable there, whatever is pushed later.")
     ] = False,
     force: Force = False,
-    wait: Wait = 30,
+    wait: Wait = 60,
 ) -> None:
     """Move a label: the canary, or version N, becomes stable, which is what is served.
 
@@ -124,7 +124,7 @@ def rollback(
     name: ModelName = "",
     version: EarlierVersion = None,
     force: Force = False,
-    wait: Wait = 30,
+    wait: Wait = 60,
 ) -> None:
     """Make the version before stable, and pin it, so that the next push doesn't undo that.
 
@@ -159,7 +159,7 @@ def push(
     label: Annotated[
         str, typer.Option(help="stable: it is served; canary: on request, until it is promoted.")
     ] = "stable",
-    wait: Wait = 30,
+    wait: Wait = 60,
 ) -> None:
     """Push a model from elsewhere, whole or not at all, once it is known to be fit for serving.
 

@@ -306,7 +306,7 @@ def test_what_became_of_the_versions_is_written_beside_them(
     assert record.labels == {"stable": 3} and list(record.rejected) == [7]
     assert record.rejection(odd) == "more isn't in manifest.json"
     (odd / "more").unlink()
-    assert record.rejection(odd) == ""
+    assert record.rejection(odd) == ""  # other files than those that were rejected
     (root / "tiny" / RECORD).unlink()  # another server's end
     one.poll()
     assert living_record(root / "tiny").labels == {"stable": 7}
