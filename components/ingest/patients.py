@@ -41,8 +41,8 @@ def identity(text: str) -> str:
 
     Raises:
         BadValue: there is no id (empty, or a word for it such as "nan"); it is a number that may
-            have been rounded or mean two things ("1.2e6", "17.5", "-1", "1,000", "#17"); it has quotes
-            or control characters; or it is too long.
+            have been rounded or mean two things ("1.2e6", "17.5", "-1", "1,000", "#17"); it has
+            quotes or control characters; or it is too long.
     """
     if text.isascii() and text.isdigit() and len(text) <= MAX_LENGTH:  # nearly all, and quick
         return text.lstrip("0") or "0"
