@@ -4,6 +4,7 @@ Standard library only, and imports none of its neighbours, so that both can use 
 """
 
 import csv
+import difflib
 import errno
 import gzip
 import io
@@ -226,7 +227,7 @@ def findings(text: str, known: Container[str]) -> FrozenSet[str]:
     unknown = sorted(name for name in names if name != NO_FINDING and name not in known)
     if unknown:
         if text.strip():
-            detail = "{} is not a finding".format(shown(", ".join(unknown)))
+            detail = "{} is not a finding".format(shown(", ".join(n or "''" for n in unknown)))
         else:
             detail = "no finding given"
         raise BadValue("unknown_finding", f"{detail}; a normal image says {NO_FINDING}")
@@ -293,13 +294,27 @@ def _places(
             places[column] = found[0]
     missing = [column for column in columns if column not in places]
     if missing:
+        others = [title for i, title in enumerate(given) if i not in places.values()]
         raise BadTable(
-            "{} lacks the column{} {}; the header is line {}, and the table of NIH ChestX-ray14 "
+            "{} lacks the column{} {}{}; the header is line {}, and the table of NIH ChestX-ray14 "
             "has {}".format(
-                name, "s" * (len(missing) > 1), ", ".join(missing), line, ", ".join(columns)
+                name,
+                "s" * (len(missing) > 1),
+                ", ".join(missing),
+                _similar(missing, others),
+                line,
+                ", ".join(columns),
             )
         )
     return places
+
+
+def _similar(missing: Sequence[str], titles: Sequence[str]) -> str:
+    """Which titles may be misspelt names of columns, for a message; they may look the same."""
+    lower = {title.lower(): title for title in titles}
+    found = [difflib.get_close_matches(name.lower(), lower, 1, 0.8) for name in missing]
+    names = [f"'{shown(lower[one])}'" for close in found for one in close]
+    return " (it has {})".format(", ".join(dict.fromkeys(names))) if names else ""
 
 
 def _separator(head: str, columns: Sequence[str]) -> str:

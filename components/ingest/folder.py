@@ -96,16 +96,25 @@ def fingerprint(root: str | Path) -> str:
             digest.update(os.fsencode(path.name) + b"\0")
             if path.is_file():
                 digest.update(hashlib.blake2b(path.read_bytes()).digest())
-        stats = [(os.fsencode(entry.path), entry.stat()) for entry in _image_entries(root)]
+        stats = [_stat(entry) for entry in _image_entries(root)]
     except OSError as error:
         raise _unreadable(root, error) from None
     # A copy of a run's phantoms is the same data, whether or not it kept the times.
     timed = not (root / SYNTHETIC_MARK).is_file()
     below = len(os.fsencode(root))
-    for name, status in sorted(stats, key=lambda s: s[0]):
-        about = f"\0{status.st_size}\0{status.st_mtime_ns if timed else 0}\n"
+    for name, size, changed in sorted(stats):
+        about = f"\0{size}\0{changed if timed else 0}\n"
         digest.update(name[below:] + about.encode())
     return digest.hexdigest()
+
+
+def _stat(entry: os.DirEntry) -> tuple[bytes, int, int]:
+    """Path, bytes and time of change; -1 where a link can't be followed: one bad image."""
+    try:
+        status = entry.stat()
+    except OSError:
+        return os.fsencode(entry.path), -1, -1
+    return os.fsencode(entry.path), status.st_size, status.st_mtime_ns
 
 
 def _lists(root: Path) -> tuple[Path, Path]:
@@ -131,7 +140,8 @@ def _find_table(root: Path) -> Path:
 
 
 def _image_entries(root: Path) -> Iterator[os.DirEntry]:
-    """The files in the image folders whose names are those of images."""
+    """The files in the image folders, each folder once, whose names are those of images."""
+    seen: set[tuple[int, int]] = set()
     parts = fnmatch.filter(_names(root), IMAGE_PARTS)
     for folder in (root / "images", *(root / part / "images" for part in parts), root / SAMPLE):
         try:
@@ -139,6 +149,10 @@ def _image_entries(root: Path) -> Iterator[os.DirEntry]:
                 if folder.is_symlink():
                     raise CxrflowError(f"{shown(str(folder), 4096)} is a link to no folder")
                 continue
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:  # through a link
+                continue
+            seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
                 for entry in entries:
                     name = same_name(entry.name).lower()

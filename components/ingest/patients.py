@@ -13,6 +13,14 @@ _UNCLEAR = re.compile(
     r"-[0-9]*[.,]?[0-9]*(e[+-]?[0-9]+)?|[+-]?[.,][0-9]+(e[+-]?[0-9]+)?|"
     r"[+-]?[0-9][0-9 ,']*[.]?[0-9]*(e[+-]?[0-9]+)?|[+-]?[0-9]{1,3}([._][0-9]{3})+(,[0-9]*)?"
 )
+# One number among signs: "=17", "#17", "(17)", "17;" are another spelling of it, or are not.
+_SIGNED = re.compile(r"[^\w]*[0-9]+[^\w]*")
+_DASH = re.compile("[\u2010-\u2015\u2212]")
+# Unicode's Default_Ignorable_Code_Point, but for the category Cf.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e0fff]"
+)
 _MISSING = {"nan", "na", "n/a", "<na>", "#n/a", "none", "null", "nil", "inf", "-inf", "-", "?"}
 
 
@@ -22,7 +30,7 @@ _NOT_TEXT = ("Cc", "Co", "Cn", "Pi", "Pf")  # control, private, unassigned; open
 def identity(text: str) -> str:
     """The patient that an id means; two rows are of one patient if and only if this is equal.
 
-    Spaces, case and Unicode's variants of a letter or digit don't count (NFKC_Casefold of the
+    Spaces, case and Unicode's variants of a letter, digit or dash don't count (NFKC_Casefold of the
     Unicode standard, and any script's decimal digits are digits). A whole number is its digits
     without leading zeros, also where a spreadsheet or a float column has written it: "17", "017",
     " 17", "17.0" and "1.7e1" are one patient. Any other text stands for itself: "A17" is neither
@@ -33,8 +41,8 @@ def identity(text: str) -> str:
 
     Raises:
         BadValue: there is no id (empty, or a word for it such as "nan"); it is a number that may
-            have been rounded or mean two things ("1.2e6", "17.5", "-1", "1,000"); it has quotes
-            or control characters; or it is too long.
+            have been rounded or mean two things ("1.2e6", "17.5", "-1", "1,000", "#17"); it has
+            quotes or control characters; or it is too long.
     """
     if text.isascii() and text.isdigit() and len(text) <= MAX_LENGTH:  # nearly all, and quick
         return text.lstrip("0") or "0"
@@ -52,12 +60,15 @@ def identity(text: str) -> str:
         unicodedata.category(c) in ("Cc", "Co", "Cn", "Pi", "Pf") or c in "\"'`" for c in folded
     ):
         raise _bad(text, "has quotes or control characters")
+    if _SIGNED.fullmatch(folded):
+        raise _bad(text, "is not a plain whole number")
     return folded
 
 
 def _folded(text: str) -> str:
-    """NFKC_Casefold with decimal digits in ASCII and single spaces."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    """NFKC_Casefold with decimal digits and dashes in ASCII and single spaces."""
+    folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
+    folded = _DASH.sub("-", folded)
     plain = (
         str(unicodedata.decimal(c)) if unicodedata.category(c) == "Nd" else c
         for c in folded

@@ -58,6 +58,13 @@ def assign_splits(
         train_val, test = (_read_list(path) for path in lists)
         _refuse_overlap(rows, train_val, test)
         listed = rows["image_id"].isin(train_val | test)
+        if len(rows) and not listed.any():
+            raise CxrflowError(
+                f"no image of the table is in {lists[0].name} or {lists[1].name}, which have "
+                f"'{shown(min(train_val | test, default=''))}' for example: each line must be an "
+                "image's name as in the table, without a folder; ingest.split=hash splits without "
+                "them"
+            )
         problems = [
             Problem(Reason.NOT_IN_LISTS.value, image, row, "in neither official list")
             for row, image in rows.loc[~listed, ["row", "image_id"]].itertuples(index=False)

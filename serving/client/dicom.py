@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SHRUNK = "shrunk from {}x{} to {}x{} pixels"
 LEFT_OUT = "elements that can't be used are left out: {}"
 SPILLED = "sets bits outside the {} that it says are stored: they are left out"
+SURPLUS = "holds {} bytes more than {}x{} pixels take: its rows and columns may be wrong"
 # Value representations, PS3.5 section 6.2.
 _VRS = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN "
@@ -83,7 +84,7 @@ def read_dicom(path: Path, limits: ImageLimits, dicom_limits: DicomLimits) -> Di
     import cv2
 
     from serving.client.dicom_doubts import doubt_header, doubt_picture
-    from serving.client.dicom_file import read_cells, read_file, read_layout
+    from serving.client.dicom_file import read_cells, read_file, read_layout, surplus
     from serving.client.dicom_gray import read_rules, to_gray
 
     with _refusing("damaged: its header cannot be read"):
@@ -95,6 +96,8 @@ def read_dicom(path: Path, limits: ImageLimits, dicom_limits: DicomLimits) -> Di
         identity = _identify(header)
     with _refusing("damaged: its pixels cannot be decoded"):
         cells, layout = read_cells(file, layout)
+        if more := surplus(file, layout):
+            doubts.append(SURPLUS.format(more, layout.columns, layout.rows))
     with _refusing("its grayscale tables cannot be applied"):
         if layout.spill(cells) & ~_overlays(header, layout.allocated):
             doubts.append(SPILLED.format(layout.bits))

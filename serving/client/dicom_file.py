@@ -192,6 +192,16 @@ def read_cells(file: File, layout: Layout) -> tuple[np.ndarray, Layout]:
     return cells.reshape(layout.rows, layout.columns), layout
 
 
+def surplus(file: File, layout: Layout) -> int:
+    """Bytes behind uncompressed pixels that would hold a row or a column more; else 0."""
+    length, at, _ = _pixel_element(file)
+    width = layout.allocated // 8
+    if length == _UNDEFINED:
+        return 0
+    rest = min(length, len(file.body) - at) - layout.rows * layout.columns * width
+    return rest if rest >= min(layout.rows, layout.columns) * width else 0
+
+
 def _guess_syntax(start: bytes) -> tuple[bool, bool]:
     """Whether a data set without file meta information is implicit, and little-endian."""
     little = len(start) < 2 or start[1] == 0  # its first group is below 256

@@ -107,6 +107,14 @@ def test_what_is_no_frontal_chest_xray_is_doubted(tmp_path, elements, doubt):
     assert found[0] in refused.value.reason
 
 
+@pytest.mark.parametrize("wrong", [{"Columns": SIDE - 1}, {"Rows": SIDE - 1}])
+def test_more_bytes_than_pixels_are_a_doubt(tmp_path, wrong):
+    """With a wrong number of columns every row is shifted against the one before."""
+    found = doubts(write_dicom(tmp_path / "a.dcm", PIXELS, 12, **WINDOW, **wrong))
+    assert len(found) == 1 and "holds 128 bytes more than" in found[0]
+    assert not doubts(write_dicom(tmp_path / "b.dcm", PIXELS[:-1, :-1], 12, **WINDOW))
+
+
 def test_several_doubts_are_all_named(tmp_path):
     path = write_dicom(
         tmp_path / "a.dcm", PIXELS, 12, **WINDOW, Modality="MR", BodyPartExamined="KNEE"

@@ -165,6 +165,16 @@ def test_an_image_that_cannot_be_opened_is_one_bad_image(data_folder, settings, 
         (4, "unreadable", "Too many levels of symbolic links"),
         (5, "unreadable", "Permission denied"),
     ]
+    assert len(fingerprint(root)) == 32  # a run asks for it, and goes on as well
+
+
+def test_a_folder_linked_twice_holds_its_images_once(data_folder, settings):
+    root = data_folder(ROWS)
+    (root / "images_001").mkdir()
+    (root / "images_001" / "images").symlink_to("../images")
+    (root / "images_x").symlink_to(".")
+    assert find_folder(root).repeated == frozenset()
+    assert not check_folder(str(root), settings).problems
 
 
 @pytest.mark.parametrize("where", ["", "images"])

@@ -25,6 +25,8 @@ def test_spellings_of_a_number(text):
     [
         (["A-17", "a-17", " A-17 ", "\uff21-17", "\uff41\uff0d\uff11\uff17"], "a-17"),
         (["é1", "e\u03011", "É1", "E\u03011", "e\u200d\u03011"], "é1"),
+        (["A-17", "A\u201017", "A\u201117", "A\u201317", "A\u201417", "A\u221217"], "a-17"),
+        (["B17", "B\u00ad17", "B\u034f17", "B\ufe0f17", "B\u115f17", "B\U000e010017"], "b17"),
         (["P 1", "P  1", "p\u00a01", "P\n1"], "p 1"),
         (["Straße", "STRASSE"], "strasse"),
         (["1.2.840.11"], "1.2.840.11"),  # a UID of DICOM is no number
@@ -51,6 +53,11 @@ def test_what_only_looks_alike_stays_apart():
         *((text, "not a whole number") for text in ("17.5", "12.345", "17e-1", "1e-9999")),
         *((text, "not a plain whole number") for text in ("-17", "-0", "1,000", "17,0", "1 000")),
         *((text, "not a plain whole number") for text in (".5", "1_000", "1.234.567", "1'000")),
+        *(
+            (text, "not a plain whole number")
+            for text in ("#17", "=17", "(17)", "17;", "/17", "$ 17")
+        ),
+        *((text, "not a plain whole number") for text in ("\u201317", "\u221217", "17-", "17/")),
         *((text, "has quotes") for text in ('="17"', "'17'", "'17", '"17"', "\u201e17\u201c")),
         ("17\a", "control characters"),
         ("1" * 65, "more than 64 characters"),

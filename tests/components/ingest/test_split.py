@@ -81,6 +81,14 @@ def test_hash_ignores_the_lists(tmp_path):
     assert len(rows) == 2 and not problems
 
 
+@pytest.mark.parametrize("form", ["images/{}.png", "{}", "{}.png,1", '"{}.png"', "\u00a0"])
+def test_lists_that_name_no_image_of_the_table_are_refused(tmp_path, form):
+    both = lists(tmp_path, [form.format("a")], [form.format("b")])
+    with pytest.raises(CxrflowError, match="no image of the table is in train_val_list") as error:
+        assign_splits(table([("a.png", "1"), ("b.png", "2")]), *both, **AUTO)
+    assert f"'{form.format('a').strip()}' for example" in str(error.value)
+
+
 def test_lists_that_share_are_refused(tmp_path):
     images = table([("a.png", "1"), ("b.png", "1"), ("c.png", "2")])
     with pytest.raises(CxrflowError, match=r"1 patients .* both official lists: 1"):

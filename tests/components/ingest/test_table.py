@@ -100,7 +100,7 @@ def test_headers_seen_in_the_wild(tmp_path, header, end):
         ({"patient": ""}, Reason.BAD_PATIENT, "no patient"),
         ({"patient": "2"}, Reason.PATIENT_MISMATCH, "not of patient 2"),
         ({"findings": "Mas"}, Reason.UNKNOWN_FINDING, "Mas is not a finding"),
-        ({"findings": "Mass|"}, Reason.UNKNOWN_FINDING, "not a finding"),
+        ({"findings": "Mass|"}, Reason.UNKNOWN_FINDING, "'' is not a finding"),
         ({"findings": ""}, Reason.UNKNOWN_FINDING, "no finding given"),
         ({"findings": "Mass|No Finding"}, Reason.FINDING_CONFLICT, "contradicts"),
         ({"age": "121"}, Reason.IMPOSSIBLE_AGE, "over 120"),
@@ -221,6 +221,22 @@ def test_a_row_with_too_many_or_too_few_values(tmp_path):
 def test_a_column_that_is_bad_as_a_whole(tmp_path, column):
     table = read_table(write(tmp_path / "t.csv", *[line(**{column: "~"})] * 3))
     assert table.rows.empty and [p.row for p in table.problems] == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("title", "told"),
+    [
+        ("Image\u00a0Index", r"Image\xa0Index"),  # looks as it should
+        ("image index", "image index"),
+        ("Image_Index", "Image_Index"),
+        ("Imgae Index", "Imgae Index"),
+    ],
+)
+def test_a_misspelt_column_is_named(tmp_path, title, told):
+    path = write(tmp_path / "t.csv", line(), header=HEADER.replace("Image Index", title))
+    with pytest.raises(CxrflowError) as error:
+        read_table(path)
+    assert f"lacks the column Image Index (it has '{told}');" in str(error.value)
 
 
 def test_everything_in_a_message_is_short_and_on_one_line(tmp_path):
