@@ -375,8 +375,8 @@ def test_any_name_works(quick, pngs, tmp_path, kind, locale) -> None:
     with open(path, "wb") as file:
         file.write(pngs[0])
     env = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    for given in (images, path):
-        done = quick(given, "--out", tmp_path / "out", env=env)
+    for asked in (images, path):
+        done = quick(asked, "--out", tmp_path / "out", env=env)
         assert (done.returncode, done.stderr) == (0, "")
     (line,) = (tmp_path / "out" / "results.jsonl").read_text(encoding="ascii").splitlines()
     assert json.loads(line)["file"].encode("utf-8", "surrogateescape") == path
