@@ -276,7 +276,9 @@ def test_encrypted_connection(root, tmp_path, odd_images):
     from serving.settings import ServerConfig
 
     pem, key = certificate(tmp_path, "localhost")
-    config = ServerConfig(grpc_port=0, rest_port=0, odd_versions="warn", tls_certificate=pem, tls_key=key)
+    config = ServerConfig(
+        grpc_port=0, rest_port=0, odd_versions="warn", tls_certificate=pem, tls_key=key
+    )
     with running(root, config) as server:
         settings = {"server": f"localhost:{server.grpc_port}", "deadline": 5.0}
         with Client(ClientConfig(**settings, tls_ca=pem)) as client:
@@ -296,7 +298,11 @@ def test_only_clients_with_a_signed_certificate_are_answered(root, tmp_path, odd
     hospital, stranger = (certificate(tmp_path, name) for name in ("hospital", "stranger"))
     config = ServerConfig(
         odd_versions="warn",
-        grpc_port=0, rest_port=0, tls_certificate=pem, tls_key=key, tls_client_ca=hospital[0]
+        grpc_port=0,
+        rest_port=0,
+        tls_certificate=pem,
+        tls_key=key,
+        tls_client_ca=hospital[0],
     )
     with running(root, config) as server:
         for shown, answered in ((hospital, True), (stranger, False), (("", ""), False)):
