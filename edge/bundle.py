@@ -5,6 +5,8 @@ import json
 import os
 from typing import Any, Dict, NamedTuple
 
+from description import verify
+
 MANIFEST = "manifest.json"
 FORMAT = 2  # of the bundles that these scripts read, and all before
 POINTS = ("youden", "sensitivity", "specificity")  # of model.json's thresholds
@@ -79,7 +81,7 @@ def open_bundle(folder: str) -> Bundle:
         manifest = _read_json(os.path.join(folder, MANIFEST))
         files = {str(file["path"]): str(file["sha256"]) for file in manifest["files"]}
         version = int(manifest["version"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise Refused(f"{folder} is no edge bundle: {MANIFEST}: {reason(error)}") from error
     for path, sha256 in sorted(files.items()):
         problem = _compare(folder, path, sha256)
@@ -88,20 +90,17 @@ def open_bundle(folder: str) -> Bundle:
     try:
         if "model.json" not in files:
             raise KeyError("model.json isn't listed")
-        info = _read_json(os.path.join(folder, "model.json"))
-        bundle = Bundle(folder, version, info, files)
-        usable = bundle.preprocessing.image_size == info["image_size"] and info["classes"]
+        bundle = Bundle(folder, version, _read_json(os.path.join(folder, "model.json")), files)
         newer = bundle.format > FORMAT
-        unlisted = [one["file"] for one in info["variants"].values() if one["file"] not in files]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if not newer:
+            verify(bundle.info, files)
+    except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise Refused(f"{folder} is no edge bundle: model.json: {reason(error)}") from error
     if newer:
         raise Refused(
             f"{folder} is an edge bundle of format {bundle.format}, these scripts read {FORMAT} and"
             " before: run the scripts that lie in it"
         )
-    if unlisted or not usable:
-        raise Refused(f"{folder} is no edge bundle: its model.json contradicts itself")
     return bundle
 
 
@@ -132,5 +131,17 @@ def _compare(folder: str, path: str, sha256: str) -> str:
 
 
 def _read_json(path: str) -> Dict[str, Any]:
+    """An object. Raises OSError, or ValueError for what is none."""
     with open(path, encoding="utf-8") as file:
-        return dict(json.load(file))
+        try:
+            content = json.load(file, parse_constant=_refuse_constant)
+        except RecursionError:
+            raise ValueError("its values lie too deep in each other") from None
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and Infinity, which JSON hasn't got."""
+    raise ValueError(f"{name} is no number")

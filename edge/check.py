@@ -1,6 +1,8 @@
 """What --check proves: a variant's answers to the bundle's golden images are its own."""
 
 import os
+import zipfile
+import zlib
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -11,6 +13,18 @@ from images import BadImage, prepare
 
 _PIXEL_TOLERANCE = 1  # gray levels: JPEG decoders differ by so much
 _ANSWERS = "answers_"  # before a variant's name, in the archive
+# What NumPy raises for a file that is no archive of arrays.
+_UNREADABLE = (
+    OSError,
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _ONE_ANSWER = 2e-3  # golden answers nearer than this aren't told apart
 
 
@@ -100,10 +114,16 @@ def read_golden(bundle: Bundle) -> Golden:
             for name, found in arrays.items()
             if name.startswith(_ANSWERS)
         }
+        size = bundle.preprocessing.image_size
         shape = (len(names), len(bundle.info["classes"]))
-        if not names or any(found.shape != shape for found in answers.values()):
-            raise ValueError("its arrays don't fit each other")
-    except (OSError, KeyError, ValueError) as error:
+        fit = all(found.shape == shape and found.dtype.kind == "f" for found in answers.values())
+        if not names or pixels.dtype != np.uint8 or pixels.shape != (len(names), size, size):
+            raise ValueError("its pixels aren't those of its images")
+        if not fit or not all(np.isfinite(found).all() for found in answers.values()):
+            raise ValueError("its answers aren't probabilities of each image and class")
+        if any(os.path.basename(name) != name for name in names):
+            raise ValueError("it names files elsewhere")
+    except _UNREADABLE as error:
         raise Refused(f"{folder}: golden.npz can't be read: {reason(error)}") from error
     levels = 0
     for name, right in zip(names, pixels):
@@ -133,7 +153,7 @@ def problems(golden: Golden, variant: str, found: np.ndarray, tolerance: float) 
     if not np.isfinite(found).all():
         return [*wrong, "an answer isn't a number"]
     largest = _largest_difference(golden, variant, found)
-    if largest > tolerance:
+    if not largest <= tolerance:  # not a number, too
         wrong.append(f"a probability differs by {largest:.2g}")
     for i, answer in enumerate(found):
         others = [j for j, other in enumerate(own) if _are_two(own[i], other)]

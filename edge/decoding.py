@@ -2,10 +2,11 @@
 
 import hashlib
 import os
+import stat
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional
+from typing import Any, BinaryIO, Callable, Iterable, Iterator, NamedTuple, Optional
 
 import numpy as np
 
@@ -43,9 +44,9 @@ def read(path: str, how: Preprocessing) -> Decoded:
     begin = time.perf_counter()
     pixels, problem, sha256 = None, "", ""
     try:
-        with open(path, "rb") as file:
-            refuse_size(os.fstat(file.fileno()).st_size, how.max_bytes)
-            data = file.read()
+        with _open(path, how.max_bytes) as file:
+            data = file.read(how.max_bytes + 1)
+        refuse_size(len(data), how.max_bytes)  # it may have grown
         sha256 = hashlib.sha256(data).hexdigest()
         pixels = prepare(data, how)
     except BadImage as error:
@@ -61,8 +62,7 @@ def fingerprint(path: str, max_bytes: int) -> str:
     """The SHA-256 of a file, or the words of `read` for one that it wouldn't read."""
     digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            refuse_size(os.fstat(file.fileno()).st_size, max_bytes)
+        with _open(path, max_bytes) as file:
             for chunk in iter(lambda: file.read(_CHUNK), b""):
                 digest.update(chunk)
     except BadImage as error:
@@ -70,6 +70,21 @@ def fingerprint(path: str, max_bytes: int) -> str:
     except OSError as error:
         return _unreadable(error)
     return digest.hexdigest()
+
+
+def _open(path: str, max_bytes: int) -> BinaryIO:
+    """A regular file of at most `max_bytes`. Raises OSError or BadImage."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for its writer
+    file = open(handle, "rb")  # noqa: SIM115
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("no regular file any more")
+        refuse_size(status.st_size, max_bytes)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _unreadable(error: OSError) -> str:

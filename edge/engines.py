@@ -263,14 +263,25 @@ def _open_onnx(bundle: Bundle, variant: str, wanted: Wanted) -> Engine:
     providers = [one for one in ("CUDAExecutionProvider", "CPUExecutionProvider") if one in there]
     try:
         content = onnx_with_logits(_unpacked(path))
+    except Exception as error:  # lzma's own among them, a module that some builds of Python lack
+        refusal = Refused if isinstance(error, (ImportError, OSError)) else Unfit
+        raise refusal(f"{path} can't be loaded: {reason(error)}") from error
+    try:
         session = onnxruntime.InferenceSession(content, options, providers=providers)
     except Exception as error:  # its own, of no common class
         raise Refused(f"{path} can't be loaded: {reason(error)}") from error
     del content
-    (source,), (target, *_) = session.get_inputs(), session.get_outputs()
+    sources, targets = session.get_inputs(), session.get_outputs()
     size = bundle.info["image_size"]
-    if list(source.shape[1:]) != [size, size, 3] or target.shape[-1] != classes:
-        raise Refused(f"the variant {variant} doesn't fit model.json")
+    if (
+        [list(one.shape[1:]) for one in sources] != [[size, size, 3]]
+        or sources[0].type != "tensor(float)"
+        or targets[0].type != "tensor(float)"
+        or list(targets[0].shape[1:]) != [classes]
+        or len(targets) > 2
+    ):
+        raise Unfit(f"the variant {variant} doesn't fit model.json")
+    source = sources[0]
 
     def predict(pixels: np.ndarray) -> np.ndarray:
         return finite(*session.run(None, {source.name: _to_rgb(pixels, np.float32)}))

@@ -6,7 +6,7 @@ import struct
 from typing import Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from bundle import Refused, reason
-from results import JSON_LINES, ROC, made_here
+from results import JSON_LINES, ROC, START, made_here
 
 PNG_START, JPEG_START = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
@@ -23,7 +23,6 @@ HIDDEN = "hidden"
 OURS = "a result of infer.py"
 SEEN = "a link to a folder that was looked at already"
 
-_START = 512  # bytes that tell what a file is
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif")
 _OTHERS = (
     (b"II*\0", "TIFF"),
@@ -139,7 +138,7 @@ def _why_not(path: str) -> Optional[Skipped]:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
             return Skipped(path, NO_FILE, False)
         with open(path, "rb") as file:
-            start = file.read(_START)
+            start = file.read(START)
     except FileNotFoundError:
         return Skipped(path, BROKEN_LINK, True)
     except OSError:

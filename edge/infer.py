@@ -35,7 +35,15 @@ from decoding import Decoded, decode_ahead, fingerprints  # noqa: E402
 from engines import ENGINES, Engine, Wanted, choose  # noqa: E402
 from files import Found, find_images, totals  # noqa: E402
 from images import Preprocessing  # noqa: E402
-from labels import Labels, curves, label_of, read_labels, write_auc, write_plot  # noqa: E402
+from labels import (  # noqa: E402
+    Labels,
+    curves,
+    label_of,
+    read_labels,
+    refuse_foreign_plot,
+    write_auc,
+    write_plot,
+)
 from results import (  # noqa: E402
     AUC,
     CSV,
@@ -97,7 +105,10 @@ class Times:
 def _infer(bundle: Bundle, options: argparse.Namespace) -> int:
     found = find_images(options.images)
     images = found.images
-    labels = _labels(options.labels, bundle, images) if options.labels else None
+    labels = None
+    if options.labels:
+        labels = _labels(options.labels, bundle, images)
+        refuse_foreign_plot(os.path.join(options.out, ROC))
     engine = _engine(bundle, options, options.variant)
     model = Model(bundle, engine.variant, options.point, engine.runtime)
     if model.synthetic:
@@ -106,6 +117,10 @@ def _infer(bundle: Bundle, options: argparse.Namespace) -> int:
     try:
         todo = _todo(images, results, bundle.preprocessing, options.decoders)
         times = Times()
+        path = os.path.join(options.out, SUMMARY)
+        if todo:
+            with suppress(FileNotFoundError):
+                os.unlink(path)  # until these images are in it
         try:
             _run(todo, bundle.preprocessing, engine, model, results, times, options.decoders)
         except KeyboardInterrupt:
@@ -122,7 +137,6 @@ def _infer(bundle: Bundle, options: argparse.Namespace) -> int:
             raise
         asked = {printable(path) for path in images}
         answered = sum(1 for row in results.rows() if row["file"] in asked and "findings" in row)
-        path = os.path.join(options.out, SUMMARY)
         if todo or not os.path.exists(path):
             summary = {
                 **model.common,
@@ -150,7 +164,7 @@ def _infer(bundle: Bundle, options: argparse.Namespace) -> int:
 def _todo(images: List[str], results: Results, how: Preprocessing, workers: int) -> List[str]:
     """The images without a row that is about what their files hold now."""
     if results.damaged:
-        _say(f"{results.damaged} damaged rows of {JSON_LINES} are gone")
+        _say(f"{results.damaged} damaged lines of {JSON_LINES}: what they lack is answered again")
     before = [path for path in images if printable(path) in results.done]
     contents = zip(before, fingerprints(before, how.max_bytes, workers))
     changed = [path for path, content in contents if results.done[printable(path)] != content]

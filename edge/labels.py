@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from bundle import Refused
+from bundle import Refused, reason
 from label_table import (
     FINDINGS,
     IMAGE,
@@ -20,7 +20,7 @@ from label_table import (
     repeats,
     same_name,
 )
-from results import MARK, SYNTHETIC, written_aside
+from results import MARK, START, SYNTHETIC, made_here, written_aside
 
 NIH_CLASSES = (
     "Atelectasis",
@@ -194,6 +194,19 @@ def write_plot(path: str, model: str, synthetic: bool, found: Sequence[Curve], i
     info.add_text(*MARK)  # so that infer.py doesn't take it for an X-ray
     with written_aside(path) as aside:
         plot.save(aside, "PNG", pnginfo=info)
+
+
+def refuse_foreign_plot(path: str) -> None:
+    """Raises Refused if `write_plot` would overwrite a picture that was made elsewhere."""
+    try:
+        with open(path, "rb") as file:
+            ours = made_here(file.read(START))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Refused(f"{path} can't be read: {reason(error)}") from error
+    if not ours:
+        raise Refused(f"{path} isn't a plot of infer.py: name another --out")
 
 
 def _curves_image(found: Sequence[Curve]) -> Image.Image:

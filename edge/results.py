@@ -25,6 +25,7 @@ AUC, ROC = "auc.csv", "roc.png"
 SYNTHETIC = "the model was trained on synthetic X-rays: its answers say nothing about real ones"
 NOT_FINITE = "the network's answer is not finite"
 MARK = ("Software", "cxrflow infer.py")  # a text chunk in the plots, which are no X-rays
+START = 512  # bytes that tell what a file is
 _COMMIT_SECONDS = 1.0  # between two syncs; what a power cut may cost
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -108,7 +109,7 @@ class Results:
         """
         self.folder, self._model = folder, model
         self.done = {}  # type: Dict[str, str]  # of each row's file what it was: see `content_of`
-        self.damaged = 0  # lines of the journal that were no rows any more
+        self.damaged = 0  # lines of the journal that weren't as they were written
         self._waiting = []  # type: List[Dict[str, Any]]
         self._committed_at = time.monotonic()
         self._path = os.path.join(folder, JSON_LINES)
@@ -187,7 +188,7 @@ class Results:
             with open(path, "rb") as old, written_aside(path) as aside, open(aside, "wb") as copy:
                 for start, size in places.values():
                     old.seek(start)
-                    copy.write(old.read(size))
+                    copy.write(old.read(size) + b"\n")
             self._journal.close()
             self._journal = self._opened(JSON_LINES)
         self.done = {file: self.done[file] for file in places}
@@ -199,7 +200,7 @@ class Results:
         self._table = self._opened(CSV)
 
     def _last_lines(self) -> Tuple[Dict[str, Tuple[int, int]], int]:
-        """Of each file its last row's place in the journal, and how many lines there are."""
+        """Of each file its last row's place in the journal, and how much there is in it."""
         places = {}  # type: Dict[str, Tuple[int, int]]
         lines, damaged = 0, 0
         with open(self._path, "rb") as file:
@@ -219,6 +220,10 @@ class Results:
             raise Refused(
                 f"{self._path} isn't a file of infer.py, or nothing in it is whole: name another"
                 " --out, or delete it"
+            )
+        if not places and os.path.getsize(os.path.join(self.folder, CSV)) and not self._is_ours():
+            raise Refused(
+                f"{os.path.join(self.folder, CSV)} isn't a file of infer.py: name another --out"
             )
         self.damaged += damaged
         return places, lines
@@ -299,8 +304,9 @@ def _locked(folder: str) -> int:
 
 def _csv_line(values: Sequence[Any]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(values)
-    return buffer.getvalue()
+    # With both characters to end a line, values that have either are quoted.
+    csv.writer(buffer, lineterminator="\r\n").writerow(values)
+    return buffer.getvalue()[:-2] + "\n"
 
 
 def _encode(text: str) -> bytes:

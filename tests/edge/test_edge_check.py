@@ -163,3 +163,42 @@ def test_older_bundles_run_and_newer_ones_are_refused(bundle, infer, folder, tmp
         else:
             assert "of format 3, these scripts read 2" in check.stderr
             assert run.returncode == 2 and run.stderr == check.stderr
+
+
+_NAMES, _PIXELS = np.array(["0.png"]), np.zeros((1, 32, 32), np.uint8)
+_ANSWERS = np.full((1, 2), 0.5, np.float32)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"names": _NAMES, "pixels": _PIXELS, "answers_a": _ANSWERS * np.nan},
+        {"names": _NAMES, "pixels": _PIXELS, "answers_a": _ANSWERS.astype(str)},
+        {"names": _NAMES, "pixels": _PIXELS, "answers_a": _ANSWERS[:, :1]},
+        {"names": _NAMES, "pixels": _PIXELS[:, :16], "answers_a": _ANSWERS},
+        {"names": _NAMES[0], "pixels": _PIXELS, "answers_a": _ANSWERS},
+        {"names": np.array(["../0.png"]), "pixels": _PIXELS, "answers_a": _ANSWERS},
+        {"pixels": _PIXELS},
+        b"no archive",
+        b"",
+        b"PK\x03\x04 cut short",
+        _ANSWERS,
+    ],
+)
+def test_golden_answers_that_cannot_be_right_are_refused(arrays, tmp_path) -> None:
+    (tmp_path / "golden").mkdir()
+    with (tmp_path / "golden" / "golden.npz").open("wb") as file:
+        if isinstance(arrays, bytes):
+            file.write(arrays)
+        elif isinstance(arrays, dict):
+            np.savez(file, **arrays)
+        else:
+            np.save(file, arrays)
+    bundle = SimpleNamespace(
+        format=2,
+        folder=str(tmp_path),
+        info={"classes": ["a", "b"]},
+        preprocessing=SimpleNamespace(image_size=32),
+    )
+    with pytest.raises(bundles.Refused, match=r"golden\.npz can't be read: "):
+        checks.read_golden(bundle)

@@ -1,6 +1,7 @@
 """Pixels and verdicts on the device against those of the models' graph."""
 
 import dataclasses
+import os
 import zlib
 from io import BytesIO
 
@@ -212,3 +213,12 @@ def _difference(data: bytes, how: "images.Preprocessing") -> int:
     compact = compact_batch(tf.constant([data]), how.compact_size, how.encoding, how.jpeg_quality)
     expected = model_images(compact, how.encoding, how.compact_size, how.image_size)
     return int(np.abs(images.prepare(data, how) - expected.numpy()[0, ..., 0].astype(int)).max())
+
+
+def test_what_became_a_pipe_is_not_waited_for(tmp_path) -> None:
+    import decoding
+
+    os.mkfifo(tmp_path / "00.png")
+    path = str(tmp_path / "00.png")
+    why = "can't be read: no regular file any more"
+    assert decoding.read(path, HOW)[2] == why == decoding.fingerprint(path, HOW.max_bytes)

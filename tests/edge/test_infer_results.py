@@ -2,16 +2,21 @@
 
 import csv
 import fcntl
+import io
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.edge.bundles import onnx_bundle
 from tests.edge.conftest import run_infer
@@ -262,9 +267,74 @@ def test_a_damaged_journal_is_mended_by_the_same_command(quick, folder, tmp_path
     (out / "results.jsonl").write_bytes(b"".join([*lines, lines[7], bytes(4096)]))
     done = quick(folder, "--out", out)
     assert done.returncode == 0
-    assert "2 damaged rows of results.jsonl are gone" in done.stdout
+    assert "2 damaged lines of results.jsonl: what they lack is answered again" in done.stdout
     assert "11 of 12 images were done before" in done.stdout
     assert sorted((out / "results.jsonl").read_bytes().splitlines()) == sorted(whole.splitlines())
+
+
+@pytest.mark.parametrize("byte", [b"", b"X", b"}", b"\0", b"\xff"])
+def test_a_line_break_that_is_lost_costs_no_row(quick_results, tmp_path, byte: bytes) -> None:
+    Results, model, lines = quick_results
+    out = tmp_path / "out"
+    out.mkdir()
+    spoilt = [*lines[:4], lines[4][:-1] + byte, *lines[5:]]
+    (out / "results.jsonl").write_bytes(b"".join(spoilt))
+    opened = Results(str(out), model)
+    assert len(opened.done) == 12 and opened.damaged == 1
+    opened.close()
+    assert (out / "results.jsonl").read_bytes() == b"".join(lines)
+
+
+@settings(deadline=None, max_examples=60)
+@given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_costs_one_row_at_most_and_gives_no_other(quick_results, at, bit) -> None:
+    import journal
+
+    _, _, lines = quick_results
+    content = bytearray(b"".join(lines))
+    content[int(at * len(content))] ^= 1 << bit
+    right = [journal.to_row(line[:-1]) for line in lines]
+    found = [one.row for one in journal.read_lines(io.BytesIO(content)) if one.row is not None]
+    assert len(found) >= len(right) - 1
+    assert all(row in right for row in found)
+
+
+def test_a_table_or_plot_of_somebody_else_is_not_overwritten(quick, folder, tmp_path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "results.csv").write_text("patient,remark\n1,mine\n")
+    done = quick(folder, "--out", out)
+    assert done.returncode == 2 and "results.csv isn't a file of infer.py" in done.stderr
+    assert (out / "results.csv").read_text() == "patient,remark\n1,mine\n"
+    (folder / "roc.png").write_bytes(ODD["PNG"].data)  # an X-ray, although of that name
+    labels = tmp_path / "labels.csv"
+    labels.write_text("Image Index,Finding Labels\n00.png,Mass\n")
+    done = quick(folder, "--out", folder, "--labels", labels)
+    assert done.returncode == 2 and "roc.png isn't a plot of infer.py" in done.stderr
+    assert (folder / "roc.png").read_bytes() == ODD["PNG"].data
+
+
+def test_a_summary_goes_before_its_results_grow(quick, folder, tmp_path) -> None:
+    """A run that is killed between its last row and its summary leaves none that is of before."""
+    out, before = tmp_path / "out", folder / "00.png"
+    assert quick(before, "--out", out).returncode == 0
+    assert summary(out)["images"] == 1
+    rest = folder / "rest.png"
+    rest.write_bytes(before.read_bytes())
+    full = _no_files_above((out / "results.jsonl").stat().st_size + 100)
+    stopped = quick(before, rest, "--out", out, preexec_fn=full)
+    assert stopped.returncode == 2
+    assert not (out / "summary.json").exists()
+    assert quick(before, rest, "--out", out).returncode == 0
+    assert summary(out)["images"] == 2
+
+
+def _no_files_above(most: int) -> Callable[[], None]:
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    return limit
 
 
 def test_other_bundles_and_engines_are_not_mixed(quick, folder, tmp_path) -> None:
@@ -305,8 +375,8 @@ def test_any_name_works(quick, pngs, tmp_path, kind, locale) -> None:
     with open(path, "wb") as file:
         file.write(pngs[0])
     env = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    for given in (images, path):
-        done = quick(given, "--out", tmp_path / "out", env=env)
+    for asked in (images, path):
+        done = quick(asked, "--out", tmp_path / "out", env=env)
         assert (done.returncode, done.stderr) == (0, "")
     (line,) = (tmp_path / "out" / "results.jsonl").read_text(encoding="ascii").splitlines()
     assert json.loads(line)["file"].encode("utf-8", "surrogateescape") == path
