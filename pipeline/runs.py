@@ -32,6 +32,8 @@ def find_runs(folder: Path) -> Iterator[Row]:
     Raises:
         CxrflowError: the folder can't be read.
     """
+    if not folder.exists():
+        raise CxrflowError(f"{folder} isn't there: `cxrflow run` makes it, or name another folder")
     try:
         inside = [path / "run.json" for path in [folder, *sorted(folder.iterdir())]]
         found = [(path.parent, path.stat().st_mtime) for path in inside if path.is_file()]

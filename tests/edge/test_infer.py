@@ -170,7 +170,7 @@ def test_results_of_other_thresholds_are_not_mixed(infer, folder, tmp_path) -> N
     assert infer(folder, "--out", tmp_path, *LITERT).returncode == 0
     done = infer(folder, "--out", tmp_path, "--point", "sensitivity", *LITERT)
     assert done.returncode == 2
-    assert "holds results of another model, variant or operating point" in done.stderr
+    assert "holds results of another model, variant, engine or operating point" in done.stderr
 
 
 @pytest.fixture

@@ -280,7 +280,7 @@ def test_encrypted_connection(root, tmp_path, odd_images):
         grpc_port=0, rest_port=0, odd_versions="warn", tls_certificate=pem, tls_key=key
     )
     with running(root, config) as server:
-        settings = {"server": f"localhost:{server.grpc_port}", "deadline": 5.0}
+        settings = {"server": f"localhost:{server.grpc_port}", "deadline": 20.0}
         with Client(ClientConfig(**settings, tls_ca=pem)) as client:
             assert isinstance(client.predict(odd_images["PNG"].data), Answer)
         with Client(ClientConfig(**settings)) as client:
@@ -308,7 +308,7 @@ def test_only_clients_with_a_signed_certificate_are_answered(root, tmp_path, odd
         for shown, answered in ((hospital, True), (stranger, False), (("", ""), False)):
             settings = ClientConfig(
                 server=f"localhost:{server.grpc_port}",
-                deadline=3.0,
+                deadline=20.0,
                 tls_ca=pem,
                 tls_certificate=shown[0],
                 tls_key=shown[1],

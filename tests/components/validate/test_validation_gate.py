@@ -73,8 +73,8 @@ def test_good_records_give_no_problem(findings: tuple[str, ...]) -> None:
             GOOD | {features.FINDINGS: ("Pox",)},
             "eval: findings has values that are not in its list (.*Pox",
         ),
-        (GOOD | {features.WIDTH: 20_000}, "eval: image/width has values above its range (.*20000"),
-        (GOOD | {features.HEIGHT: 10}, "eval: image/height has values below its range (.*10"),
+        (GOOD | {features.FOLLOW_UP: 2000}, "eval: follow_up has values above its range (.*2000"),
+        (GOOD | {features.HEIGHT: 0}, "eval: image/height has values below its range (.*0"),
         (GOOD | {features.FOLLOW_UP: -2}, "eval: follow_up has values below its range (.*-2"),
         (_without(features.AGE), "eval: patient/age is missing in some images (.*actual = 0.5"),
         (
