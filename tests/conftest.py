@@ -7,7 +7,7 @@ import pytest
 
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# A child that is forked beside a gRPC server of an earlier test would meet gRPC's handlers, and die.
+# A child forked beside a gRPC server of an earlier test would run gRPC's handlers, and die.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 REPO = Path(__file__).resolve().parents[1]
