@@ -19,7 +19,7 @@ from serving.addresses import bare, cannot_listen, family, join, require_free
 from serving.core import Core
 from serving.grpc_services import REFLECTION, SERVICES, Services, add_reflection
 from serving.http import HttpServer
-from serving.loop import LoopThread
+from serving.loop import front
 from serving.manager import Manager
 from serving.metrics import Metrics
 from serving.rest import Rest
@@ -67,12 +67,11 @@ class Server:
             config,
             self._certificate.context if self._certificate else None,
         )
-        self._front = LoopThread()
+        self._front = front()
         try:
             self.grpc_port = self._front.run(self._bind_grpc())
         except CxrflowError:
             listener.close()
-            self._front.stop()
             self._core.close()
             raise
         self._started = self._stopped = False
@@ -102,7 +101,6 @@ class Server:
             return
         self._stopped = True
         self._front.run(self._stop(notice))
-        self._front.stop()
         self._core.close()
         self.manager.stop()
 
