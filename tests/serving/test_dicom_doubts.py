@@ -221,7 +221,7 @@ def test_command_line_asks_for_it(monkeypatch, options):
 
     asked = []
 
-    def ask(images, config, format_):
+    def ask(images, config, format_, resume):
         asked.append(config.strict)
         return 1  # failed
 
