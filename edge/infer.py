@@ -116,7 +116,7 @@ def _infer(bundle: Bundle, options: argparse.Namespace) -> int:
     results = Results(options.out, model)
     try:
         todo = _todo(images, results, bundle.preprocessing, options.decoders)
-        times = Times()
+        times, before = Times(), len(results.done)
         path = os.path.join(options.out, SUMMARY)
         if todo:
             with suppress(FileNotFoundError):
@@ -126,8 +126,8 @@ def _infer(bundle: Bundle, options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             results.commit()
             _say(
-                f"infer: stopped after {len(times.decode)} of {len(todo)} images; the same command"
-                " goes on from there",
+                f"infer: stopped after {len(results.done) - before} of {len(todo)} images; the same"
+                " command goes on from there",
                 sys.stderr,
             )
             return 130
