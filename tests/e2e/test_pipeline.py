@@ -12,7 +12,7 @@ import pytest
 from pipeline.run import Run
 from tests.pipeline.terminals import on_terminal
 
-pytestmark = [pytest.mark.tf, pytest.mark.e2e]
+pytestmark = [pytest.mark.tf, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 MEMBERS = ("attention", "lse")  # of the demo's ensemble
 NODES = {
