@@ -39,9 +39,10 @@ def load(profile: str | None, overrides: Iterable[str] = ()) -> PipelineConfig:
     overrides = list(overrides)
     for override in overrides:
         _set(changed, override)
-    problems = _problems(changed)
-    if not problems:
-        return parse(changed)
+    try:
+        return _checked(changed)
+    except ValidationError as error:
+        problems = _mistakes(error)
     of_profile = _problems(values)
     of_overrides = [problem for problem in problems if problem not in of_profile]
     if not of_overrides:
@@ -58,9 +59,10 @@ def parse(values: dict[str, Any], source: str = "settings") -> PipelineConfig:
     Raises:
         CxrflowError: names the first field at fault, and how many more there are.
     """
-    if problems := _problems(values):
-        raise CxrflowError(_one_line(source, problems))
-    return _checked(values)
+    try:
+        return _checked(values)
+    except ValidationError as error:
+        raise CxrflowError(_one_line(source, _mistakes(error))) from None
 
 
 def _find(profile: str) -> Path:
@@ -131,15 +133,20 @@ def _checked(values: dict[str, Any]) -> PipelineConfig:
 
 
 def _problems(values: dict[str, Any]) -> list[_Problem]:
-    """What is wrong with the settings, each mistake once."""
+    """What is wrong with the settings; nothing if they are sound."""
     try:
         _checked(values)
     except ValidationError as error:
-        found = [_Problem(_name(e), e["type"], _explain(e)) for e in error.errors()]
-        # A mistake under `train` shows again in each member, which takes from there.
-        shared = {(p.field.partition(".")[2], p.kind) for p in found if p.section == "train"}
-        return [p for p in found if p.section != "models" or (p.of_recipe, p.kind) not in shared]
+        return _mistakes(error)
     return []
+
+
+def _mistakes(error: ValidationError) -> list[_Problem]:
+    """What an error says, each mistake once."""
+    found = [_Problem(_name(e), e["type"], _explain(e)) for e in error.errors()]
+    # A mistake under `train` shows again in each member, which takes from there.
+    shared = {(p.field.partition(".")[2], p.kind) for p in found if p.section == "train"}
+    return [p for p in found if p.section != "models" or (p.of_recipe, p.kind) not in shared]
 
 
 def _one_line(source: str, problems: list[_Problem]) -> str:
