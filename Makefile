@@ -8,7 +8,7 @@ help:
 
 setup: ## make the environment .venv (the other targets do it too when it is missing)
 	@command -v $(PYTHON) >/dev/null || { echo "cxrflow setup: no $(PYTHON) found: install Python 3.10 to 3.13" >&2; exit 2; }
-	@$(PYTHON) pipeline/bootstrap.py $(if $(GPU),--gpu)
+	@$(PYTHON) pipeline/setup/bootstrap.py $(if $(GPU),--gpu)
 
 demo: setup ## synthetic X-rays through the whole pipeline, from ingest to a pushed model
 	@$(BIN)/cxrflow run --profile demo
@@ -19,7 +19,7 @@ test: setup ## the whole test suite, two files at a time
 lint: setup ## ruff: rules and format; vermin: edge/ runs on Python 3.6
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/vermin --quiet --no-tips --violations --target=3.6- edge
+	@$(BIN)/vermin --quiet --no-tips --violations --target=3.6- edge schema/portable
 
 bench: setup ## the benchmarks, one JSON line a figure
 	@$(BIN)/python -m tests.bench

@@ -41,7 +41,7 @@ def prepare(data: bytes, how: Preprocessing) -> np.ndarray:
     """A file's bytes to uint8 [S, S] of `how.image_size`, 0 is black.
 
     Raises:
-        BadImage: serving.images.check_image refuses it, or it cannot be decoded.
+        BadImage: schema.image_rules.check_image refuses it, or it cannot be decoded.
     """
     image = to_square(decode(data, how), how.compact_size)
     if how.encoding == "jpeg":

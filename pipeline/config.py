@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.settings import ENSEMBLE, PipelineConfig
-from schema.errors import CxrflowError, did_you_mean
-from schema.setting_docs import describe
+from cxrflow.pipeline.settings import ENSEMBLE, PipelineConfig
+from cxrflow.schema.errors import CxrflowError, did_you_mean
+from cxrflow.schema.setting_docs import describe
 
 __all__ = ["ENSEMBLE", "PROFILES", "PipelineConfig", "load", "parse", "profiles", "to_dict"]
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import yaml
 
-from pipeline.settings import PipelineConfig
-from schema.errors import CxrflowError, did_you_mean
-from schema.setting_docs import Setting, describe
+from cxrflow.pipeline.settings import PipelineConfig
+from cxrflow.schema.errors import CxrflowError, did_you_mean
+from cxrflow.schema.setting_docs import Setting, describe
 
 _WIDTH = 100
 
 
 def page(config: Any, section: str = "") -> str:
-    """Every setting with its value, meaning, type and default; `pipeline.config.load` reads it.
+    """Every setting with its value, meaning, type and default; `config.load` reads it.
 
     Args:
         config: a PipelineConfig or a ServerConfig.

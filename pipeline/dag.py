@@ -11,26 +11,27 @@ from tfx import v1 as tfx
 from tfx.types.channel import BaseChannel, union
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
-from components.edge_evaluate.component import EdgeEvaluator
-from components.edge_export.component import EdgeExport
-from components.ensemble.component import Ensemble
-from components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
-from components.evaluate.gate import Limits
-from components.evaluate.tfma_config import eval_config
-from components.ingest.component import ImageExampleGen
-from components.ingest.folder import fingerprint
-from components.publish.component import Pusher, serving_check
-from components.publish.edge_component import EdgePusher
-from components.publish.push import published
-from components.train.component import RecipeCheck
-from components.train.weights import weights_fingerprint
-from components.transform.component import Transform
-from components.validate.component import ValidationGate
-from edge import device_files
-from pipeline.code_version import ROOT, code_version
-from pipeline.data import is_synthetic
-from pipeline.settings import ENSEMBLE, BeamConfig, PipelineConfig
+from cxrflow.components.edge.device import device_files
+from cxrflow.components.edge.export.component import EdgeExport
+from cxrflow.components.edge.parity.component import EdgeEvaluator
+from cxrflow.components.edge.push.component import EdgePusher
+from cxrflow.components.ensemble.component import Ensemble
+from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
+from cxrflow.components.evaluate.gate import Limits
+from cxrflow.components.evaluate.tfma_config import eval_config
+from cxrflow.components.ingest.component import ImageExampleGen
+from cxrflow.components.ingest.folder import fingerprint
+from cxrflow.components.model.weights import weights_fingerprint
+from cxrflow.components.publish.component import Pusher, serving_check
+from cxrflow.components.publish.push import published
+from cxrflow.components.train.component import RecipeCheck
+from cxrflow.components.transform.component import Transform
+from cxrflow.components.validate.component import ValidationGate
+from cxrflow.pipeline.code_version import ROOT, code_version
+from cxrflow.pipeline.data import is_synthetic
+from cxrflow.pipeline.settings import ENSEMBLE, BeamConfig, PipelineConfig
 
+TRAINING = ("components/train", "components/model", "components/images", "schema")
 SCHEMA = ROOT / "schema" / "schema.pbtxt"
 
 
@@ -86,7 +87,7 @@ def recipe_check(config: PipelineConfig) -> RecipeCheck:
         recipes=json.dumps({n: dataclasses.asdict(r) for n, r in config.members.items()}),
         classes=len(config.ingest.classes),
         weights=weights_fingerprint(config.members.values()),
-        code_version=code_version("components/train", "schema"),
+        code_version=code_version("components/train", "components/model", "schema"),
     )
 
 
@@ -99,7 +100,7 @@ def data_nodes(config: PipelineConfig, data_dir: Path, root: Path, after: Any = 
         data_dir=str(data_dir),
         settings=json.dumps(dataclasses.asdict(config.ingest), sort_keys=True),
         data_fingerprint=data_version,
-        code_version=code_version("components/ingest", "edge/label_table.py", "schema"),
+        code_version=code_version("components/ingest", "schema"),
     )
     if after:
         example_gen.add_upstream_node(after)
@@ -123,7 +124,7 @@ def data_nodes(config: PipelineConfig, data_dir: Path, root: Path, after: Any = 
         custom_config={
             "classes": list(config.ingest.classes),
             **compact,
-            "code_version": code_version("components/transform", "schema"),
+            "code_version": code_version("components/transform", "components/images", "schema"),
         },
     )
     transform.add_upstream_node(validation_gate)
@@ -154,7 +155,7 @@ def assemble(name: str, nodes: list[Any], beam: BeamConfig, root: Path) -> tfx.d
 
 def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: Path) -> Any:
     return tfx.components.Trainer(
-        run_fn="components.train.run.run_fn",
+        run_fn="cxrflow.components.train.run.run_fn",
         examples=data.transform.outputs["transformed_examples"],
         transform_graph=data.transform.outputs["transform_graph"],
         train_args=tfx.proto.TrainArgs(splits=["train"]),
@@ -167,7 +168,7 @@ def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: P
             "classes": list(config.ingest.classes),
             "synthetic": data.synthetic,
             "data_version": data.version,
-            "code_version": code_version("components/train", "components/transform", "schema"),
+            "code_version": code_version(*TRAINING),
             "work_dir": str(root / "work" / name),
         },
     ).with_id(f"Trainer.{name}")
@@ -183,7 +184,7 @@ def _evaluator(
         baseline_model=baseline,
         example_splits=["eval", "test"],
         eval_config=eval_config(len(config.ingest.classes), config.evaluate.slices, code),
-        module_path="components.evaluate.extractors",
+        module_path="cxrflow.components.evaluate.extractors",
     )
 
 
@@ -235,11 +236,9 @@ def _ensemble(
         data_version=data.version,
         code_version=code_version(
             "components/ensemble",
-            "components/train",
-            "components/transform",
+            *TRAINING,
             "components/evaluate/results.py",
             "components/evaluate/verdict.py",
-            "schema",
         ),
     )
 
@@ -279,7 +278,7 @@ def _pushed(
         examples=data.example_gen.outputs["examples"],
         transformed_examples=data.transform.outputs["transformed_examples"],
         settings=dataclasses.asdict(config.serving_check),
-        code_version=code_version("components/publish", "serving"),
+        code_version=code_version("components/publish", "serving", "schema/store"),
     )
     pusher = Pusher(
         model=model,
@@ -289,7 +288,7 @@ def _pushed(
             filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(serving))
         ),
         custom_config={
-            "code_version": code_version("components/publish", "serving"),
+            "code_version": code_version("components/publish", "serving", "schema/store"),
             "publish": dataclasses.asdict(config.publish),
             "published": published(serving),  # a folder that was emptied is filled again
         },
@@ -305,7 +304,7 @@ def _edge(
     settings = dataclasses.asdict(config.edge)
     scripts = [str(path.relative_to(ROOT)) for path in device_files()]
     # Each uses the other's: the export runs its variants, the evaluation knows what they are.
-    packages = ("components/edge_export", "components/edge_evaluate")
+    packages = ("components/edge/export", "components/edge/parity")
     export = EdgeExport(
         model=model,
         verdicts=union([gate.outputs["verdict"] for gate in gates]),
@@ -313,7 +312,7 @@ def _edge(
         transformed_examples=data.transform.outputs["transformed_examples"],
         settings=settings,
         synthetic=data.synthetic,
-        code_version=code_version(*packages, "serving/images.py", *scripts),
+        code_version=code_version(*packages, "schema/image_rules.py", *scripts),
     )
     evaluator = EdgeEvaluator(
         candidate=export.outputs["candidate"],
@@ -327,7 +326,7 @@ def _edge(
         destination=str(destination),
         keep_versions=config.edge.keep_versions,
         published=published(destination),
-        code_version=code_version("components/publish", "serving"),
+        code_version=code_version("components/publish", "components/edge/push", "schema/store"),
     )
     return [export, evaluator, pusher]
 

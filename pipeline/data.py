@@ -4,9 +4,9 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.settings import PipelineConfig
-from schema.errors import CxrflowError
-from schema.paths import require_plain
+from cxrflow.pipeline.settings import PipelineConfig
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.paths import require_plain
 
 
 def require(config: PipelineConfig, data_dir: Path | None) -> None:
@@ -18,7 +18,7 @@ def require(config: PipelineConfig, data_dir: Path | None) -> None:
     """
     _require_source(config, data_dir)
     if data_dir is not None:
-        from components.ingest.plan import check_cheaply
+        from cxrflow.components.ingest.plan import check_cheaply
 
         check_cheaply(str(data_dir.resolve()), asdict(config.ingest))
 
@@ -40,7 +40,7 @@ def find(config: PipelineConfig, data_dir: Path | None, root: Path) -> Path:
     _require_source(config, data_dir)
     if data_dir is not None:
         return data_dir.resolve()
-    from components.ingest.phantom import write_phantoms
+    from cxrflow.components.ingest.phantom import write_phantoms
 
     phantom = config.phantom
     # Other phantoms get another folder: write_phantoms refuses one with other settings.

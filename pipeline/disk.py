@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError
 
 # What a run needs at the very least: its metadata and log; a fraction of the smallest data set.
 _LEAST_BYTES = 16 * 1024 * 1024

@@ -7,10 +7,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from components.publish.models import Version, versions_of
-from pipeline.streams import say
-from schema.text import visible
-from serving.load_record import await_served
+from cxrflow.components.publish.models import Version, versions_of
+from cxrflow.pipeline.streams import say
+from cxrflow.schema.store.load_record import await_served
+from cxrflow.schema.text import visible
 
 _HEADINGS = ("version", "labels", "state", "pushed", "mean AUC")
 

@@ -11,14 +11,14 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from components.progress import report
-from pipeline.streams import drop, say
-from pipeline.terminal import progress_bar
-from schema.errors import CxrflowError
-from schema.text import visible, written
-from serving.client import Client, ClientConfig, Failure, GaveUp, Result
-from serving.client.files import Found, Skipped, find_images
-from serving.client.output import (
+from cxrflow.pipeline.streams import drop, say
+from cxrflow.pipeline.terminal import progress_bar
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.progress import report
+from cxrflow.schema.text import visible, written
+from cxrflow.serving.client import Client, ClientConfig, Failure, GaveUp, Result
+from cxrflow.serving.client.files import Found, Skipped, find_images
+from cxrflow.serving.client.output import (
     FORMATS,
     csv_lines,
     json_array,
@@ -26,7 +26,7 @@ from serving.client.output import (
     table,
     with_same_classes,
 )
-from serving.client.resume import RESUMABLE, Before, form_of, opened, read_before
+from cxrflow.serving.client.resume import RESUMABLE, Before, form_of, opened, read_before
 
 _NAMED = 3  # files named of those that were skipped for the same reason
 

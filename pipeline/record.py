@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from schema.commands import command_line
-from schema.errors import CxrflowError
+from cxrflow.schema.commands import command_line
+from cxrflow.schema.errors import CxrflowError
 
 
 @dataclass(frozen=True)

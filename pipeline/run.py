@@ -12,15 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from components.train.recipe import TrainConfig
-from pipeline import config as settings
-from pipeline import data
-from pipeline.disk import is_full, no_space, require_writable
-from pipeline.output import say_as_is
-from pipeline.record import Run, path_below
-from pipeline.terminal import NodeDisplay, Shown, progress_bar, redirected_to
-from schema.errors import CxrflowError
-from schema.paths import require_root
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.pipeline import config as settings
+from cxrflow.pipeline import data
+from cxrflow.pipeline.disk import is_full, no_space, require_writable
+from cxrflow.pipeline.output import say_as_is
+from cxrflow.pipeline.record import Run, path_below
+from cxrflow.pipeline.terminal import NodeDisplay, Shown, progress_bar, redirected_to
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.paths import require_root
 
 ENGINES = ("local", "beam")
 
@@ -40,7 +40,7 @@ def run_pipeline(
     """Runs the whole pipeline and leaves its record in `<root>/run.json`; see `execute`."""
 
     def create(config: settings.PipelineConfig, folder: Path, root: Path) -> Any:
-        from pipeline import dag
+        from cxrflow.pipeline import dag
 
         return dag.create_pipeline(config, data_dir=folder, root=root)
 
@@ -81,7 +81,7 @@ def execute(
                 folder = data.find(config, data_dir, root)
             with inside(root):
                 with progress_bar("loading TensorFlow and TFX", console, at_once=True):
-                    from pipeline import engines, store
+                    from cxrflow.pipeline import engines, store
 
                     store.make_relative(Path("metadata.sqlite"))
                     pipeline = create(config, Path(path_below(str(folder), root)), Path())

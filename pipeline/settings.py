@@ -6,15 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from components.edge_export.settings import EdgeConfig
-from components.ensemble.settings import METHODS, EnsembleConfig
-from components.evaluate.gate import Limits
-from components.publish.settings import PublishConfig, ServingCheckConfig
-from components.train.recipe import TrainConfig
-from components.tune.settings import TuneConfig
-from schema.classes import CLASSES_14, DEFAULT_CLASSES
-from schema.settings import Count, Fraction, Pixels, Positive, Rate, Share, settings
-from serving.images import ImageLimits
+from cxrflow.components.edge.export.settings import EdgeConfig
+from cxrflow.components.ensemble.settings import METHODS, EnsembleConfig
+from cxrflow.components.evaluate.gate import Limits
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.publish.settings import PublishConfig, ServingCheckConfig
+from cxrflow.components.study.settings import TuneConfig
+from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
+from cxrflow.schema.image_rules import ImageLimits
+from cxrflow.schema.settings import Count, Fraction, Pixels, Positive, Rate, Share, settings
 
 ENSEMBLE = "ensemble"  # the name of the combined model
 

@@ -7,9 +7,9 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
-import schema.text  # noqa: F401 (it registers the error handler `cxrflow`)
-from schema.errors import CxrflowError
-from schema.text import visible
+import cxrflow.schema.text  # noqa: F401 (it registers the error handler `cxrflow`)
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.text import visible
 
 _HINTS = {
     errno.ENOSPC: "make room there, or name another place",

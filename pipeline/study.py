@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.tune.plan import check
-from components.tune.results import ExperimentResult, as_frame, read_results
-from components.tune.settings import EXPERIMENTS, Experiment
-from components.tune.tables import page, winner
-from pipeline.run import execute
-from pipeline.settings import PipelineConfig
-from schema.errors import CxrflowError
+from cxrflow.components.study.plan import check
+from cxrflow.components.study.results import ExperimentResult, as_frame, read_results
+from cxrflow.components.study.settings import EXPERIMENTS, Experiment
+from cxrflow.components.study.tables import page, winner
+from cxrflow.pipeline.run import execute
+from cxrflow.pipeline.settings import PipelineConfig
+from cxrflow.schema.errors import CxrflowError
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,16 @@ def create_study(
     """Wires data nodes and a Tuner each; the data nodes are those of `dag.create_pipeline`."""
     from tfx import v1 as tfx
 
-    from components.train.weights import weights_fingerprint
-    from components.tune.component import Tuner
-    from pipeline import dag
-    from pipeline.code_version import code_version
+    from cxrflow.components.model.weights import weights_fingerprint
+    from cxrflow.components.study.component import Tuner
+    from cxrflow.pipeline import dag
+    from cxrflow.pipeline.code_version import code_version
 
     recipe_check = dag.recipe_check(dataclasses.replace(config, models={}))
     data = dag.data_nodes(config, data_dir, root, after=recipe_check)
     tuners = [
         Tuner(
-            tuner_fn="components.tune.tuner.tuner_fn",
+            tuner_fn="cxrflow.components.study.tuner.tuner_fn",
             examples=data.transform.outputs["transformed_examples"],
             transform_graph=data.transform.outputs["transform_graph"],
             train_args=tfx.proto.TrainArgs(splits=["train"]),
@@ -90,10 +90,8 @@ def create_study(
                 "synthetic": data.synthetic,
                 "weights": weights_fingerprint([config.train]),
                 "code_version": code_version(
-                    *(f"components/tune/{name}.py" for name in ("plan", "settings", "tuner")),
-                    "components/train",
-                    "components/transform",
-                    "schema",
+                    *(f"components/study/{name}.py" for name in ("plan", "settings", "tuner")),
+                    *dag.TRAINING,
                 ),
                 "work_dir": str(root / "work" / _node(experiment)),
             },

@@ -16,9 +16,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Column, Table
 from rich.text import Text
 
-import schema.text  # noqa: F401 (it registers the error handler `cxrflow`)
-from pipeline.output import console_on
-from schema.errors import CxrflowError
+import cxrflow.schema.text  # noqa: F401 (it registers the error handler `cxrflow`)
+from cxrflow.pipeline.output import console_on
+from cxrflow.schema.errors import CxrflowError
 
 # What LocalDagRunner and BeamDagRunner log as they launch nodes.
 _RUNNING = re.compile(r"(?:Component|node) (\S+) is running")
@@ -107,7 +107,7 @@ def _followed(log: Path, terminal: IO[str]) -> Iterator[None]:
 def progress_bar(
     name: str, console: Console | None = None, at_once: bool = False
 ) -> Iterator[None]:
-    """Draws components.progress as one bar while the block runs.
+    """Draws schema.progress as one bar while the block runs.
 
     Without a report it draws nothing, or at_once a line that something goes on.
     """
@@ -122,7 +122,7 @@ def progress_bar(
 
 
 class _Bar(logging.Handler):
-    """One live bar, moved by records of components.progress."""
+    """One live bar, moved by records of schema.progress."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()

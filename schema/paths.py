@@ -4,8 +4,8 @@ import os
 import unicodedata
 from pathlib import Path
 
-from schema.errors import CxrflowError
-from schema.text import visible
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.text import visible
 
 _GLOB = "*?[\\"  # TFX and Beam take these for patterns, wherever in a path they stand
 

@@ -3,7 +3,7 @@
 import errno
 import socket
 
-from schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError
 
 _HINTS = {
     errno.EADDRINUSE: "choose another with {option}",

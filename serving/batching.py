@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import grpc
 import numpy as np
 
-from serving.settings import BatchingConfig
-from serving.status import StatusError
+from cxrflow.serving.settings import BatchingConfig
+from cxrflow.serving.status import StatusError
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[str, Arrays, Sequence[str]], Arrays]  # signature, inputs, outputs

@@ -12,7 +12,7 @@ import grpc
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from serving.status import StatusError, invalid
+from cxrflow.serving.status import StatusError, invalid
 
 _STALLED_SECONDS = 1.0  # a body without a byte for so long gives way to others
 _IDLE_SECONDS = 20.0  # and is given up after so long in any case

@@ -31,16 +31,16 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
-from serving import open_inference, rest_json
-from serving.batching import Task, expired
-from serving.manager import Manager, Version
-from serving.places import Places
-from serving.reload import sources
-from serving.request_images import check_images
-from serving.servable import DEFAULT_SIGNATURE, EXAMPLES
-from serving.settings import ServerConfig
-from serving.status import StatusError, invalid, not_found
-from serving.tensors import to_array, to_proto
+from cxrflow.serving import open_inference, rest_json
+from cxrflow.serving.batching import Task, expired
+from cxrflow.serving.manager import Manager, Version
+from cxrflow.serving.places import Places
+from cxrflow.serving.reload import sources
+from cxrflow.serving.request_images import check_images
+from cxrflow.serving.servable import DEFAULT_SIGNATURE, EXAMPLES
+from cxrflow.serving.settings import ServerConfig
+from cxrflow.serving.status import StatusError, invalid, not_found
+from cxrflow.serving.tensors import to_array, to_proto
 
 _METADATA = "signature_def"
 # Ours: assets.extra/model.json as a StringValue, for clients to name classes by.

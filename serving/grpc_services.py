@@ -25,13 +25,13 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from schema.errors import CxrflowError
-from serving import access
-from serving.client.diagnose import MODELS_KEY
-from serving.core import Call, Core
-from serving.metrics import Metrics
-from serving.settings import ServerConfig
-from serving.status import StatusError, invalid
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.serving import access
+from cxrflow.serving.client.diagnose import MODELS_KEY
+from cxrflow.serving.core import Call, Core
+from cxrflow.serving.metrics import Metrics
+from cxrflow.serving.settings import ServerConfig
+from cxrflow.serving.status import StatusError, invalid
 
 logger = logging.getLogger(__name__)
 

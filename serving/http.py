@@ -11,8 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving.logs import Seldom
-from serving.settings import ServerConfig
+from cxrflow.serving.logs import Seldom
+from cxrflow.serving.settings import ServerConfig
 
 # It warns of each request that it can't parse.
 logging.getLogger("uvicorn.error").addFilter(Seldom())

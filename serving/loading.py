@@ -12,12 +12,12 @@ from pathlib import Path
 
 from tensorflow_serving.apis import get_model_status_pb2
 
-from schema.errors import CxrflowError
-from serving.batching import Arrays, Batcher, Run
-from serving.manifest import verify
-from serving.servable import DEFAULT_SIGNATURE, Servable
-from serving.settings import ServerConfig
-from serving.versions import hold
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.store.manifest import verify
+from cxrflow.schema.store.versions import hold
+from cxrflow.serving.batching import Arrays, Batcher, Run
+from cxrflow.serving.servable import DEFAULT_SIGNATURE, Servable
+from cxrflow.serving.settings import ServerConfig
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import grpc
 from tensorflow_serving.apis import model_pb2
 
-from schema.errors import CxrflowError
-from serving.load_record import (
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.store.load_record import (
     RECORD,
     LoadRecord,
     Rejected,
@@ -20,7 +20,14 @@ from serving.load_record import (
     remove_record,
     write_record,
 )
-from serving.loading import (
+from cxrflow.schema.store.versions import (
+    STABLE,
+    Labels,
+    list_models,
+    list_versions,
+    read_labels,
+)
+from cxrflow.serving.loading import (
     Load,
     Loader,
     Observe,
@@ -29,16 +36,9 @@ from serving.loading import (
     Version,
     let_go,
 )
-from serving.metrics import VersionRow
-from serving.settings import ServerConfig
-from serving.status import StatusError, invalid, not_found
-from serving.versions import (
-    STABLE,
-    Labels,
-    list_models,
-    list_versions,
-    read_labels,
-)
+from cxrflow.serving.metrics import VersionRow
+from cxrflow.serving.settings import ServerConfig
+from cxrflow.serving.status import StatusError, invalid, not_found
 
 logger = logging.getLogger(__name__)
 

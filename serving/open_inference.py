@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import model_pb2
 
-from serving import rest_json
-from serving.status import invalid
-from serving.tensors import shape_of
+from cxrflow.serving import rest_json
+from cxrflow.serving.status import invalid
+from cxrflow.serving.tensors import shape_of
 
 PLATFORM = "tensorflow_savedmodel"
 _DATATYPES = {

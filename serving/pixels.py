@@ -13,7 +13,7 @@ from typing import Any
 
 from isal import isal_zlib
 
-from serving.images import PNG_START, BadImage, read_ihdr
+from cxrflow.schema.image_rules import PNG_START, BadImage, read_ihdr
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Adam7: first column, first row, column step, row step of each pass.
@@ -54,7 +54,7 @@ def unpack(data: bytes, most: int) -> bytes:
     """An image whose decoding costs what its header promises; pixels are stored, not compressed.
 
     Args:
-        data: a PNG or JPEG that `serving.images.check_image` passed.
+        data: a PNG or JPEG that `cxrflow.schema.image_rules.check_image` passed.
         most: bytes of the result; in place of a larger one comes `data`.
 
     Returns:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import grpc
 
-from serving.status import StatusError
+from cxrflow.serving.status import StatusError
 
 # What TF Serving says when its batching queue is full.
 FULL = "The batch scheduling queue to which this task was submitted is full"

@@ -9,12 +9,12 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.example import example_pb2
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-from schema.features import IMAGE, T_IMAGE
-from serving.images import BadImage, ImageLimits, check_image
-from serving.pixels import pixel_bytes, unpack
-from serving.servable import EXAMPLES, IMAGE_BYTES
-from serving.settings import ServerConfig
-from serving.status import invalid
+from cxrflow.schema.features import IMAGE, T_IMAGE
+from cxrflow.schema.image_rules import BadImage, ImageLimits, check_image
+from cxrflow.serving.pixels import pixel_bytes, unpack
+from cxrflow.serving.servable import EXAMPLES, IMAGE_BYTES
+from cxrflow.serving.settings import ServerConfig
+from cxrflow.serving.status import invalid
 
 T = TypeVar("T")
 

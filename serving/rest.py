@@ -23,12 +23,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
-from serving import access
-from serving.bodies import Bodies
-from serving.core import Call, Core
-from serving.metrics import Metrics
-from serving.settings import ServerConfig
-from serving.status import StatusError, invalid
+from cxrflow.serving import access
+from cxrflow.serving.bodies import Bodies
+from cxrflow.serving.core import Call, Core
+from cxrflow.serving.metrics import Metrics
+from cxrflow.serving.settings import ServerConfig
+from cxrflow.serving.status import StatusError, invalid
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tensorflow.core.example import example_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving.status import StatusError, invalid
+from cxrflow.serving.status import StatusError, invalid
 
 _BYTES_SUFFIX = "_bytes"  # outputs so named are base64
 _WHITE_SPACE = b" \t\r\n\f\v"

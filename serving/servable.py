@@ -9,9 +9,9 @@ from tensorflow.core.example import example_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from schema.features import IMAGE
-from serving.status import from_tensorflow
-from serving.tensors import shape_of, to_array
+from cxrflow.schema.features import IMAGE
+from cxrflow.serving.status import from_tensorflow
+from cxrflow.serving.tensors import shape_of, to_array
 
 _WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 _ROUNDS = 2  # a graph is optimized in its first run, memory is at rest from the second on

@@ -14,17 +14,17 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from schema.errors import CxrflowError
-from serving.addresses import bare, cannot_listen, family, join, require_free
-from serving.core import Core
-from serving.grpc_services import REFLECTION, SERVICES, Services, add_reflection
-from serving.http import HttpServer
-from serving.loop import front
-from serving.manager import Manager
-from serving.metrics import Metrics
-from serving.rest import Rest
-from serving.settings import ServerConfig
-from serving.tls import Certificate
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.serving.addresses import bare, cannot_listen, family, join, require_free
+from cxrflow.serving.core import Core
+from cxrflow.serving.grpc_services import REFLECTION, SERVICES, Services, add_reflection
+from cxrflow.serving.http import HttpServer
+from cxrflow.serving.loop import front
+from cxrflow.serving.manager import Manager
+from cxrflow.serving.metrics import Metrics
+from cxrflow.serving.rest import Rest
+from cxrflow.serving.settings import ServerConfig
+from cxrflow.serving.tls import Certificate
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from schema.errors import CxrflowError
-from schema.settings import Count, Positive, settings
-from serving.images import ImageLimits
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.image_rules import ImageLimits
+from cxrflow.schema.settings import Count, Positive, settings
 
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free one
 Seconds = Annotated[float, Field(gt=0)]

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving.status import invalid
+from cxrflow.serving.status import invalid
 
 # The field that TF Serving's gRPC answers use for a type (Tensor::AsProtoField).
 _FIELDS = {

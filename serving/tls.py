@@ -11,8 +11,8 @@ from pathlib import Path
 
 import grpc
 
-from schema.errors import CxrflowError
-from serving.settings import ServerConfig
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.serving.settings import ServerConfig
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 REPO = Path(__file__).resolve().parents[1]
+pytest_plugins = ["tests.support.training_data"]
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from scipy.special import expit, log_expit, logsumexp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
 
-from components.ensemble.settings import EnsembleConfig
+from cxrflow.components.ensemble.settings import EnsembleConfig
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import GroupKFold
 
-from components.ensemble.combine import Combination, fit, score
-from components.ensemble.settings import METHODS, EnsembleConfig
-from components.evaluate.results import mean_auc
-from components.train.metrics import per_class_auc
-from schema.errors import CxrflowError
+from cxrflow.components.ensemble.combine import Combination, fit, score
+from cxrflow.components.ensemble.settings import METHODS, EnsembleConfig
+from cxrflow.components.evaluate.results import mean_auc
+from cxrflow.components.train.metrics import per_class_auc
+from cxrflow.schema.errors import CxrflowError
 
 FITTED = ("weighted", "hard_vote", "stacked")
 EVAL_NOTE = (

@@ -9,8 +9,8 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components.ensemble.executor import Executor
-from components.evaluate.component import VerdictArtifact
+from cxrflow.components.ensemble.executor import Executor
+from cxrflow.components.evaluate.component import VerdictArtifact
 
 
 class EnsembleReport(types.Artifact):

@@ -13,16 +13,16 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.ensemble.compare import Comparison, compare
-from components.ensemble.graph import Members, export_ensemble
-from components.ensemble.members import LeftOut, Member, read_members
-from components.ensemble.predict import predict
-from components.ensemble.report import FILE_NAME
-from components.ensemble.settings import METHODS, EnsembleConfig
-from components.train.calibration import calibrate
-from components.train.model_info import model_info, write_assets
-from components.train.signatures import CompactFormat
-from components.train.thresholds import class_thresholds
+from cxrflow.components.ensemble.compare import Comparison, compare
+from cxrflow.components.ensemble.graph import Members, export_ensemble
+from cxrflow.components.ensemble.members import LeftOut, Member, read_members
+from cxrflow.components.ensemble.predict import predict
+from cxrflow.components.ensemble.report import FILE_NAME
+from cxrflow.components.ensemble.settings import METHODS, EnsembleConfig
+from cxrflow.components.model.calibration import calibrate
+from cxrflow.components.model.model_info import model_info, write_assets
+from cxrflow.components.model.signatures import CompactFormat
+from cxrflow.components.model.thresholds import class_thresholds
 
 
 class Executor(base_executor.BaseExecutor):

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.ensemble.combine import Combination
-from components.ensemble.members import Member
-from components.train.calibration import Calibration
-from components.train.signatures import CompactFormat, export
+from cxrflow.components.ensemble.combine import Combination
+from cxrflow.components.ensemble.members import Member
+from cxrflow.components.model.calibration import Calibration
+from cxrflow.components.model.signatures import CompactFormat, export
 
 
 class Members(tf.Module):

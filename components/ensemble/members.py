@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.evaluate.verdict import FILE_NAME, read_verdict
-from components.train.calibration import Calibration
-from components.train.model_info import read_info
-from schema.errors import CxrflowError
+from cxrflow.components.evaluate.verdict import FILE_NAME, read_verdict
+from cxrflow.components.model.calibration import Calibration
+from cxrflow.components.model.model_info import read_info
+from cxrflow.schema.errors import CxrflowError
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from components.ensemble.compare import Predictions
-from components.ensemble.graph import Members
-from components.progress import report
-from components.train.inputs import model_images, to_pixels
-from components.train.signatures import CompactFormat
-from schema.errors import CxrflowError
-from schema.features import PATIENT_ID, T_IMAGE, T_LABELS
+from cxrflow.components.ensemble.compare import Predictions
+from cxrflow.components.ensemble.graph import Members
+from cxrflow.components.model.signatures import CompactFormat
+from cxrflow.components.train.inputs import model_images, to_pixels
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.features import PATIENT_ID, T_IMAGE, T_LABELS
+from cxrflow.schema.progress import report
 
 
 def predict(

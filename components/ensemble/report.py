@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError
 
 FILE_NAME = "ensemble.json"
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from schema.settings import Positive, Rate, settings
+from cxrflow.schema.settings import Positive, Rate, settings
 
 # What is scored, simplest first; hard_vote_majority is hard_vote's second output.
 METHODS = ("mean", "weighted", "hard_vote", "hard_vote_majority", "max_vote", "stacked")

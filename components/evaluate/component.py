@@ -15,8 +15,8 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
-from components.evaluate.executor import Executor
-from components.evaluate.gate import Limits
+from cxrflow.components.evaluate.executor import Executor
+from cxrflow.components.evaluate.gate import Limits
 
 # Models that differ in one of these fields of model.json can't be scored on the same examples.
 COMPARABLE = ("classes", "compact", "synthetic")

@@ -10,10 +10,10 @@ from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components.evaluate.gate import Limits, judge
-from components.evaluate.results import load_evaluation
-from components.evaluate.tfma_config import BASELINE, CANDIDATE
-from components.evaluate.verdict import write_verdict
+from cxrflow.components.evaluate.gate import Limits, judge
+from cxrflow.components.evaluate.results import load_evaluation
+from cxrflow.components.evaluate.tfma_config import BASELINE, CANDIDATE
+from cxrflow.components.evaluate.verdict import write_verdict
 
 
 class Executor(base_executor.BaseExecutor):

@@ -5,7 +5,7 @@ from typing import Any
 import apache_beam as beam
 import tensorflow_model_analysis as tfma
 
-from components.progress import report
+from cxrflow.schema.progress import report
 
 
 def custom_extractors(

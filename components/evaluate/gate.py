@@ -4,10 +4,10 @@ import math
 from dataclasses import field
 from statistics import fmean
 
-from components.evaluate.results import ClassResult, ModelResults, mean_auc, whole
-from components.evaluate.verdict import ClassVerdict, Verdict
-from schema.errors import CxrflowError
-from schema.settings import Fraction, Positive, settings
+from cxrflow.components.evaluate.results import ClassResult, ModelResults, mean_auc, whole
+from cxrflow.components.evaluate.verdict import ClassVerdict, Verdict
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.settings import Fraction, Positive, settings
 
 
 @settings

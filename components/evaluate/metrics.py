@@ -11,8 +11,8 @@ import numpy as np
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.evaluate.plots import Plot, class_plots
-from components.evaluate.scores import calibration_scores, class_scores
+from cxrflow.components.evaluate.plots import Plot, class_plots
+from cxrflow.components.evaluate.scores import calibration_scores, class_scores
 
 SCORES = (
     *class_scores(np.zeros(0), np.zeros(0)),

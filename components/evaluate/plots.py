@@ -21,7 +21,7 @@ from tensorflow_model_analysis.proto.metrics_for_slice_pb2 import (
     ConfusionMatrixAtThresholds,
 )
 
-from components.evaluate.ece import BINS, bin_sums, equal_mass_edges
+from cxrflow.components.evaluate.ece import BINS, bin_sums, equal_mass_edges
 
 CURVE_POINTS = 100  # corners that are never too many
 CURVE_ERROR = 1e-3  # of the area of both curves, where corners are left out

@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from schema.errors import CxrflowError
-from schema.features import SPLIT
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.features import SPLIT
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def load_evaluation(directory: Path, classes: Sequence[str]) -> dict[str, ModelR
     """
     import tensorflow_model_analysis as tfma  # slow to import
 
-    from components.evaluate.tfma_config import CANDIDATE
+    from cxrflow.components.evaluate.tfma_config import CANDIDATE
 
     found: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
     for metrics in tfma.load_metrics(str(directory)):

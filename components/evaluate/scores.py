@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from components.evaluate.ece import expected_calibration_error
+from cxrflow.components.evaluate.ece import expected_calibration_error
 
 
 def class_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:

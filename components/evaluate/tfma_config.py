@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tensorflow_model_analysis.proto import config_pb2 as tfma
 
-from schema.features import SPLIT, T_LABELS
+from cxrflow.schema.features import SPLIT, T_LABELS
 
 CANDIDATE = "candidate"
 BASELINE = "baseline"
@@ -40,7 +40,7 @@ def eval_config(num_classes: int, slices: Sequence[str], code_version: str = "")
                     tfma.MetricConfig(class_name="ExampleCount"),
                     tfma.MetricConfig(
                         class_name="ClassScores",
-                        module="components.evaluate.metrics",
+                        module="cxrflow.components.evaluate.metrics",
                         config=config,
                     ),
                 ]

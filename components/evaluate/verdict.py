@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from components.evaluate.results import ClassResult, ModelResults, mean_auc, whole
-from schema.errors import CxrflowError
+from cxrflow.components.evaluate.results import ClassResult, ModelResults, mean_auc, whole
+from cxrflow.schema.errors import CxrflowError
 
 FILE_NAME = "verdict.json"
 

@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.ingest.image import BadImage, read_header, read_image
-from components.ingest.plan import Plan, Settings, good_rows, limits, make_plan, why_stop
-from components.ingest.quarantine import Problem, count_reasons
-from components.progress import report as report_progress
-from edge.label_table import shown
-from schema.classes import CLASSES_14, NO_FINDING
-from schema.features import SPLITS
+from cxrflow.components.ingest.image import BadImage, read_header, read_image
+from cxrflow.components.ingest.plan import Plan, Settings, good_rows, limits, make_plan, why_stop
+from cxrflow.components.ingest.quarantine import Problem, count_reasons
+from cxrflow.schema.classes import CLASSES_14, NO_FINDING
+from cxrflow.schema.features import SPLITS
+from cxrflow.schema.portable.label_table import shown
+from cxrflow.schema.progress import report as report_progress
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,7 +4,7 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import artifact, component_spec, standard_artifacts, system_artifacts
 
-from components.ingest.executor import Executor
+from cxrflow.components.ingest.executor import Executor
 
 
 class Quarantine(artifact.Artifact):
@@ -52,8 +52,8 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
 
         Args:
             data_dir: absolute path of the data folder.
-            settings: JSON of `components.ingest.plan.Settings`.
-            data_fingerprint: `components.ingest.folder.fingerprint(data_dir)`; new data, new run.
+            settings: JSON of `cxrflow.components.ingest.plan.Settings`.
+            data_fingerprint: `ingest.folder.fingerprint(data_dir)`; new data, new run.
             code_version: hash of this step's source; new code, new run.
         """
         super().__init__(

@@ -16,13 +16,19 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from components import progress
-from components.ingest.image import BadImage, Header, Limits, read_image
-from components.ingest.plan import Plan, good_rows, limits, make_plan, why_not_start, why_stop
-from components.ingest.quarantine import Problem, count_reasons, write_report
-from components.ingest.split import unit_hash
-from schema import features
-from schema.errors import CxrflowError
+from cxrflow.components.ingest.image import BadImage, Header, Limits, read_image
+from cxrflow.components.ingest.plan import (
+    Plan,
+    good_rows,
+    limits,
+    make_plan,
+    why_not_start,
+    why_stop,
+)
+from cxrflow.components.ingest.quarantine import Problem, count_reasons, write_report
+from cxrflow.components.ingest.split import unit_hash
+from cxrflow.schema import features, progress
+from cxrflow.schema.errors import CxrflowError
 
 _SHARD = 256  # images a file: about 100 MB of originals, so that later steps can run in parallel
 _ASIDE = "unfinished"  # where shards grow; a reader never sees a part of one

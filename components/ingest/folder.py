@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.label_table import SUFFIXES, same_name, shown
-from schema.errors import CxrflowError
-from schema.paths import require_plain
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.paths import require_plain
+from cxrflow.schema.portable.label_table import SUFFIXES, same_name, shown
 
 TABLES = ("Data_Entry_2017*.csv", "sample_labels.csv", "sample/sample_labels.csv")
 IMAGE_PARTS, SAMPLE = "images_*", "sample/images"  # folders beside images/

@@ -1,6 +1,6 @@
 """Whether a file is a whole PNG or JPEG of a sane size, found without decoding it first.
 
-What passes here passes serving.images.check_image, whose rules are the models' own: no model is
+What passes here passes schema.image_rules.check_image, whose rules are the models' own: no model is
 refused for an image it was trained on. Beyond them every byte is looked at.
 A PNG is checked from its structure alone: signature, header, the checksum of every chunk, and
 that the pixel stream inflates to exactly the rows that the header promises, so what passes can
@@ -20,10 +20,10 @@ from typing import Literal
 
 from isal import isal_zlib
 
-from components.ingest.quarantine import Reason
-from serving import images
-from serving.images import PNG_END, PNG_START
-from serving.pixels import pass_sizes, small_parts
+from cxrflow.components.ingest.quarantine import Reason
+from cxrflow.schema import image_rules as images
+from cxrflow.schema.image_rules import PNG_END, PNG_START
+from cxrflow.serving.pixels import pass_sizes, small_parts
 
 _PNG_HEAD = 33  # bytes of signature and IHDR
 _PALETTES = range(3, 3 * 256 + 1, 3)  # bytes

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from components.ingest.check import CheckReport, check_folder
-from components.ingest.plan import Settings
-from components.progress import report as report_progress
-from schema.commands import command_line
-from schema.errors import CxrflowError
-from schema.paths import require_plain
+from cxrflow.components.ingest.check import CheckReport, check_folder
+from cxrflow.components.ingest.plan import Settings
+from cxrflow.schema.commands import command_line
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.paths import require_plain
+from cxrflow.schema.progress import report as report_progress
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from edge.label_table import BadValue, shown
+from cxrflow.schema.portable.label_table import BadValue, shown
 
 MAX_LENGTH = 64  # characters; DICOM's limit for a Patient ID (PS3.5, LO)
 _EXACT = 15  # digits that a float64 keeps

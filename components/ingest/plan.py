@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 
-from components.ingest.folder import DataFolder, find_folder
-from components.ingest.image import Limits
-from components.ingest.quarantine import Problem, Reason, too_much
-from components.ingest.split import assign_splits
-from components.ingest.table import read_table
-from schema.errors import CxrflowError
-from schema.features import SPLITS
+from cxrflow.components.ingest.folder import DataFolder, find_folder
+from cxrflow.components.ingest.image import Limits
+from cxrflow.components.ingest.quarantine import Problem, Reason, too_much
+from cxrflow.components.ingest.split import assign_splits
+from cxrflow.components.ingest.table import read_table
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.features import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd

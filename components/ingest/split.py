@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from components.ingest.quarantine import Problem, Reason
-from edge.label_table import BadTable, read_names, shown
-from schema.errors import CxrflowError
+from cxrflow.components.ingest.quarantine import Problem, Reason
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.portable.label_table import BadTable, read_names, shown
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.ingest.patients import identity
-from components.ingest.quarantine import Problem, Reason
-from edge.label_table import (
+from cxrflow.components.ingest.patients import identity
+from cxrflow.components.ingest.quarantine import Problem, Reason
+from cxrflow.schema.classes import CLASSES_14
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.portable.label_table import (
     FINDINGS,
     IMAGE,
     BadTable,
@@ -20,8 +22,6 @@ from edge.label_table import (
     repeats,
     shown,
 )
-from schema.classes import CLASSES_14
-from schema.errors import CxrflowError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ class Table:
     """Usable rows and the others.
 
     `rows` has the columns row (int, line in the file, header = 1), image_id (str, in the form of
-    `edge.label_table.same_name`), patient_id (str, of `patients.identity`), age (int, years), sex,
+    `label_table.same_name`), patient_id (str, of `patients.identity`), age (int, years), sex,
     view (str), follow_up (int) and findings (tuple of str, sorted, empty for No Finding).
     """
 

@@ -1,4 +1,4 @@
-"""Serves one candidate until its input ends: python -m components.publish.candidate SERVING_ROOT.
+"""Serves one candidate until its input ends, as `python -m` with the argument SERVING_ROOT.
 
 A process of its own, so that its memory is the server's. The first line of its output is
 {"port": N} or {"error": "why the server doesn't take the model"}. It stops when its parent does.
@@ -13,9 +13,9 @@ from pathlib import Path
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 
-from schema.errors import CxrflowError
-from serving.server import running
-from serving.settings import ServerConfig
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.serving.server import running
+from cxrflow.serving.settings import ServerConfig
 
 
 def main(root: Path) -> None:

@@ -17,14 +17,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from components.progress import report
-from components.publish.push import push
-from components.publish.report import CheckReport
-from components.publish.settings import ServingCheckConfig
-from schema.errors import CxrflowError
-from schema.features import IMAGE, IMAGE_ID
+from cxrflow.components.publish.push import push
+from cxrflow.components.publish.report import CheckReport
+from cxrflow.components.publish.settings import ServingCheckConfig
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.features import IMAGE, IMAGE_ID
+from cxrflow.schema.progress import report
 
-_REPO = Path(__file__).parents[2]
 _NAME = "candidate"  # under which the model is served
 _SHOWN = 3  # images named in a reason
 _DEADLINE = 60.0  # seconds for one request
@@ -129,8 +128,7 @@ def _server(root: Path, start_seconds: float) -> Iterator[_Server]:
     started = time.monotonic()
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "components.publish.candidate", str(root)],
-            cwd=_REPO,
+            [sys.executable, "-m", "cxrflow.components.publish.candidate", str(root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -11,9 +11,9 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.publish.check import check_serving, read_samples
-from components.publish.report import CheckReport
-from components.publish.settings import ServingCheckConfig
+from cxrflow.components.publish.check import check_serving, read_samples
+from cxrflow.components.publish.report import CheckReport
+from cxrflow.components.publish.settings import ServingCheckConfig
 
 # What TFX's InfraValidator writes and its Pusher looks for.
 BLESSED_FILE, NOT_BLESSED_FILE = "INFRA_BLESSED", "INFRA_NOT_BLESSED"

@@ -14,9 +14,9 @@ from tfx.proto import infra_validator_pb2
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components.publish.check_executor import Executor as CheckExecutor
-from components.publish.executor import Executor
-from schema.errors import CxrflowError
+from cxrflow.components.publish.check_executor import Executor as CheckExecutor
+from cxrflow.components.publish.executor import Executor
+from cxrflow.schema.errors import CxrflowError
 
 
 class Pusher(TfxPusher):

@@ -11,9 +11,9 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
-from components.publish.push import push
-from components.publish.settings import PublishConfig
-from schema.errors import CxrflowError
+from cxrflow.components.publish.push import push
+from cxrflow.components.publish.settings import PublishConfig
+from cxrflow.schema.errors import CxrflowError
 
 
 class Executor(executor.Executor):

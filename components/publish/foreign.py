@@ -8,12 +8,12 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from components.publish.push import push
-from components.publish.settings import PublishConfig
-from schema.errors import CxrflowError
-from schema.text import written
-from serving.client.protos import bare_tensorflow, types_pb2
-from serving.versions import CANARY, STABLE, list_versions, read_labels, serving_root
+from cxrflow.components.publish.push import push
+from cxrflow.components.publish.settings import PublishConfig
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.store.versions import CANARY, STABLE, list_versions, read_labels, serving_root
+from cxrflow.schema.text import written
+from cxrflow.serving.client.protos import bare_tensorflow, types_pb2
 
 with bare_tensorflow():
     from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2

@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from schema.errors import CxrflowError, did_you_mean
-from serving.load_record import LoadRecord, living_record
-from serving.manifest import MANIFEST, read_manifest, verify
-from serving.tf_serving.models_config import MODELS_CONFIG, update_models_config
-from serving.versions import (
+from cxrflow.schema.errors import CxrflowError, did_you_mean
+from cxrflow.schema.store.load_record import LoadRecord, living_record
+from cxrflow.schema.store.manifest import MANIFEST, read_manifest, verify
+from cxrflow.schema.store.versions import (
     CANARY,
     STABLE,
     Labels,
@@ -21,6 +20,7 @@ from serving.versions import (
     serving_root,
     write_labels,
 )
+from cxrflow.serving.tf_serving.models_config import MODELS_CONFIG, update_models_config
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # part of a REST path
 

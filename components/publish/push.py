@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.publish.settings import PublishConfig
-from schema.errors import CxrflowError
-from serving.manifest import (
+from cxrflow.components.publish.settings import PublishConfig
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.store.manifest import (
     File,
     Manifest,
     file_paths,
@@ -21,8 +21,7 @@ from serving.manifest import (
     verify,
     write_manifest,
 )
-from serving.tf_serving.models_config import update_models_config
-from serving.versions import (
+from cxrflow.schema.store.versions import (
     PUSHED,
     STABLE,
     Labels,
@@ -35,6 +34,7 @@ from serving.versions import (
     remove,
     write_labels,
 )
+from cxrflow.serving.tf_serving.models_config import update_models_config
 
 
 def push(

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError
 
 REPORT = "serving_check.json"
 

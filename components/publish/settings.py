@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from schema.settings import Positive, Rate, settings
+from cxrflow.schema.settings import Positive, Rate, settings
 
 
 @settings

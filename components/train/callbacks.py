@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.progress import report
-from components.train.inputs import Steps
-from components.train.metrics import binary_crossentropy, per_class_auc
-from schema.errors import CxrflowError
+from cxrflow.components.train.inputs import Steps
+from cxrflow.components.train.metrics import binary_crossentropy, per_class_auc
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.progress import report
 
 logger = logging.getLogger(__name__)
 

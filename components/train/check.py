@@ -4,8 +4,8 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from components.train.recipe import TrainConfig
-from schema.errors import CxrflowError
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.schema.errors import CxrflowError
 
 # What a network depends on; recipes that agree in these are built once.
 _NETWORK = (
@@ -37,7 +37,7 @@ def check_recipe(name: str, recipe: TrainConfig, classes: int) -> NetworkSize:
     """
     import keras
 
-    from components.train.network import build_network
+    from cxrflow.components.model.network import build_network
 
     try:
         network = build_network(recipe, classes).full

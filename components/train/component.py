@@ -4,7 +4,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import artifact, component_spec
 
-from components.train.executor import Executor
+from cxrflow.components.train.executor import Executor
 
 
 class RecipeReport(artifact.Artifact):

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import keras
 import tensorflow as tf
 
-from components.train.recipe import TrainConfig
-from schema.errors import CxrflowError
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.schema.errors import CxrflowError
 
 
 @contextmanager

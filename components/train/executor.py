@@ -9,8 +9,8 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components.train.check import check_recipes
-from components.train.recipe import TrainConfig
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.train.check import check_recipes
 
 
 class Executor(base_executor.BaseExecutor):

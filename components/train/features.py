@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.progress import report
-from components.train import store
-from components.train.inputs import augmented_pixels, to_pixels
-from components.train.recipe import TrainConfig
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.train import store
+from cxrflow.components.train.inputs import augmented_pixels, to_pixels
+from cxrflow.schema.progress import report
 
 _BATCH = 32
 

@@ -9,15 +9,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.train.callbacks import (
+from cxrflow.components.model.network import Network
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.train.callbacks import (
     EpochAverage,
     EpochSeeds,
     EvalAuc,
     Progress,
     ResumableStopping,
 )
-from components.train.features import store_features
-from components.train.inputs import (
+from cxrflow.components.train.features import store_features
+from cxrflow.components.train.inputs import (
     Steps,
     augmented_pixels,
     count_steps,
@@ -25,13 +27,11 @@ from components.train.inputs import (
     to_pixels,
     training_batches,
 )
-from components.train.losses import make_loss
-from components.train.metrics import per_class_auc
-from components.train.network import Network
-from components.train.optimizers import make_optimizer
-from components.train.recipe import TrainConfig
-from components.train.store import Stored
-from schema.errors import CxrflowError
+from cxrflow.components.train.losses import make_loss
+from cxrflow.components.train.metrics import per_class_auc
+from cxrflow.components.train.optimizers import make_optimizer
+from cxrflow.components.train.store import Stored
+from cxrflow.schema.errors import CxrflowError
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from components.progress import report
-from components.train.augment import augment
-from components.train.recipe import TrainConfig
-from components.train.store import Stored
-from components.transform.images import decode_compact, to_square
-from schema.errors import CxrflowError
-from schema.features import T_IMAGE, T_LABELS
+from cxrflow.components.images.decoding import decode_compact, to_square
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.train.augment import augment
+from cxrflow.components.train.store import Stored
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.features import T_IMAGE, T_LABELS
+from cxrflow.schema.progress import report
 
 _READ_BATCH = 64
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.train.recipe import TrainConfig
+from cxrflow.components.model.recipe import TrainConfig
 
 
 class BinaryCrossentropy(keras.losses.Loss):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from components.train.recipe import TrainConfig
+from cxrflow.components.model.recipe import TrainConfig
 
 _KINDS = {
     "adam": keras.optimizers.Adam,

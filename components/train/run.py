@@ -11,20 +11,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.progress import report
-from components.train import store
-from components.train.board import write_board
-from components.train.calibration import calibrate
-from components.train.devices import in_float32, training_devices
-from components.train.fit import train
-from components.train.inputs import evaluation_batches, read_transformed, to_pixels
-from components.train.model_info import model_info, write_assets
-from components.train.network import build_network
-from components.train.recipe import TrainConfig
-from components.train.signatures import CompactFormat, export
-from components.train.test_time import Network, with_views
-from components.train.thresholds import class_thresholds
-from schema.errors import CxrflowError
+from cxrflow.components.model.calibration import calibrate
+from cxrflow.components.model.model_info import model_info, write_assets
+from cxrflow.components.model.network import build_network
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.model.signatures import CompactFormat, export
+from cxrflow.components.model.test_time import Network, with_views
+from cxrflow.components.model.thresholds import class_thresholds
+from cxrflow.components.train import store
+from cxrflow.components.train.board import write_board
+from cxrflow.components.train.devices import in_float32, training_devices
+from cxrflow.components.train.fit import train
+from cxrflow.components.train.inputs import evaluation_batches, read_transformed, to_pixels
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.progress import report
 
 logger = logging.getLogger(__name__)
 

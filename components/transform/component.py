@@ -7,7 +7,7 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from components.transform.executor import Executor
+from cxrflow.components.transform.executor import Executor
 
 
 class TransformSpec(component_spec.ComponentSpec):

@@ -25,9 +25,9 @@ from tfx.utils import io_utils
 from tfx_bsl.coders import example_coder
 from tfx_bsl.tfxio import tensor_representation_util, tensor_to_arrow, tf_example_record
 
-from components import progress
-from components.transform.preprocessing import preprocessing_fn
-from schema.features import SPLIT
+from cxrflow.components.transform.preprocessing import preprocessing_fn
+from cxrflow.schema import progress
+from cxrflow.schema.features import SPLIT
 
 _BATCH = 32  # examples; 32 originals are 12 MB
 _ASIDE = "unfinished"  # where shards grow; a reader never sees a part of one

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from components.transform import images
-from schema import features
+from cxrflow.components.images import decoding as images
+from cxrflow.schema import features
 
 AGE_BANDS = ("0-19", "20-39", "40-59", "60-79", "80+")  # years
 

@@ -4,7 +4,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import artifact, component_spec, standard_artifacts
 
-from components.validate.executor import Executor
+from cxrflow.components.validate.executor import Executor
 
 
 class ValidationReport(artifact.Artifact):

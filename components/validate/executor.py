@@ -14,8 +14,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from components.validate.gate import anomalies_in_words, distance_in_words, distances
-from schema.errors import CxrflowError
+from cxrflow.components.validate.gate import anomalies_in_words, distance_in_words, distances
+from cxrflow.schema.errors import CxrflowError
 
 
 class Executor(base_executor.BaseExecutor):

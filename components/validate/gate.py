@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from schema import features
+from cxrflow.schema import features
 
 Statistics = statistics_pb2.DatasetFeatureStatisticsList
 

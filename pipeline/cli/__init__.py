@@ -3,7 +3,7 @@
 TensorFlow and TFX are imported only by the commands that need them.
 """
 
-from pipeline.cli.app import app
-from pipeline.cli.main import main
+from cxrflow.pipeline.cli.app import app
+from cxrflow.pipeline.cli.main import main
 
 __all__ = ["app", "main"]

@@ -1,4 +1,4 @@
-from pipeline.cli.main import main
+from cxrflow.pipeline.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from schema.commands import program
+from cxrflow.schema.commands import program
 
 
 def examples(*commands: str) -> str:
@@ -55,7 +55,7 @@ app.add_typer(models, name="models")
 
 def complete_profile(incomplete: str) -> list[str]:
     """Shipped profiles, and YAML files here, that begin so; for the shell's completion."""
-    from pipeline.config import profiles
+    from cxrflow.pipeline.config import profiles
 
     files = [str(path) for path in Path().glob("*.yaml")]
     return [name for name in [*profiles(), *files] if name.startswith(incomplete)]
@@ -63,8 +63,8 @@ def complete_profile(incomplete: str) -> list[str]:
 
 def complete_setting(incomplete: str) -> list[str]:
     """Settings that begin so, each with its "=", for `--set`."""
-    from pipeline.settings import PipelineConfig
-    from schema.setting_docs import describe
+    from cxrflow.pipeline.settings import PipelineConfig
+    from cxrflow.schema.setting_docs import describe
 
     names = [s.name for s in describe(PipelineConfig()) if not s.is_section]
     return [f"{name}=" for name in names if name.startswith(incomplete)]

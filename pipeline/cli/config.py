@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import Overrides, complete_profile, config, examples
-from schema.errors import CxrflowError
+from cxrflow.pipeline.cli.app import Overrides, complete_profile, config, examples
+from cxrflow.schema.errors import CxrflowError
 
 
 @config.command(
@@ -35,9 +35,9 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """Print every setting with its value, meaning, type and default, as a profile to edit."""
-    from pipeline import config as settings
-    from pipeline.config_page import page, rows
-    from serving.settings import ServerConfig
+    from cxrflow.pipeline import config as settings
+    from cxrflow.pipeline.config_page import page, rows
+    from cxrflow.serving.settings import ServerConfig
 
     if server and (profile or set_):
         raise CxrflowError("--server shows the server's defaults: leave --profile and --set out")

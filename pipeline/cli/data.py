@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.app import data, examples
-from schema.commands import command_line
-from schema.errors import CxrflowError
+from cxrflow.pipeline.cli.app import data, examples
+from cxrflow.schema.commands import command_line
+from cxrflow.schema.errors import CxrflowError
 
 if TYPE_CHECKING:
-    from components.ingest.check import CheckReport
+    from cxrflow.components.ingest.check import CheckReport
 
 
 @data.command(
@@ -26,8 +26,8 @@ def phantom(
     ] = 1.0,
 ) -> None:
     """Write synthetic X-rays with planted findings, in Kaggle's layout."""
-    from components.ingest.phantom import write_phantoms
-    from pipeline.terminal import progress_bar
+    from cxrflow.components.ingest.phantom import write_phantoms
+    from cxrflow.pipeline.terminal import progress_bar
 
     with progress_bar("synthetic X-rays"):
         images = write_phantoms(to, patients, seed, prevalence_scale)
@@ -46,9 +46,9 @@ def check(
     ] = False,
 ) -> None:
     """Tell what a run would find wrong in a folder: table, images, splits."""
-    from components.ingest.check import check_folder
-    from pipeline import config as settings
-    from pipeline.terminal import progress_bar
+    from cxrflow.components.ingest.check import check_folder
+    from cxrflow.pipeline import config as settings
+    from cxrflow.pipeline.terminal import progress_bar
 
     ingest = asdict(settings.load(profile).ingest)
     with progress_bar("checking"):
@@ -67,8 +67,8 @@ def download(
     to: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")],
 ) -> None:
     """Fetch the NIH X-rays from Kaggle, unpack and check them."""
-    from components.ingest.kaggle import download as fetch
-    from pipeline import config as settings
+    from cxrflow.components.ingest.kaggle import download as fetch
+    from cxrflow.pipeline import config as settings
 
     if dataset not in ("sample", "full"):
         raise CxrflowError(f"--dataset {dataset}: name one of sample, full")
@@ -79,7 +79,7 @@ def download(
 def _show_check(report: "CheckReport") -> None:
     from rich import print as show
 
-    from components.ingest.check import render
+    from cxrflow.components.ingest.check import render
 
     show(render(report))
     if report.stop:  # the report's last line says why

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import app, examples
+from cxrflow.pipeline.cli.app import app, examples
 
 
 @app.command(epilog=examples("cxrflow doctor", "cxrflow doctor --quick --runs /big/runs"))
@@ -24,7 +24,7 @@ def doctor(
     from rich.console import Console
     from rich.markup import escape
 
-    from pipeline.doctor import examine
+    from cxrflow.pipeline.doctor import examine
 
     console = Console()
     marks = {"ok": "[green]ok[/]     ", "note": "[yellow]note[/]   ", "problem": "[red]problem[/]"}

@@ -8,8 +8,8 @@ from typing import NoReturn
 
 import typer
 
-from pipeline import streams
-from pipeline.cli import (  # noqa: F401 (they add commands)
+from cxrflow.pipeline import streams
+from cxrflow.pipeline.cli import (  # noqa: F401 (they add commands)
     config,
     data,
     doctor,
@@ -19,9 +19,9 @@ from pipeline.cli import (  # noqa: F401 (they add commands)
     runs,
     serving,
 )
-from pipeline.cli.app import app
-from pipeline.disk import is_full
-from schema.errors import CxrflowError
+from cxrflow.pipeline.cli.app import app
+from cxrflow.pipeline.disk import is_full
+from cxrflow.schema.errors import CxrflowError
 
 _RESUMING = {"run", "study", "download"}  # commands that go on where they were stopped
 # Exit codes, beside 0 and each command's own 1 for "some of many failed".

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import examples, models
-from schema.commands import command_line
-from schema.errors import CxrflowError
+from cxrflow.pipeline.cli.app import examples, models
+from cxrflow.schema.commands import command_line
+from cxrflow.schema.errors import CxrflowError
 
 ServingRoot = Annotated[
     Path, typer.Option(help="A serving root, or a run's root.", file_okay=False)
@@ -48,8 +48,8 @@ def list_versions(root: ServingRoot, name: ModelName = "") -> None:
 
     Of a server that runs on this machine, also what it serves and what it rejected, and why.
     """
-    from components.publish.models import find_model
-    from pipeline.models import show_versions
+    from cxrflow.components.publish.models import find_model
+    from cxrflow.pipeline.models import show_versions
 
     show_versions(find_model(root, name))
 
@@ -69,9 +69,9 @@ def compare(
     name: ModelName = "",
 ) -> None:
     """Show two versions side by side: test AUC per class, members, data, code."""
-    from components.publish.models import find_model
-    from pipeline.compare import compare as find
-    from pipeline.compare import show_comparison
+    from cxrflow.components.publish.models import find_model
+    from cxrflow.pipeline.reports.compare import compare as find
+    from cxrflow.pipeline.reports.compare import show_comparison
 
     show_comparison(*find(find_model(root, name), versions or []))
 
@@ -104,7 +104,7 @@ def promote(
 
     Exit code 1: the label is moved, but the running server hasn't taken the version over.
     """
-    from components.publish import models as published
+    from cxrflow.components.publish import models as published
 
     folder = published.find_model(root, name)
     before, now = published.promote(folder, version, label, pin, new_label, force)
@@ -130,7 +130,7 @@ def rollback(
 
     Exit code 1: the label is moved, but the running server hasn't taken the version over.
     """
-    from components.publish import models as published
+    from cxrflow.components.publish import models as published
 
     folder = published.find_model(root, name)
     before, now = published.rollback(folder, version, force)
@@ -168,8 +168,8 @@ def push(
     assets.extra/tf_serving_warmup_requests. Exit code 1: it is pushed, but the running server
     hasn't taken it over.
     """
-    from components.publish.foreign import push_foreign
-    from pipeline.models import say_served
+    from cxrflow.components.publish.foreign import push_foreign
+    from cxrflow.pipeline.models import say_served
 
     folder, labels = push_foreign(model, root, name, label)
     version = int(folder.name)
@@ -182,7 +182,7 @@ def push(
 
 def _await(folder: Path, label: str, version: int, seconds: float) -> None:
     """Exit code 1 where a server runs and hasn't taken the version over."""
-    from pipeline.models import say_served
+    from cxrflow.pipeline.models import say_served
 
     if seconds and not say_served(folder, label, version, seconds):
         raise typer.Exit(1)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.app import app, examples
-from schema.errors import CxrflowError
-from schema.text import visible
+from cxrflow.pipeline.cli.app import app, examples
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.text import visible
 
 if TYPE_CHECKING:
-    from serving.client.files import Skipped
+    from cxrflow.serving.client.files import Skipped
 
 
 @app.command(
@@ -32,16 +32,16 @@ def baseline(
 
     The floor that a trained model must clear: per class, C chosen on eval, scored on test.
     """
-    from pipeline.run import Run
-    from pipeline.summary import show_baseline
-    from pipeline.terminal import progress_bar, redirected_to
+    from cxrflow.pipeline.reports.summary import show_baseline
+    from cxrflow.pipeline.run import Run
+    from cxrflow.pipeline.terminal import progress_bar, redirected_to
 
     run = Run.read(root)
     train, transform = run.config["train"], run.config["transform"]
     with redirected_to(_log(root, "baseline")) as console, progress_bar("baseline", console):
         if console.is_terminal:
             console.print("fits logistic regression to frozen ImageNet features: some minutes")
-        from components.evaluate.baseline import baseline as fit
+        from cxrflow.pipeline.reports.baseline import baseline as fit
 
         found = fit(
             Path(run.artifacts["Transform"]["transformed_examples"]),
@@ -69,14 +69,14 @@ def dashboard(
     ] = None,
 ) -> None:
     """Write the run's scores, slices, plots and history as pages that open without a network."""
-    from pipeline import config as settings
-    from pipeline.run import Run
-    from pipeline.terminal import progress_bar, redirected_to
+    from cxrflow.pipeline import config as settings
+    from cxrflow.pipeline.run import Run
+    from cxrflow.pipeline.terminal import progress_bar, redirected_to
 
     run = Run.read(root)
     least = run.config["evaluate"].get("min_shown", settings.PipelineConfig().evaluate.min_shown)
     with redirected_to(_log(root, "dashboard")) as console, progress_bar("dashboard", console):
-        from components.evaluate.dashboard.pages import RunFolder, write_dashboard
+        from cxrflow.pipeline.reports.dashboard.pages import RunFolder, write_dashboard
 
         folder = RunFolder(
             root=root.resolve(),
@@ -124,10 +124,10 @@ def explain(
 
     Exit code 1: some images couldn't be read; 2: none could.
     """
-    from components.evaluate.explain import check_classes, find_model
-    from components.evaluate.explain import explain as draw
-    from pipeline.run import Run
-    from pipeline.terminal import progress_bar, redirected_to
+    from cxrflow.pipeline.reports.explain import check_classes, find_model
+    from cxrflow.pipeline.reports.explain import explain as draw
+    from cxrflow.pipeline.run import Run
+    from cxrflow.pipeline.terminal import progress_bar, redirected_to
 
     folder = find_model(Run.read(model).model if (model / "run.json").is_file() else model)
     names = [name.strip() for name in classes.split(",") if name.strip()]

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import Overrides, Root, app, complete_profile, examples
-from schema.errors import CxrflowError
+from cxrflow.pipeline.cli.app import Overrides, Root, app, complete_profile, examples
+from cxrflow.schema.errors import CxrflowError
 
 
 @app.command(
@@ -42,10 +42,10 @@ def run(
     ] = False,
 ) -> None:
     """Run the pipeline: ingest, validate, transform, train, evaluate, gate, push."""
-    from pipeline import config as settings
-    from pipeline import run as runs
-    from pipeline import summary
-    from schema.commands import command_line
+    from cxrflow.pipeline import config as settings
+    from cxrflow.pipeline import run as runs
+    from cxrflow.pipeline.reports import summary
+    from cxrflow.schema.commands import command_line
 
     if engine not in runs.ENGINES:
         raise CxrflowError(f"--engine {engine}: name one of {', '.join(runs.ENGINES)}")
@@ -94,9 +94,9 @@ def study(
 
     Every trial starts from the same weights, sees the same number of images and is scored on eval.
     """
-    from pipeline import config as settings
-    from pipeline.study import find_experiments, run_study
-    from pipeline.summary import SYNTHETIC
+    from cxrflow.pipeline import config as settings
+    from cxrflow.pipeline.reports.summary import SYNTHETIC
+    from cxrflow.pipeline.study import find_experiments, run_study
 
     config = settings.load(profile, set_ or [])
     folder = root or Path("runs") / Path(profile).stem

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import examples, runs
+from cxrflow.pipeline.cli.app import examples, runs
 
 
 @runs.command("list", epilog=examples("cxrflow runs list", "cxrflow runs list /big/runs"))
@@ -20,7 +20,7 @@ def list_runs(
     from rich.markup import escape
     from rich.table import Table
 
-    from pipeline.runs import find_runs
+    from cxrflow.pipeline.reports.runs import find_runs
 
     console, table, synthetic = Console(), Table(), False
     for heading in ("run", "finished", "models", "mean test AUC", "gate", "pushed", "took"):

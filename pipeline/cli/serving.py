@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.app import app, examples
-from schema.errors import CxrflowError
+from cxrflow.pipeline.cli.app import app, examples
+from cxrflow.schema.errors import CxrflowError
 
 if TYPE_CHECKING:
-    from serving.settings import ServerConfig
+    from cxrflow.serving.settings import ServerConfig
 
 
 @app.command(
@@ -63,9 +63,9 @@ def serve(
 
     from rich.console import Console
 
-    from pipeline.terminal import redirected_to
-    from serving import logs
-    from serving.settings import read_config
+    from cxrflow.pipeline.terminal import redirected_to
+    from cxrflow.serving import logs
+    from cxrflow.serving.settings import read_config
 
     given = {
         "host": host,
@@ -89,8 +89,8 @@ def serve(
     here = str(log) == "-"
     with nullcontext(Console()) if here else redirected_to(log) as console:
         logs.start(None if here else log, settings.log_max_bytes, settings.log_backups)
-        from serving import server
-        from serving.versions import serving_root
+        from cxrflow.schema.store.versions import serving_root
+        from cxrflow.serving import server
 
         said = "" if here else f"\nlog: {log}"
         server.serve(
@@ -102,9 +102,9 @@ def serve(
 
 
 def _require_servable(root: Path, config: "ServerConfig") -> None:
-    from serving.addresses import require_free
-    from serving.tls import server_context
-    from serving.versions import list_models, serving_root
+    from cxrflow.schema.store.versions import list_models, serving_root
+    from cxrflow.serving.addresses import require_free
+    from cxrflow.serving.tls import server_context
 
     if not list_models(serving_root(root)):
         raise CxrflowError(
@@ -118,8 +118,8 @@ def _require_servable(root: Path, config: "ServerConfig") -> None:
 
 
 def _print_deployment(root: Path, config: "ServerConfig", to: Path | None) -> None:
-    from serving.tf_serving import deployment
-    from serving.versions import serving_root
+    from cxrflow.schema.store.versions import serving_root
+    from cxrflow.serving.tf_serving import deployment
 
     root = serving_root(root)
     if to is None:
@@ -202,8 +202,8 @@ def predict(
 
     from pydantic import ValidationError
 
-    from pipeline.predict import predict as ask
-    from serving.client import ClientConfig
+    from cxrflow.pipeline.predict import predict as ask
+    from cxrflow.serving.client import ClientConfig
 
     try:
         config = ClientConfig(

@@ -9,10 +9,10 @@ CXRFLOW_SET      overrides, separated by spaces: "train.epochs=3 train.seed=1"
 import os
 from pathlib import Path
 
-from pipeline import config, dag, data, engines, store
-from pipeline.record import path_below
-from pipeline.run import inside, with_absolute_weights
-from schema.paths import require_root
+from cxrflow.pipeline import config, dag, data, engines, store
+from cxrflow.pipeline.record import path_below
+from cxrflow.pipeline.run import inside, with_absolute_weights
+from cxrflow.schema.paths import require_root
 
 
 def run_from_environment(engine: str) -> None:

@@ -4,7 +4,7 @@ tfx pipeline create --engine local --pipeline_path pipeline/runners/local.py
 tfx run create --engine local --pipeline_name cxrflow
 """
 
-from pipeline.runners.environment import run_from_environment
+from cxrflow.pipeline.runners.environment import run_from_environment
 
 if __name__ == "__main__":
     run_from_environment("local")

@@ -15,12 +15,14 @@ import grpc
 import numpy as np
 from google.protobuf import wrappers_pb2
 
-from schema.errors import CxrflowError
-from schema.text import written
-from serving.addresses import join, split
-from serving.client.diagnose import missing_model, what_answers
-from serving.client.images import Image, read_image
-from serving.client.protos import (
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.image_rules import BadImage, check_image
+from cxrflow.schema.store.versions import serving_root
+from cxrflow.schema.text import written
+from cxrflow.serving.addresses import join, split
+from cxrflow.serving.client.diagnose import missing_model, what_answers
+from cxrflow.serving.client.images import Image, read_image
+from cxrflow.serving.client.protos import (
     get_model_metadata_pb2,
     model_pb2,
     predict_pb2,
@@ -28,11 +30,9 @@ from serving.client.protos import (
     tensor_pb2,
     types_pb2,
 )
-from serving.client.results import Answer, Failure, Finding, Model, Result, describe_model
-from serving.client.settings import ClientConfig
-from serving.images import BadImage, check_image
-from serving.pixels import unpack
-from serving.versions import serving_root
+from cxrflow.serving.client.results import Answer, Failure, Finding, Model, Result, describe_model
+from cxrflow.serving.client.settings import ClientConfig
+from cxrflow.serving.pixels import unpack
 
 _MODEL_JSON = "model.json"  # our server's own metadata field
 _SIGNATURES = "signature_def"

@@ -7,10 +7,10 @@ import ssl
 
 import grpc
 
-from schema.errors import did_you_mean
-from serving.addresses import split
-from serving.client.protos import get_model_status_pb2, model_service_pb2_grpc
-from serving.client.settings import ClientConfig
+from cxrflow.schema.errors import did_you_mean
+from cxrflow.serving.addresses import split
+from cxrflow.serving.client.protos import get_model_status_pb2, model_service_pb2_grpc
+from cxrflow.serving.client.settings import ClientConfig
 
 MODELS_KEY = "cxrflow-models"  # trailing metadata of our own server
 _HTTP = b"GET / HTTP/1.0\r\n\r\n"

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serving.client.settings import DicomLimits
-from serving.images import TOO_LARGE, BadImage, ImageLimits
+from cxrflow.schema.image_rules import TOO_LARGE, BadImage, ImageLimits
+from cxrflow.serving.client.settings import DicomLimits
 
 if TYPE_CHECKING:
-    from serving.client.dicom_header import Elements
+    from cxrflow.serving.client.dicom_header import Elements
 
 # pydicom and cv2 take half a second to import: only where there is a DICOM.
 
@@ -83,9 +83,9 @@ def read_dicom(path: Path, limits: ImageLimits, dicom_limits: DicomLimits) -> Di
     """
     import cv2
 
-    from serving.client.dicom_doubts import doubt_header, doubt_picture
-    from serving.client.dicom_file import read_cells, read_file, read_layout, surplus
-    from serving.client.dicom_gray import read_rules, to_gray
+    from cxrflow.serving.client.dicom_doubts import doubt_header, doubt_picture
+    from cxrflow.serving.client.dicom_file import read_cells, read_file, read_layout, surplus
+    from cxrflow.serving.client.dicom_gray import read_rules, to_gray
 
     with _refusing("damaged: its header cannot be read"):
         file = read_file(_read(path, dicom_limits), dicom_limits)
@@ -197,7 +197,7 @@ def _refusing(what: str) -> Iterator[None]:
 
 
 def _damaged(what: str, error: Exception) -> BadImage:
-    from serving.client.dicom_streams import Damage
+    from cxrflow.serving.client.dicom_streams import Damage
 
     kind = "" if isinstance(error, Damage) else f"{type(error).__name__}: "
     return BadImage(f"DICOM {what} ({_line(f'{kind}{error}')})")

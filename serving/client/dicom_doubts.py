@@ -8,10 +8,10 @@ import re
 
 import numpy as np
 
-from serving.client.dicom_gray import Picture
-from serving.client.dicom_header import Elements
-from serving.client.settings import DicomLimits
-from serving.images import BadImage
+from cxrflow.schema.image_rules import BadImage
+from cxrflow.serving.client.dicom_gray import Picture
+from cxrflow.serving.client.dicom_header import Elements
+from cxrflow.serving.client.settings import DicomLimits
 
 NO_XRAY = "modality {}: the model knows only chest X-rays"
 NO_CHEST = "shows {}: the model knows only the chest"

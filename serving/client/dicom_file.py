@@ -9,10 +9,10 @@ from itertools import count
 
 import numpy as np
 
-from serving.client.dicom_header import Elements
-from serving.client.dicom_streams import Damage, decode, refuse_lies, refuse_unreadable
-from serving.client.settings import DicomLimits
-from serving.images import BadImage
+from cxrflow.schema.image_rules import BadImage
+from cxrflow.serving.client.dicom_header import Elements
+from cxrflow.serving.client.dicom_streams import Damage, decode, refuse_lies, refuse_unreadable
+from cxrflow.serving.client.settings import DicomLimits
 
 # pydicom takes half a second to import: only where there is a DICOM.
 

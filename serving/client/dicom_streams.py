@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serving.images import BadImage
+from cxrflow.schema.image_rules import BadImage
 
 if TYPE_CHECKING:
-    from serving.client.dicom_file import Layout
+    from cxrflow.serving.client.dicom_file import Layout
 
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"

@@ -5,10 +5,10 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.client.dicom import DicomIdentity, is_dicom, read_dicom
-from serving.client.files import NO_FILE, UNREADABLE
-from serving.client.settings import ClientConfig
-from serving.images import TOO_LARGE, BadImage, check_image
+from cxrflow.schema.image_rules import TOO_LARGE, BadImage, check_image
+from cxrflow.serving.client.dicom import DicomIdentity, is_dicom, read_dicom
+from cxrflow.serving.client.files import NO_FILE, UNREADABLE
+from cxrflow.serving.client.settings import ClientConfig
 
 
 @dataclass(frozen=True)

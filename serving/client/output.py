@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from schema.text import visible, written
-from serving.client.results import Answer, Failure, Finding, Result
+from cxrflow.schema.text import visible, written
+from cxrflow.serving.client.results import Answer, Failure, Finding, Result
 
 FORMATS = ("table", "json", "csv", "jsonl")
 LEADING, TRAILING = ("file", "model", "version"), ("notes", "error")  # of CSV's columns

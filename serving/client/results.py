@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from schema.classes import CLASSES_14, DEFAULT_CLASSES
-from schema.text import written
+from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
+from cxrflow.schema.text import written
 
 if TYPE_CHECKING:
-    from serving.client.dicom import DicomIdentity
+    from cxrflow.serving.client.dicom import DicomIdentity
 
 SYNTHETIC = "the model was trained on synthetic X-rays: its answers say nothing about real ones"
 GUESSED = "the server doesn't tell its classes: they are taken for NIH's {}; --root DIR names them"

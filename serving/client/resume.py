@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from schema.errors import CxrflowError
-from serving.client.output import LEADING, TRAILING, csv_header
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.serving.client.output import LEADING, TRAILING, csv_header
 
 RESUMABLE = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _JSON_START = b'{"file": "'

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schema.settings import Fraction, Positive, settings
-from serving.images import ImageLimits
+from cxrflow.schema.image_rules import ImageLimits
+from cxrflow.schema.settings import Fraction, Positive, settings
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]  # a day; longer ones overflow timers
 Number = Annotated[int, Field(ge=0, lt=2**63)]  # of a version, an int64 on the wire

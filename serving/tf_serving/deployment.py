@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from schema.errors import CxrflowError
-from serving.addresses import in_brackets
-from serving.settings import ServerConfig
-from serving.tf_serving.models_config import MODELS_CONFIG, models_config, write_models_config
-from serving.versions import list_models
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.store.versions import list_models
+from cxrflow.serving.addresses import in_brackets
+from cxrflow.serving.settings import ServerConfig
+from cxrflow.serving.tf_serving.models_config import (
+    MODELS_CONFIG,
+    models_config,
+    write_models_config,
+)
 
 _FILES = Path(__file__).parent / "files"
 _NOBODY = 65534

@@ -4,8 +4,8 @@ import json
 import os
 from pathlib import Path
 
-from serving.manifest import verify
-from serving.versions import list_models, list_versions, locked, read_labels
+from cxrflow.schema.store.manifest import verify
+from cxrflow.schema.store.versions import list_models, list_versions, locked, read_labels
 
 MODELS_CONFIG = "models.config"
 _HEAD = "# Written by cxrflow at every push, promote and rollback.\n"

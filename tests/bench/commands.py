@@ -10,7 +10,7 @@ def main() -> Iterator[dict[str, Any]]:
     """Yields the best of three for each command."""
     for command in (("--help",), ("run", "--help"), ("data", "phantom", "--help")):
         name = " ".join(("cxrflow", *command))
-        seconds = min(measure("-m", "pipeline.cli", *command).seconds for _ in range(3))
+        seconds = min(measure("-m", "cxrflow.pipeline.cli", *command).seconds for _ in range(3))
         yield figure(f"seconds of `{name}`", seconds, "< 1", seconds < 1)
-    seconds = min(measure("pipeline/bootstrap.py").seconds for _ in range(3))
+    seconds = min(measure("pipeline/setup/bootstrap.py").seconds for _ in range(3))
     yield figure("seconds of `make setup`, nothing to do", seconds, "< 1", seconds < 1)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.run import Run
-from pipeline.summary import verdict
+from cxrflow.pipeline.reports.summary import verdict
+from cxrflow.pipeline.run import Run
 from tests.bench.figure import figure, measure
 
-DEMO = ("-m", "pipeline.cli", "run", "--profile", "demo", "--root")
+DEMO = ("-m", "cxrflow.pipeline.cli", "run", "--profile", "demo", "--root")
 
 
 def main() -> Iterator[dict[str, Any]]:

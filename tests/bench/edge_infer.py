@@ -164,7 +164,7 @@ def _originals(root: Path) -> tuple[list[Path], str]:
     """1024-pixel PNGs."""
     folder, source = SHARED / "data" / "nih-raw" / "images", "nih-raw"
     if not folder.is_dir():
-        from components.ingest.phantom import write_phantoms
+        from cxrflow.components.ingest.phantom import write_phantoms
 
         write_phantoms(root / "phantoms", patients=10, seed=0, workers=1)
         folder, source = root / "phantoms" / "images", "synthetic phantoms"
@@ -181,8 +181,8 @@ def _links(originals: list[Path], folder: Path, count: int) -> Path:
 
 def _write_bundle(folder: Path) -> None:
     """A MobileNet with random weights in LiteRT's form, as EdgeExport converts it."""
-    from components.edge_export.litert import convert
-    from components.edge_export.source import Source
+    from cxrflow.components.edge.export.litert import convert
+    from cxrflow.components.edge.export.source import Source
     from tests.bench.edge_models import write_model
     from tests.edge.bundles import model_info, variant, write_bundle
 

@@ -72,9 +72,9 @@ def _speed() -> dict[str, dict[str, float]]:
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
 
-    from components.edge_export.litert import convert
-    from components.edge_export.quantize import quantize
-    from components.edge_export.source import Source, rgb
+    from cxrflow.components.edge.export.litert import convert
+    from cxrflow.components.edge.export.quantize import quantize
+    from cxrflow.components.edge.export.source import Source, rgb
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -115,8 +115,8 @@ def _speed() -> dict[str, dict[str, float]]:
 
 def _size() -> dict[str, Any]:
     """A whole bundle of a MobileNet with ImageNet's weights and the study's head."""
-    from components.edge_export.bundle import export_bundle
-    from components.edge_export.settings import EdgeConfig
+    from cxrflow.components.edge.export.bundle import export_bundle
+    from cxrflow.components.edge.export.settings import EdgeConfig
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -140,13 +140,13 @@ def _auc() -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
 
-    from components.edge_export.choose import choose
-    from components.edge_export.litert import convert, run
-    from components.edge_export.quantize import quantize
-    from components.edge_export.source import Source, rgb
-    from components.train.network import build_network
-    from components.train.recipe import TrainConfig
-    from schema.classes import DEFAULT_CLASSES
+    from cxrflow.components.edge.export.choose import choose
+    from cxrflow.components.edge.export.litert import convert, run
+    from cxrflow.components.edge.export.quantize import quantize
+    from cxrflow.components.edge.export.source import Source, rgb
+    from cxrflow.components.model.network import build_network
+    from cxrflow.components.model.recipe import TrainConfig
+    from cxrflow.schema.classes import DEFAULT_CLASSES
 
     data = SHARED / "data" / "nih-mini"
     held_out = set((data / "test_list.txt").read_text().split())
@@ -195,8 +195,8 @@ def _auc() -> dict[str, Any]:
 
 def write_model(folder: Path, backbone: str, side: int, weights: str) -> Path:
     """A SavedModel with the study's head; `weights` is "none" or the folder of ImageNet's."""
-    from components.train.network import build_network
-    from components.train.recipe import TrainConfig
+    from cxrflow.components.model.network import build_network
+    from cxrflow.components.model.recipe import TrainConfig
 
     known = {"weights": "none"} if weights == "none" else {"weights_dir": weights}
     recipe = TrainConfig(backbone=backbone, head="attention", image_size=side, **known)
@@ -204,10 +204,10 @@ def write_model(folder: Path, backbone: str, side: int, weights: str) -> Path:
 
 
 def _export(folder: Path, network: Any, backbone: str, side: int) -> Path:
-    from components.train.calibration import Calibration
-    from components.train.model_info import model_info, write_assets
-    from components.train.signatures import CompactFormat, export
-    from schema.classes import DEFAULT_CLASSES
+    from cxrflow.components.model.calibration import Calibration
+    from cxrflow.components.model.model_info import model_info, write_assets
+    from cxrflow.components.model.signatures import CompactFormat, export
+    from cxrflow.schema.classes import DEFAULT_CLASSES
 
     compact = {"image_size": side, "encoding": "jpeg", "jpeg_quality": 95}
     calibration = Calibration.identity(CLASSES)
@@ -240,7 +240,7 @@ def _pixels(paths: list[Path], side: int) -> Any:
     import numpy as np
     import tensorflow as tf
 
-    from components.transform.images import decode_and_resize
+    from cxrflow.components.images.decoding import decode_and_resize
 
     return np.stack(
         [decode_and_resize(tf.constant(p.read_bytes()), side).numpy()[..., 0] for p in paths]
@@ -251,9 +251,9 @@ def _write_splits(root: Path, data: Path, side: int, count: int) -> None:
     """Raw examples in `eval` and transformed ones in `train`, of the same real X-rays."""
     import tensorflow as tf
 
-    from components.transform.images import compact_batch
-    from schema.classes import DEFAULT_CLASSES
-    from schema.features import FINDINGS, IMAGE, IMAGE_ID, PATIENT_ID, T_IMAGE, T_LABELS
+    from cxrflow.components.images.decoding import compact_batch
+    from cxrflow.schema.classes import DEFAULT_CLASSES
+    from cxrflow.schema.features import FINDINGS, IMAGE, IMAGE_ID, PATIENT_ID, T_IMAGE, T_LABELS
 
     with (data / "Data_Entry_2017.csv").open() as table:
         rows = list(csv.DictReader(table))[:count]

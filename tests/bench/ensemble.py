@@ -62,11 +62,11 @@ def _measure_all() -> dict[str, Any]:
     import numpy as np
     import tensorflow as tf
 
-    from components.ensemble.combine import Combination
-    from components.ensemble.graph import Members, export_ensemble
-    from components.train.inputs import model_images, to_pixels
-    from components.train.signatures import CompactFormat
-    from components.transform.images import compact_batch
+    from cxrflow.components.ensemble.combine import Combination
+    from cxrflow.components.ensemble.graph import Members, export_ensemble
+    from cxrflow.components.images.decoding import compact_batch
+    from cxrflow.components.model.signatures import CompactFormat
+    from cxrflow.components.train.inputs import model_images, to_pixels
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -123,7 +123,7 @@ def _images(root: Path) -> tuple[list[bytes], str]:
     """Originals of 1024 × 1024 pixels."""
     folder, source = SHARED / "data" / "nih-raw", "nih-raw"
     if not folder.is_dir():
-        from components.ingest.phantom import write_phantoms
+        from cxrflow.components.ingest.phantom import write_phantoms
 
         folder, source = root / "phantoms", "synthetic phantoms"
         write_phantoms(folder, patients=10, seed=0, workers=1)
@@ -135,11 +135,11 @@ def _images(root: Path) -> tuple[list[bytes], str]:
 
 def _write_member(folder: Path, name: str) -> Any:
     """A member with random weights, which take as long as trained ones."""
-    from components.ensemble.members import Member
-    from components.train.calibration import Calibration
-    from components.train.network import build_network
-    from components.train.recipe import TrainConfig
-    from components.train.signatures import CompactFormat, export
+    from cxrflow.components.ensemble.members import Member
+    from cxrflow.components.model.calibration import Calibration
+    from cxrflow.components.model.network import build_network
+    from cxrflow.components.model.recipe import TrainConfig
+    from cxrflow.components.model.signatures import CompactFormat, export
 
     recipe = TrainConfig(**MEMBERS[name], weights="none", image_size=IMAGE_SIZE)
     network = build_network(recipe, CLASSES).full

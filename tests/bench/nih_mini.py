@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.evaluate.baseline import baseline
-from pipeline.run import Run
-from pipeline.summary import verdict
+from cxrflow.pipeline.reports.baseline import baseline
+from cxrflow.pipeline.reports.summary import verdict
+from cxrflow.pipeline.run import Run
 from tests.bench.figure import SHARED, figure, measure, skipped
 
 
@@ -19,7 +19,7 @@ def main() -> Iterator[dict[str, Any]]:
         return
     with tempfile.TemporaryDirectory() as root:
         ran = measure(
-            *("-m", "pipeline.cli", "run", "--profile", "nih_mini", "--data", str(data)),
+            *("-m", "cxrflow.pipeline.cli", "run", "--profile", "nih_mini", "--data", str(data)),
             *("--root", root, "--set", f"train.weights_dir={weights}"),
         )
         minutes, gb = ran.seconds / 60, ran.peak_mb / 1024

@@ -233,7 +233,7 @@ class Bench:
         self._requests = [request_of(image) for image in self.images]
         self._sent = 0
         self.push()
-        from serving.servable import Servable
+        from cxrflow.serving.servable import Servable
 
         self._bare = Servable(self._model)
         for size in (1, 4, 8, 16):
@@ -246,7 +246,7 @@ class Bench:
 
     def push(self) -> None:
         """Adds the next version to the root, as the Pusher would."""
-        from serving.manifest import Manifest, file_paths, read_file, write_manifest
+        from cxrflow.schema.store.manifest import Manifest, file_paths, read_file, write_manifest
 
         self._versions += 1
         aside = self.root / "serving" / MODEL / f".push-{self._versions}"
@@ -276,7 +276,7 @@ class Bench:
         """`cxrflow serve` on free ports, with a YAML configuration."""
         settings = self.root / "server.yaml"
         settings.write_text(config)
-        command = ["-m", "pipeline.cli", "serve", "--root", str(self.root / "serving")]
+        command = ["-m", "cxrflow.pipeline.cli", "serve", "--root", str(self.root / "serving")]
         command += ["--port", "0", "--rest-port", "0", "--config", str(settings)]
         process = subprocess.Popen(
             [sys.executable, *command, "--log", str(self.root / "serve.log")],
@@ -389,7 +389,7 @@ def _images(root: Path) -> tuple[list[bytes], str]:
     """Sixteen PNGs, those closest to 400 KB."""
     folder, source = SHARED / "data" / "nih-raw" / "images", "nih-raw"
     if not folder.is_dir():
-        from components.ingest.phantom import write_phantoms
+        from cxrflow.components.ingest.phantom import write_phantoms
 
         write_phantoms(root / "phantoms", patients=10, seed=0, workers=1)
         folder, source = root / "phantoms" / "images", "synthetic phantoms"
@@ -412,10 +412,10 @@ def _write_model(folder: Path) -> None:
     """A MobileNet as the Trainer writes one, with random weights."""
     import keras
 
-    from components.train.calibration import Calibration
-    from components.train.model_info import write_assets
-    from components.train.signatures import CompactFormat, export
-    from schema.classes import DEFAULT_CLASSES
+    from cxrflow.components.model.calibration import Calibration
+    from cxrflow.components.model.model_info import write_assets
+    from cxrflow.components.model.signatures import CompactFormat, export
+    from cxrflow.schema.classes import DEFAULT_CLASSES
 
     classes = len(DEFAULT_CLASSES)
     backbone = keras.applications.MobileNet(

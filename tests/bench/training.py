@@ -48,7 +48,7 @@ def main() -> Iterator[dict[str, Any]]:
 def _measure_all() -> dict[str, float]:
     import numpy as np
 
-    from components.train import store
+    from cxrflow.components.train import store
 
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -69,10 +69,10 @@ def _measure_all() -> dict[str, float]:
 
 def _rates(images: Any) -> dict[str, float]:
     """Images a second of the pipeline with every augmentation, and of a training step."""
-    from components.train.fit import compile_model
-    from components.train.inputs import augmented_pixels, training_batches
-    from components.train.network import build_network
-    from components.train.recipe import TrainConfig
+    from cxrflow.components.model.network import build_network
+    from cxrflow.components.model.recipe import TrainConfig
+    from cxrflow.components.train.fit import compile_model
+    from cxrflow.components.train.inputs import augmented_pixels, training_batches
 
     recipe = TrainConfig(weights="none", image_size=224, epochs=1_000, flip=True)
     batches = iter(
@@ -102,9 +102,9 @@ def _rates(images: Any) -> dict[str, float]:
 
 def _epochs(train_images: Any, eval_images: Any, folder: Path) -> dict[str, float]:
     """Seconds of an epoch of a frozen MobileNet's head, evaluation included, and of storing."""
-    from components.train.fit import train
-    from components.train.network import build_network
-    from components.train.recipe import TrainConfig
+    from cxrflow.components.model.network import build_network
+    from cxrflow.components.model.recipe import TrainConfig
+    from cxrflow.components.train.fit import train
 
     recipe = TrainConfig(weights="none", image_size=224, finetune_from="head", patience=99)
     found = {}
@@ -136,7 +136,7 @@ class _Epochs(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.times: list[float] = []
-        self.logger = logging.getLogger("components.train.callbacks")
+        self.logger = logging.getLogger("cxrflow.components.train.callbacks")
         self.logger.setLevel(logging.INFO)
         self.logger.addHandler(self)
 

@@ -89,7 +89,7 @@ def _make_data(folder: Path) -> tuple[str, list[Path]]:
     """A data folder with every original under several names; returns its source and images."""
     originals, source = SHARED / "data" / "nih-raw", "nih-raw, repeated"
     if not originals.is_dir():
-        from components.ingest.phantom import write_phantoms
+        from cxrflow.components.ingest.phantom import write_phantoms
 
         originals, source = folder.parent / "phantoms", "synthetic phantoms, repeated"
         write_phantoms(originals, patients=20, seed=0, workers=1)
@@ -132,7 +132,7 @@ def _bare(paths: list[Path]) -> Clock:
 
 def _timed(run: Callable[[], None], images: int) -> Clock:
     """Runs a node; its time an image from its first report of progress on."""
-    from components.progress import logger
+    from cxrflow.schema.progress import logger
 
     reports: list[tuple[int, Clock]] = []
 
@@ -161,9 +161,9 @@ def _artifact(kind: type, folder: Path) -> Any:
 def _ingest(root: Path) -> None:
     from tfx.types.standard_artifacts import Examples
 
-    from components.ingest.component import Quarantine
-    from components.ingest.executor import Executor
-    from pipeline.settings import IngestConfig
+    from cxrflow.components.ingest.component import Quarantine
+    from cxrflow.components.ingest.executor import Executor
+    from cxrflow.pipeline.settings import IngestConfig
 
     kinds = {"examples": Examples, "records": Examples, "quarantine": Quarantine}
     for name in kinds:
@@ -181,10 +181,10 @@ def _ingest(root: Path) -> None:
 def _transform(root: Path) -> None:
     from tfx.types.standard_artifacts import Examples, Schema, TransformGraph
 
-    from components.transform.executor import Executor
-    from pipeline.settings import TransformConfig
-    from schema.classes import DEFAULT_CLASSES
-    from schema.features import SPLITS
+    from cxrflow.components.transform.executor import Executor
+    from cxrflow.pipeline.settings import TransformConfig
+    from cxrflow.schema.classes import DEFAULT_CLASSES
+    from cxrflow.schema.features import SPLITS
 
     inputs = {name: _artifact(Examples, root / name) for name in ("examples", "records")}
     for examples in inputs.values():
@@ -216,7 +216,7 @@ def _compact_bytes(folder: Path) -> float:
     """Mean size of the transformed images."""
     import tensorflow as tf
 
-    from schema.features import T_IMAGE
+    from cxrflow.schema.features import T_IMAGE
 
     files = [str(path) for path in folder.glob("Split-*/*")]
     spec = {T_IMAGE: tf.io.FixedLenFeature([], tf.string)}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.run import Run
+from cxrflow.pipeline.run import Run
 from tests.pipeline.terminals import on_terminal
 
 pytestmark = [pytest.mark.tf, pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -69,7 +69,16 @@ def run_command(root: Path, **changes: object) -> list[str]:
     """Arguments of Python."""
     settings = {**SMALL, **{key.replace("__", "."): value for key, value in changes.items()}}
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    return ["-m", "pipeline.cli", "run", "--profile", "demo", "--root", str(root), *overrides]
+    return [
+        "-m",
+        "cxrflow.pipeline.cli",
+        "run",
+        "--profile",
+        "demo",
+        "--root",
+        str(root),
+        *overrides,
+    ]
 
 
 def cxrflow_run(root: Path, **changes: object) -> Finished:
@@ -104,7 +113,7 @@ def test_summary_has_classes_verdict_and_whereabouts(first: Finished) -> None:
 
 
 def test_model_is_pushed_whole(first: Finished) -> None:
-    from serving.manifest import verify
+    from cxrflow.schema.store.manifest import verify
 
     version = Path(first.run.pushed)
     assert version.parent == first.root.resolve() / "serving" / "cxrflow"
@@ -117,8 +126,8 @@ def test_model_is_pushed_whole(first: Finished) -> None:
 
 
 def test_edge_bundle_is_pushed_whole_and_runs(first: Finished, tmp_path: Path) -> None:
-    from components.edge_evaluate.report import read_report
-    from serving.manifest import verify
+    from cxrflow.components.edge.parity.report import read_report
+    from cxrflow.schema.store.manifest import verify
 
     bundle = Path(first.run.edge)
     assert bundle.parent == first.root.resolve() / "edge"
@@ -134,7 +143,7 @@ def test_edge_bundle_is_pushed_whole_and_runs(first: Finished, tmp_path: Path) -
 
 
 def test_members_are_judged_on_eval_and_the_ensemble_on_test(first: Finished) -> None:
-    from components.evaluate.verdict import read_verdict
+    from cxrflow.components.evaluate.verdict import read_verdict
 
     splits = {
         node: read_verdict(Path(first.run.artifacts[node]["verdict"]) / "verdict.json").split

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-import edge
-from serving.manifest import MANIFEST, Manifest, file_paths, read_file, write_manifest
-from tests.serving.odd_images import craft_png
+from cxrflow.components.edge.device import device_files
+from cxrflow.schema.store.manifest import MANIFEST, Manifest, file_paths, read_file, write_manifest
+from tests.support.odd_images import craft_png
 
 VERSION = 1_795_400_000
 CLASSES = ("Cardiomegaly", "Effusion", "Mass")
@@ -54,7 +54,7 @@ def write_bundle(
             **{f"answers_{key}": probabilities for key in info["variants"]},
         )
     (folder / "model.json").write_text(json.dumps(info))
-    for path in edge.device_files():
+    for path in device_files():
         shutil.copy(path, folder / path.name)
     sign(folder)
     return folder
@@ -107,8 +107,8 @@ def tiny_bundle(folder: Path, golden: Sequence[bytes]) -> Path:
     """A bundle with a linear network in three forms; needs TensorFlow."""
     import tensorflow as tf
 
-    from components.train.inputs import model_images, to_pixels
-    from components.transform.images import compact_batch
+    from cxrflow.components.images.decoding import compact_batch
+    from cxrflow.components.train.inputs import model_images, to_pixels
 
     weights = np.random.default_rng(0).normal(0, 0.02, (SIDE * SIDE * 3, len(CLASSES)))
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cxrflow.components.edge.device import EDGE, PORTABLE
 from tests.edge import ensemble
 from tests.edge.bundles import gray_png, onnx_bundle, tiny_bundle
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "edge"))
+sys.path[:0] = [str(EDGE), str(PORTABLE)]
 
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 Infer = Callable[..., subprocess.CompletedProcess[str]]

@@ -14,18 +14,18 @@ def ensemble_bundle(root: Path, golden: Sequence[bytes]) -> Path:
     """A bundle of two members' mean, read from and written to disk as in a run; slow."""
     import tensorflow as tf
 
-    from components.edge_export.freeze import freeze, with_int16_weights
-    from components.edge_export.litert import convert
-    from components.edge_export.source import Source
-    from components.ensemble.combine import Combination
-    from components.ensemble.graph import Members, export_ensemble
-    from components.ensemble.members import read_members
-    from components.train.calibration import Calibration
-    from components.train.inputs import model_images
-    from components.train.model_info import model_info as info_of_model
-    from components.train.model_info import write_assets
-    from components.train.signatures import CompactFormat
-    from components.transform.images import compact_batch
+    from cxrflow.components.edge.export.freeze import freeze, with_int16_weights
+    from cxrflow.components.edge.export.litert import convert
+    from cxrflow.components.edge.export.source import Source
+    from cxrflow.components.ensemble.combine import Combination
+    from cxrflow.components.ensemble.graph import Members, export_ensemble
+    from cxrflow.components.ensemble.members import read_members
+    from cxrflow.components.images.decoding import compact_batch
+    from cxrflow.components.model.calibration import Calibration
+    from cxrflow.components.model.model_info import model_info as info_of_model
+    from cxrflow.components.model.model_info import write_assets
+    from cxrflow.components.model.signatures import CompactFormat
+    from cxrflow.components.train.inputs import model_images
     from tests.components.ensemble import conftest as tiny
 
     for seed, (name, head) in enumerate(tiny.HEADS.items()):

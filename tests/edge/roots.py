@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.bootstrap import (
+from cxrflow.pipeline.setup.bootstrap import (
     SetupError,
     Source,
     clean_env,

@@ -11,7 +11,7 @@ import pytest
 
 import bundle as bundles
 import description
-import edge
+from cxrflow.components.edge.device import device_files
 from tests.edge.bundles import VERSION, model_info, sign, variant, write_bundle
 
 
@@ -168,10 +168,10 @@ def test_a_variant_that_was_not_blessed_is_refused(made: Path) -> None:
 
 
 def test_a_bundle_gets_the_scripts_and_nothing_else() -> None:
-    names = {path.name for path in edge.device_files()}
+    names = {path.name for path in device_files()}
     assert {"infer.py", "bundle.py", "images.py", "engines.py", "results.py", "labels.py"} <= names
     assert "__init__.py" not in names
-    assert not any("__pycache__" in str(path) for path in edge.device_files())
+    assert not any("__pycache__" in str(path) for path in device_files())
 
 
 def _files(folder: Path) -> list[Path]:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import images
+from cxrflow.schema.image_rules import ImageLimits
 from png_pixels import DEPTHS
-from serving.images import ImageLimits
-from tests.serving.odd_images import DAMAGED, OK, chunk, craft_png, make_odd_images
+from tests.support.odd_images import DAMAGED, OK, chunk, craft_png, make_odd_images
 
 HOW = images.Preprocessing(
     compact_size=128,
@@ -124,7 +124,7 @@ def test_every_shape_becomes_a_square(shape: tuple[int, int]) -> None:
 @given(height=st.integers(1, 300), width=st.integers(1, 300), size=st.sampled_from([31, 64, 150]))
 def test_squares_are_those_of_transform(height: int, width: int, size: int) -> None:
     tf = pytest.importorskip("tensorflow")
-    from components.transform.images import to_square
+    from cxrflow.components.images.decoding import to_square
 
     image = np.random.default_rng([height, width]).integers(0, 256, (height, width), np.uint8)
     expected = to_square(tf.constant(image[..., None]), size).numpy()[..., 0]
@@ -166,7 +166,7 @@ def random_png(depth: int, colour: int, seed: int) -> bytes:
 @given(kind=st.sampled_from(KINDS), seed=st.integers(0, 2**32))
 def test_grays_are_those_of_transform(kind: tuple[int, int], seed: int) -> None:
     tf = pytest.importorskip("tensorflow")
-    from components.transform.images import decode
+    from cxrflow.components.images.decoding import decode
 
     png = random_png(*kind, seed)
     expected = decode(tf.constant(png)).numpy()[..., 0].astype(int)
@@ -207,8 +207,8 @@ def test_damage_is_a_verdict_and_no_traceback() -> None:
 def _difference(data: bytes, how: "images.Preprocessing") -> int:
     """Largest in gray levels, of what the network sees."""
     tf = pytest.importorskip("tensorflow")
-    from components.train.inputs import model_images
-    from components.transform.images import compact_batch
+    from cxrflow.components.images.decoding import compact_batch
+    from cxrflow.components.train.inputs import model_images
 
     compact = compact_batch(tf.constant([data]), how.compact_size, how.encoding, how.jpeg_quality)
     expected = model_images(compact, how.encoding, how.compact_size, how.image_size)

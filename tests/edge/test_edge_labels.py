@@ -13,10 +13,10 @@ from sklearn.metrics import roc_auc_score, roc_curve
 import bundle as bundles
 import label_table
 import labels
-from components.ingest.table import COLUMNS, read_table
-from pipeline.settings import IngestConfig
-from schema.classes import CLASSES_14, NO_FINDING
-from schema.errors import CxrflowError
+from cxrflow.components.ingest.table import COLUMNS, read_table
+from cxrflow.pipeline.settings import IngestConfig
+from cxrflow.schema.classes import CLASSES_14, NO_FINDING
+from cxrflow.schema.errors import CxrflowError
 from tests.edge.bundles import CLASSES
 
 TABLE = """Image Index,Finding Labels,Follow-up #

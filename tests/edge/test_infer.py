@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.edge.bundles import CLASSES, VERSION, sign
-from tests.serving.odd_images import make_odd_images
+from tests.support.odd_images import make_odd_images
 
 pytestmark = pytest.mark.tf
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.edge.bundles import onnx_bundle
 from tests.edge.conftest import run_infer
-from tests.serving.odd_images import make_odd_images
+from tests.support.odd_images import make_odd_images
 
 ODD = make_odd_images()
 DICOM = bytes(128) + b"DICM" + b"\2\0\0\0UL\4\0" + bytes(4)

@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from pipeline.bootstrap import SetupError, Source
+from cxrflow.pipeline.setup.bootstrap import SetupError, Source
 from tests.edge import arm64, python36, roots, tf27
 
 MIRROR = Source("http://mirror.example/debian", "bookworm", ("main",), "")

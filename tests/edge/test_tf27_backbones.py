@@ -32,9 +32,9 @@ class Network:
         import keras
         import tensorflow as tf
 
-        from components.edge_export.fixed import to_fixed
-        from components.train.network import build_network
-        from components.train.recipe import TrainConfig
+        from cxrflow.components.edge.export.fixed import to_fixed
+        from cxrflow.components.model.network import build_network
+        from cxrflow.components.model.recipe import TrainConfig
 
         keras.utils.set_random_seed(0)
         recipe = TrainConfig(backbone=name, weights="none", image_size=SIDE, dropout=0)
@@ -74,7 +74,7 @@ def proofs(tmp_path_factory) -> tuple[dict[str, dict], list[dict]]:
     import keras
     import tensorflow as tf
 
-    from components.edge_export.freeze import freeze, with_int16_weights
+    from cxrflow.components.edge.export.freeze import freeze, with_int16_weights
 
     gray = np.random.default_rng(0).integers(0, 256, (IMAGES, SIDE, SIDE), dtype=np.uint8)
     gray //= np.arange(1, IMAGES + 1, dtype=np.uint8)[:, None, None]  # not all alike

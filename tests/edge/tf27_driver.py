@@ -19,8 +19,9 @@ from bundle import open_bundle
 from frozen import load_frozen
 
 CONVERTED, FIRST, *OTHERS = sys.argv[1:]
-# No work, or done by what is beside an engine: inputs, outputs, constants.
-_PASSIVE = {"Placeholder", "Const", "Identity", "NoOp", "TRTEngineOp"}
+# No work, or done by what is beside an engine: inputs, outputs, constants, and the guard on [n, C]
+# logits that aren't finite (frozen.py).
+_PASSIVE = {"Placeholder", "Const", "Identity", "NoOp", "TRTEngineOp", "IsFinite", "SelectV2"}
 
 
 def prove(folder: str) -> dict:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 from unittest import mock
 
-from pipeline import cli
+from cxrflow.pipeline import cli
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components import progress
-from components.evaluate.results import ClassResult
-from components.evaluate.verdict import ClassVerdict, Verdict, write_verdict
-from pipeline.cli.main import main
-from schema.classes import DEFAULT_CLASSES
-from schema.errors import CxrflowError
+from cxrflow.components.evaluate.results import ClassResult
+from cxrflow.components.evaluate.verdict import ClassVerdict, Verdict, write_verdict
+from cxrflow.pipeline.cli.main import main
+from cxrflow.schema import progress
+from cxrflow.schema.classes import DEFAULT_CLASSES
+from cxrflow.schema.errors import CxrflowError
 
 NODES = (
     "RecipeCheck",
@@ -124,6 +124,6 @@ def verdict() -> Verdict:
 
 
 if __name__ == "__main__":
-    sys.modules["pipeline.dag"] = types.SimpleNamespace(create_pipeline=create_pipeline)
-    sys.modules["pipeline.engines"] = types.SimpleNamespace(run=run, outputs=outputs)
+    sys.modules["cxrflow.pipeline.dag"] = types.SimpleNamespace(create_pipeline=create_pipeline)
+    sys.modules["cxrflow.pipeline.engines"] = types.SimpleNamespace(run=run, outputs=outputs)
     main()

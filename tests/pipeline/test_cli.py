@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from pipeline import cli
+from cxrflow.pipeline import cli
 
 COMMANDS = [
     ("run",),
@@ -34,7 +34,10 @@ COMMANDS = [
 
 def cxrflow(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *args], capture_output=True, text=True, cwd=cwd
+        [sys.executable, "-m", "cxrflow.pipeline.cli", *args],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
     )
 
 
@@ -48,8 +51,8 @@ def test_help_has_examples(command: tuple[str, ...]) -> None:
 
 def test_help_imports_no_tensorflow() -> None:
     code = (
-        "import sys, pipeline.cli, typer.testing as t;"
-        "t.CliRunner().invoke(pipeline.cli.app, ['run', '--help']);"
+        "import sys, cxrflow.pipeline.cli, typer.testing as t;"
+        "t.CliRunner().invoke(cxrflow.pipeline.cli.app, ['run', '--help']);"
         "sys.exit(any(m in sys.modules for m in ('tensorflow', 'tfx', 'pandas', 'apache_beam')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -105,7 +108,7 @@ def test_bad_input_is_one_line_and_code_2(args: tuple[str, ...], line: str, tmp_
 )
 def test_cheap_checks_come_before_tensorflow(args: tuple[str, ...], tmp_path: Path) -> None:
     code = (
-        "import sys; from pipeline import cli\n"
+        "import sys; from cxrflow.pipeline import cli\n"
         "try: cli.main()\n"
         "except SystemExit as end: assert end.code == 2\n"
         "heavy = {'tensorflow', 'tfx', 'keras', 'apache_beam', 'sklearn'} & set(sys.modules)\n"
@@ -122,7 +125,7 @@ def test_cheap_checks_come_before_tensorflow(args: tuple[str, ...], tmp_path: Pa
 def test_reader_that_has_seen_enough_ends_a_command_quietly() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "pipeline.cli", "run", "--help"]
+    command = [sys.executable, "-m", "cxrflow.pipeline.cli", "run", "--help"]
     result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (result.returncode, result.stderr) == (1, "")
@@ -166,7 +169,7 @@ def test_version_names_what_it_stands_on() -> None:
     ],
 )
 def test_the_shell_completes(words: str, candidates: set[str]) -> None:
-    code = "import sys; sys.argv = ['cxrflow']; from pipeline.cli import main; main()"
+    code = "import sys; sys.argv = ['cxrflow']; from cxrflow.pipeline.cli import main; main()"
     env = {
         **os.environ,
         "_CXRFLOW_COMPLETE": "complete_bash",

@@ -3,13 +3,13 @@
 import pytest
 import yaml
 
-from pipeline import config
-from pipeline.config_page import page
-from schema.classes import CLASSES_14, DEFAULT_CLASSES
-from schema.errors import CxrflowError
-from schema.setting_docs import describe
-from serving.images import ImageLimits
-from serving.settings import ServerConfig
+from cxrflow.pipeline import config
+from cxrflow.pipeline.config_page import page
+from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.image_rules import ImageLimits
+from cxrflow.schema.setting_docs import describe
+from cxrflow.serving.settings import ServerConfig
 
 
 @pytest.mark.parametrize("name", ["demo", "nih_mini", "nih_sample", "nih"])

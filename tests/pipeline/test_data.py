@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from components.ingest.table import COLUMNS
-from pipeline import config, data
-from schema.errors import CxrflowError
+from cxrflow.components.ingest.table import COLUMNS
+from cxrflow.pipeline import config, data
+from cxrflow.schema.errors import CxrflowError
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_folder_that_ingest_would_refuse(tmp_path: Path, table: str | None, me
 def test_the_command_says_so_without_tensorflow(tmp_path: Path) -> None:
     root = str(tmp_path / "r")
     code = (
-        "import sys; from pipeline.cli import main\n"
+        "import sys; from cxrflow.pipeline.cli import main\n"
         f"sys.argv = ['cxrflow', 'run', '--data', {str(tmp_path)!r}, '--root', {root!r}]\n"
         "try: main()\n"
         "finally: print('tensorflow' in sys.modules, 'tfx' in sys.modules)\n"

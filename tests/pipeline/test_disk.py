@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.disk import is_full, require_writable
-from schema.errors import CxrflowError
+from cxrflow.pipeline.disk import is_full, require_writable
+from cxrflow.schema.errors import CxrflowError
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 FAKE = str(Path(__file__).parent / "fake_tfx.py")
@@ -122,8 +122,8 @@ def test_a_disk_that_fills_up_is_one_line(small_disk: Path, tmp_path: Path) -> N
 import os, sys
 from pathlib import Path
 from importlib import import_module
-from pipeline.terminal import redirected_to
-command = import_module("pipeline.cli.main")
+from cxrflow.pipeline.terminal import redirected_to
+command = import_module("cxrflow.pipeline.cli.main")
 
 def app(**_):
     with redirected_to(Path({str(small_disk)!r}) / "logs" / "a.log"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import doctor
+from cxrflow.pipeline import doctor
 
 LOCK = """\
 --hash-less-line
@@ -94,8 +94,8 @@ def test_tensorflow_is_started_in_a_child(monkeypatch, code: str, status: str, t
 
 def test_command_ends_with_1_where_something_is_missing(tmp_path, monkeypatch) -> None:
     code = (
-        "import sys, pipeline.doctor as d; d._PACKAGES = ('no-such-package',);"
-        "from pipeline.cli import main; sys.argv = ['cxrflow', 'doctor', '--quick']; main()"
+        "import sys, cxrflow.pipeline.doctor as d; d._PACKAGES = ('no-such-package',);"
+        "from cxrflow.pipeline.cli import main; sys.argv = ['cxrflow', 'doctor', '--quick']; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 import pytest
 
-import components.publish.foreign  # noqa: F401 (TensorFlow's messages, before it is forbidden)
-from serving.manifest import Manifest, file_paths, read_file, write_manifest
+import cxrflow.components.publish.foreign
+from cxrflow.schema.store.manifest import Manifest, file_paths, read_file, write_manifest
 from tests.pipeline.command import cxrflow
 from tests.serving.answering import answering
 
@@ -406,7 +406,7 @@ def test_what_newcomers_looked_for_in_vain(typed: str, piece: str) -> None:
     ],
 )
 def test_mistake_with_streams(shell: str, code: int, line: str, tmp_path: Path) -> None:
-    command = shell.format(c=f"{shlex.quote(sys.executable)} -m pipeline.cli")
+    command = shell.format(c=f"{shlex.quote(sys.executable)} -m cxrflow.pipeline.cli")
     result = subprocess.run(
         ["bash", "-c", command],
         capture_output=True,
@@ -422,7 +422,7 @@ def test_fault_of_our_own_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path:
     def broken(*_: object) -> None:
         raise ValueError("first\nsecond")
 
-    monkeypatch.setattr("pipeline.config.load", broken)
+    monkeypatch.setattr("cxrflow.pipeline.config.load", broken)
     ended = cxrflow("data", "check", tmp_path)
     assert (ended.code, ended.out) == (70, "")
     assert ended.err == (

@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.client import Client
+from cxrflow.serving.client import Client
 from tests.pipeline.command import Ended, cxrflow
 from tests.serving.answering import Answering, answering
 from tests.serving.certificates import certificate
@@ -130,7 +130,7 @@ def test_disk_that_fills_up_has_whole_rows(server: str, tmp_path: Path, form: st
     images = [tmp_path / f"{i}.png" for i in range(40)]
     for image in images:
         image.write_bytes(PNG)
-    command = [sys.executable, "-m", "pipeline.cli", "predict", "--server", server]
+    command = [sys.executable, "-m", "cxrflow.pipeline.cli", "predict", "--server", server]
     shell = f"ulimit -f 6; exec {shlex.join([*command, '--format', form, *map(str, images)])} > out"
     result = subprocess.run(
         ["bash", "-c", shell], stderr=subprocess.PIPE, text=True, cwd=tmp_path,

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import predict as predict_module
-from serving.client import Client, ClientConfig
-from serving.client.client import GaveUp
-from serving.client.settings import RetryPolicy
+from cxrflow.pipeline import predict as predict_module
+from cxrflow.serving.client import Client, ClientConfig
+from cxrflow.serving.client.client import GaveUp
+from cxrflow.serving.client.settings import RetryPolicy
 from tests.pipeline.command import Ended, cxrflow
 from tests.serving.answering import Answering, answering
 
@@ -174,7 +174,7 @@ def test_another_file_is_refused_and_left(
 
 
 def test_two_runs_do_not_write_the_same_file(server: str, folder: Path, tmp_path: Path) -> None:
-    from serving.client.resume import opened
+    from cxrflow.serving.client.resume import opened
 
     path = tmp_path / "x.csv"
     with opened(path):
@@ -193,7 +193,7 @@ def test_full_disk_keeps_what_was_answered(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("serving.client.resume.os.fsync", full)
+    monkeypatch.setattr("cxrflow.serving.client.resume.os.fsync", full)
     assert predict(server, folder, "--resume", path).code == 2
     assert path.read_bytes() == before and sorted(os.listdir(tmp_path)) == ["cut.png", "x.csv"]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import code_version, config, data
-from pipeline.run import Run, _as_one_line, only_run_in, with_absolute_weights
-from schema.errors import CxrflowError
+from cxrflow.pipeline import code_version, config, data
+from cxrflow.pipeline.run import Run, _as_one_line, only_run_in, with_absolute_weights
+from cxrflow.schema.errors import CxrflowError
 
 LOG = Path(__file__)  # any file
 ROOT = LOG.parent
@@ -37,7 +37,7 @@ def test_our_error_is_found_below_others() -> None:
 def test_our_error_is_found_in_beams_text() -> None:
     text = (
         "Traceback (most recent call last):\n  File ...\n"
-        "schema.errors.CxrflowError: too few images [while running 'Run[Ingest]']\n"
+        "cxrflow.schema.errors.CxrflowError: too few images [while running 'Run[Ingest]']\n"
     )
     assert str(_as_one_line(RuntimeError(text), ROOT, LOG)) == "too few images"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from components.ingest.phantom import write_phantoms
+from cxrflow.components.ingest.phantom import write_phantoms
 from tests.pipeline.fake_tfx import NODES, NOISE
 from tests.pipeline.terminals import Seen, environment, on_terminal, piped
 
@@ -208,6 +208,8 @@ def test_commands_are_printed_as_they_can_be_typed(run: Command, tmp_path: Path)
     command = run()
     command[command.index("--root") + 1] = str(tmp_path / "a root")
     text = piped(command, PATH="/usr/bin:/bin").stdout.decode()
-    own = Path(sys.executable).parent / "cxrflow"
-    assert f"next         {own} dashboard --root '{tmp_path}/a root'" in text
-    assert f"{own.parent}/tensorboard --logdir '{tmp_path}/a root/artifacts'" in text
+    bin_folder = Path(sys.executable).parent
+    if bin_folder.is_relative_to(Path.cwd()):  # an environment below the folder that is worked in
+        bin_folder = bin_folder.relative_to(Path.cwd())
+    assert f"next         {bin_folder}/cxrflow dashboard --root '{tmp_path}/a root'" in text
+    assert f"{bin_folder}/tensorboard --logdir '{tmp_path}/a root/artifacts'" in text

@@ -6,7 +6,7 @@ import pytest
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as proto
 
-from pipeline.store import make_relative
+from cxrflow.pipeline.store import make_relative
 
 
 @pytest.fixture

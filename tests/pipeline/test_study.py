@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from components.ingest.phantom import write_phantoms
-from pipeline import config, study
-from pipeline.study import create_study, find_experiments, run_study
+from cxrflow.components.ingest.phantom import write_phantoms
+from cxrflow.pipeline import config, study
+from cxrflow.pipeline.study import create_study, find_experiments, run_study
 
 
 def test_a_study_is_wired_inside_its_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ def test_a_study_is_wired_inside_its_root(tmp_path: Path, monkeypatch: pytest.Mo
     write_phantoms(root / "phantoms-4-0-6", 4, 0, 6.0, workers=1)
     settings = config.parse({"phantom": {"patients": 4, "prevalence_scale": 6.0}})
     monkeypatch.setattr(study, "create_study", wired)
-    monkeypatch.setitem(sys.modules, "pipeline.engines", types.SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "cxrflow.pipeline.engines", types.SimpleNamespace())
     before = Path.cwd()
     with pytest.raises(Stop):
         run_study(settings, None, root, find_experiments("head"))

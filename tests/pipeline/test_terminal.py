@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from components import progress
-from pipeline.terminal import NodeDisplay, progress_bar, redirected_to
-from schema.errors import CxrflowError
+from cxrflow.pipeline.terminal import NodeDisplay, progress_bar, redirected_to
+from cxrflow.schema import progress
+from cxrflow.schema.errors import CxrflowError
 from tests.pipeline.terminals import on_terminal
 
 absl = logging.getLogger("absl")
@@ -107,8 +107,8 @@ def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 NOISY = """
 import sys
 from pathlib import Path
-from pipeline.terminal import progress_bar, redirected_to
-from components import progress
+from cxrflow.pipeline.terminal import progress_bar, redirected_to
+from cxrflow.schema import progress
 
 with redirected_to(Path(sys.argv[1])) as console, progress_bar("step", console):
     from absl import logging  # its handler keeps the sys.stderr of this moment

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from schema.commands import command_line, program
+from cxrflow.schema.commands import command_line, program
 
 
 @pytest.fixture

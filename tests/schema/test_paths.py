@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from schema.errors import CxrflowError
-from schema.paths import require_plain, require_root
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.paths import require_plain, require_root
 
 
 @pytest.mark.parametrize(

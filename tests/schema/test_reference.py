@@ -4,7 +4,7 @@ from statistics import fmean
 
 import pytest
 
-from schema.classes import CLASSES_14, DEFAULT_CLASSES
+from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
 
 PATH = Path(__file__).resolve().parents[2] / "schema" / "reference.csv"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from schema import features
-from schema.classes import CLASSES_14, DEFAULT_CLASSES
+from cxrflow.schema import features
+from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
 
 SCHEMA = Path(__file__).parents[2] / "schema" / "schema.pbtxt"
 

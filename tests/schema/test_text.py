@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schema.text import visible, written
+from cxrflow.schema.text import visible, written
 
 NAMES = st.binary(max_size=12).map(os.fsdecode) | st.text(r"\xfc0a", max_size=12)
 
@@ -41,7 +41,8 @@ def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
 
 
 def test_what_an_encoding_lacks_is_escaped() -> None:
-    assert "≥ä\udcfc".encode("ascii", "cxrflow") == rb"\u2265\xe4\xfc"
-    assert "≥ä\udcfc".encode("latin-1", "cxrflow") == b"\\u2265\xe4\\xfc"
+    assert "∞ä\udcfc".encode("ascii", "cxrflow") == rb"\u221e\xe4\xfc"
+    assert "∞ä\udcfc".encode("latin-1", "cxrflow") == b"\\u221e\xe4\\xfc"
+    assert "a ≥ b …".encode("ascii", "cxrflow") == b"a >= b ."
     with pytest.raises(UnicodeDecodeError):
         b"\xfc".decode("utf-8", "cxrflow")

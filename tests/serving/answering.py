@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import grpc
 from google.protobuf import wrappers_pb2
 
-from serving.client.diagnose import MODELS_KEY
-from serving.client.protos import (
+from cxrflow.serving.client.diagnose import MODELS_KEY
+from cxrflow.serving.client.protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_service_pb2_grpc,

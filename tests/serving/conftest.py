@@ -22,7 +22,7 @@ def tiny_models(tmp_path_factory) -> dict[float, Path]:
 @pytest.fixture(scope="session")
 def push_version() -> Push:
     """push_version(model, base, number): a whole version, as the Pusher leaves it."""
-    from serving.manifest import Manifest, file_paths, read_file, write_manifest
+    from cxrflow.schema.store.manifest import Manifest, file_paths, read_file, write_manifest
 
     def push(model: Path, base: Path, number: int) -> Path:
         base.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from schema.errors import CxrflowError
-from serving import addresses
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.serving import addresses
 
 
 @pytest.mark.parametrize(

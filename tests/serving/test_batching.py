@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.batching import Batcher, Task
-from serving.settings import BatchingConfig
-from serving.status import StatusError
+from cxrflow.serving.batching import Batcher, Task
+from cxrflow.serving.settings import BatchingConfig
+from cxrflow.serving.status import StatusError
 
 
 class Model:

@@ -20,15 +20,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from schema.classes import CLASSES_14, DEFAULT_CLASSES
-from schema.errors import CxrflowError
-from serving.client import Answer, Client, ClientConfig, Failure, Finding, Model
-from serving.client.images import read_image
-from serving.client.output import csv_lines, json_array, table
-from serving.client.protos import predict_pb2, prediction_service_pb2_grpc
-from serving.client.results import SYNTHETIC, describe_model
-from serving.client.settings import RetryPolicy
-from serving.images import BadImage, ImageLimits
+from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.image_rules import BadImage, ImageLimits
+from cxrflow.serving.client import Answer, Client, ClientConfig, Failure, Finding, Model
+from cxrflow.serving.client.images import read_image
+from cxrflow.serving.client.output import csv_lines, json_array, table
+from cxrflow.serving.client.protos import predict_pb2, prediction_service_pb2_grpc
+from cxrflow.serving.client.results import SYNTHETIC, describe_model
+from cxrflow.serving.client.settings import RetryPolicy
 
 REPO = Path(__file__).parents[2]
 GRAY = np.resize(np.arange(256, dtype=np.uint8), (80, 96))
@@ -443,11 +443,11 @@ def test_neither_tensorflow_nor_pydicom_is_imported():
 
 @pytest.mark.tf
 @pytest.mark.slow
-@pytest.mark.parametrize("first", ["serving.client.protos", "tensorflow"])
+@pytest.mark.parametrize("first", ["cxrflow.serving.client.protos", "tensorflow"])
 def test_tensorflow_is_whole_before_and_after(first):
     code = (
         f"import {first}\n"
-        "from serving.client.protos import predict_pb2\n"
+        "from cxrflow.serving.client.protos import predict_pb2\n"
         "import tensorflow as tf\n"
         "request = predict_pb2.PredictRequest()\n"
         "request.inputs['x'].CopyFrom(tf.make_tensor_proto([1.0, 2.0]))\n"
@@ -468,7 +468,7 @@ def test_tensorflow_is_whole_before_and_after(first):
 )
 def test_bad_input_is_one_line(args, text):
     result = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "predict", *args],
+        [sys.executable, "-m", "cxrflow.pipeline.cli", "predict", *args],
         cwd=REPO,
         capture_output=True,
         text=True,

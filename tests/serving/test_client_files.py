@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving.client import files
-from serving.client.files import Skipped, find_images
+from cxrflow.serving.client import files
+from cxrflow.serving.client.files import Skipped, find_images
 from tests.serving.dicoms import write_dicom
 
 PNG = cv2.imencode(".png", np.zeros((64, 64), np.uint8))[1].tobytes()

@@ -14,9 +14,9 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.client import Answer, Client, ClientConfig, Failure
-from serving.client.protos import predict_pb2, prediction_service_pb2_grpc, types_pb2
-from serving.client.results import SYNTHETIC
+from cxrflow.serving.client import Answer, Client, ClientConfig, Failure
+from cxrflow.serving.client.protos import predict_pb2, prediction_service_pb2_grpc, types_pb2
+from cxrflow.serving.client.results import SYNTHETIC
 from tests.serving.certificates import certificate
 from tests.serving.dicoms import write_dicom
 
@@ -32,7 +32,7 @@ def write_model(folder: Path) -> Path:
     """A SavedModel that takes images as ours do; probabilities are the means of 4x4 cells, of 1."""
     import tensorflow as tf
 
-    from components.transform.images import compact_batch, decode_compact
+    from cxrflow.components.images.decoding import compact_batch, decode_compact
 
     class Module(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
@@ -81,8 +81,8 @@ def root(tmp_path_factory, push_version):
 
 @pytest.fixture(scope="module")
 def server(root):
-    from serving.server import running
-    from serving.settings import ServerConfig
+    from cxrflow.serving.server import running
+    from cxrflow.serving.settings import ServerConfig
 
     with running(root, ServerConfig(grpc_port=0, rest_port=0, odd_versions="warn")) as server:
         yield server
@@ -272,8 +272,8 @@ def test_command_answers_good_files_and_names_bad_ones(address, odd_images, tmp_
 
 
 def test_encrypted_connection(root, tmp_path, odd_images):
-    from serving.server import running
-    from serving.settings import ServerConfig
+    from cxrflow.serving.server import running
+    from cxrflow.serving.settings import ServerConfig
 
     pem, key = certificate(tmp_path, "localhost")
     config = ServerConfig(
@@ -291,8 +291,8 @@ def test_encrypted_connection(root, tmp_path, odd_images):
 
 
 def test_only_clients_with_a_signed_certificate_are_answered(root, tmp_path, odd_images):
-    from serving.server import running
-    from serving.settings import ServerConfig
+    from cxrflow.serving.server import running
+    from cxrflow.serving.settings import ServerConfig
 
     pem, key = certificate(tmp_path, "localhost")
     hospital, stranger = (certificate(tmp_path, name) for name in ("hospital", "stranger"))
@@ -328,7 +328,7 @@ def test_only_clients_with_a_signed_certificate_are_answered(root, tmp_path, odd
 
 
 def predict(address, *args):
-    command = [sys.executable, "-m", "pipeline.cli", "predict", "--server", address]
+    command = [sys.executable, "-m", "cxrflow.pipeline.cli", "predict", "--server", address]
     return subprocess.run(
         [*command, *map(str, args)], cwd=REPO, capture_output=True, text=True, timeout=120
     )

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from serving.settings import ServerConfig, read_config
+from cxrflow.serving.settings import ServerConfig, read_config
 
 REPO = Path(__file__).parents[2]
 DEPLOY = REPO / "serving" / "deploy"
@@ -209,7 +209,7 @@ def test_images_and_arguments_are_those_of_the_command():
     """Every option that the files give is one of `cxrflow serve`."""
     from typer.main import get_command
 
-    from pipeline.cli import app
+    from cxrflow.pipeline.cli import app
 
     serve = get_command(app).commands["serve"]
     options = {name for parameter in serve.params for name in parameter.opts}

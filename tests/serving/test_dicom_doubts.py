@@ -8,10 +8,10 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from typer.testing import CliRunner
 
-from serving.client.dicom import read_dicom
-from serving.client.images import read_image
-from serving.client.settings import ClientConfig, DicomLimits
-from serving.images import BadImage, ImageLimits
+from cxrflow.schema.image_rules import BadImage, ImageLimits
+from cxrflow.serving.client.dicom import read_dicom
+from cxrflow.serving.client.images import read_image
+from cxrflow.serving.client.settings import ClientConfig, DicomLimits
 from tests.serving.dicoms import write_dicom
 
 SIDE = 64
@@ -215,9 +215,9 @@ def test_bits_outside_those_stored_do_not_go_unseen(tmp_path, pixels, elements, 
 @pytest.mark.parametrize("options", [[], ["--strict"]])
 def test_command_line_asks_for_it(monkeypatch, options):
     """`predict --strict`: a refused file is a failed one, and the exit code 1."""
-    import pipeline.cli.serving
-    import pipeline.predict
-    from pipeline.cli.app import app
+    import cxrflow.pipeline.cli.serving
+    import cxrflow.pipeline.predict
+    from cxrflow.pipeline.cli.app import app
 
     asked = []
 
@@ -225,6 +225,6 @@ def test_command_line_asks_for_it(monkeypatch, options):
         asked.append(config.strict)
         return 1  # failed
 
-    monkeypatch.setattr(pipeline.predict, "predict", ask)
+    monkeypatch.setattr(cxrflow.pipeline.predict, "predict", ask)
     done = CliRunner().invoke(app, ["predict", "xray.dcm", *options])
     assert done.exit_code == 1 and asked == [bool(options)]

@@ -9,7 +9,7 @@ import urllib.request
 import grpc
 import pytest
 
-from schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
@@ -33,8 +33,8 @@ def until(check) -> None:
 def test_health_follows_the_models_state(tmp_path, tiny_models, push_version):
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    from serving.server import running
-    from serving.settings import ServerConfig
+    from cxrflow.serving.server import running
+    from cxrflow.serving.settings import ServerConfig
 
     root = tmp_path / "root"
     root.mkdir()

@@ -6,21 +6,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-from serving import access
-from serving.logs import Seldom
+from cxrflow.serving import access
+from cxrflow.serving.logs import Seldom
 
 REPO = Path(__file__).parents[2]
 # In a process of its own: the log follows file descriptors.
 WRITE = """
 import logging, os, sys
 from pathlib import Path
-from pipeline.terminal import redirected_to
-from serving import logs
+from cxrflow.pipeline.terminal import redirected_to
+from cxrflow.serving import logs
 log = Path(sys.argv[1])
 with redirected_to(log):
     logs.start(log, int(sys.argv[2]), 2)
     for i in range(40):
-        logging.getLogger("serving.test").info("line %02d", i)
+        logging.getLogger("cxrflow.serving.test").info("line %02d", i)
         os.write(2, b"C++ %02d\\n" % i)
         if sys.argv[3] == "moved" and i == 19:
             os.rename(log, log.with_name("moved"))
@@ -47,8 +47,8 @@ def test_the_log_is_put_aside_when_it_is_full_and_what_tensorflow_writes_goes_wi
 ONLY_OTHERS = """
 import os, sys, time
 from pathlib import Path
-from pipeline.terminal import redirected_to
-from serving import logs
+from cxrflow.pipeline.terminal import redirected_to
+from cxrflow.serving import logs
 log = Path(sys.argv[1])
 with redirected_to(log):
     logs.start(log, 500, 2, look_seconds=0.01)

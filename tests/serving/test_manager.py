@@ -27,8 +27,8 @@ def root(tmp_path, tiny_models, push_version):
 
 @pytest.fixture
 def manager(root):
-    from serving.manager import Manager
-    from serving.settings import ServerConfig
+    from cxrflow.serving.manager import Manager
+    from cxrflow.serving.settings import ServerConfig
 
     made = []
 
@@ -156,8 +156,8 @@ def test_what_stays_broken_is_said_once(manager, root, tiny_models, push_version
 
 
 def test_a_root_that_cannot_be_read_is_said_once(root, monkeypatch, caplog):
-    from serving.manager import Manager
-    from serving.settings import ServerConfig
+    from cxrflow.serving.manager import Manager
+    from cxrflow.serving.settings import ServerConfig
 
     manager, looks = Manager(root, ServerConfig(poll_seconds=0.01)), []
     with caplog.at_level(logging.ERROR):
@@ -207,7 +207,7 @@ def test_in_a_damaged_pinned_versions_place_the_newest_answers_and_it_is_said(
 @pytest.fixture
 def hanging(monkeypatch):
     """Version 7 never gets warm, until the test is over."""
-    from serving.servable import Servable
+    from cxrflow.serving.servable import Servable
 
     over, warm_up = threading.Event(), Servable.warm_up
 
@@ -224,8 +224,8 @@ def hanging(monkeypatch):
 def test_a_version_that_does_not_get_warm_is_given_up(
     root, tiny_models, push_version, hanging, caplog
 ):
-    from serving.manager import Manager
-    from serving.settings import ServerConfig
+    from cxrflow.serving.manager import Manager
+    from cxrflow.serving.settings import ServerConfig
 
     push_version(tiny_models[0.75], root / "tiny", 7)
     manager = Manager(root, ServerConfig(poll_seconds=3600, load_seconds=1))
@@ -247,8 +247,8 @@ def test_a_version_that_does_not_get_warm_is_given_up(
 def test_a_load_keeps_neither_rollback_nor_stopping_waiting(
     root, tiny_models, push_version, hanging
 ):
-    from serving.manager import Manager
-    from serving.settings import ServerConfig
+    from cxrflow.serving.manager import Manager
+    from cxrflow.serving.settings import ServerConfig
 
     manager = Manager(root, ServerConfig(poll_seconds=3600, load_seconds=3600))
     manager.start()
@@ -279,8 +279,8 @@ def test_a_load_keeps_neither_rollback_nor_stopping_waiting(
 def test_odd_versions(
     root, tiny_models, push_version, tmp_path_factory, caplog, odd_versions, change, reason
 ):
-    from serving.manager import Manager
-    from serving.settings import ServerConfig
+    from cxrflow.serving.manager import Manager
+    from cxrflow.serving.settings import ServerConfig
 
     manager = Manager(root, ServerConfig(poll_seconds=3600, odd_versions=odd_versions))
     manager.start()
@@ -297,7 +297,7 @@ def test_odd_versions(
 def test_what_became_of_the_versions_is_written_beside_them(
     manager, root, tiny_models, push_version
 ):
-    from serving.load_record import RECORD, living_record
+    from cxrflow.schema.store.load_record import RECORD, living_record
 
     odd = push_version(tiny_models[0.75], root / "tiny", 7)
     (odd / "more").write_bytes(b"")
@@ -315,7 +315,7 @@ def test_what_became_of_the_versions_is_written_beside_them(
 
 
 def test_labels_move_while_it_serves(manager, root, tiny_models, push_version):
-    from serving.status import StatusError
+    from cxrflow.serving.status import StatusError
 
     push_version(tiny_models[0.75], root / "tiny", 7)
     label(root, stable=3, canary=7)
@@ -337,7 +337,7 @@ def test_labels_move_while_it_serves(manager, root, tiny_models, push_version):
 
 
 def test_a_loaded_version_is_held_against_pruning(manager, root):
-    from serving.versions import locked, remove
+    from cxrflow.schema.store.versions import locked, remove
 
     one = manager()
     with locked(root / "tiny"):
@@ -378,8 +378,8 @@ def test_links_are_not_followed(manager, root, tiny_models, push_version, tmp_pa
 def reload(manager, *configs):
     from tensorflow_serving.apis import model_management_pb2
 
-    from serving.core import Core
-    from serving.settings import ServerConfig
+    from cxrflow.serving.core import Core
+    from cxrflow.serving.settings import ServerConfig
 
     ask = model_management_pb2.ReloadConfigRequest()
     ask.config.model_config_list.SetInParent()
@@ -393,7 +393,7 @@ def reload(manager, *configs):
 
 
 def test_a_new_configuration(manager, root, tiny_models, push_version):
-    from serving.status import StatusError
+    from cxrflow.serving.status import StatusError
 
     push_version(tiny_models[0.75], root / "tiny", 7)
     manager = manager()
@@ -421,8 +421,8 @@ def test_no_request_fails_while_versions_change(root, tiny_models, push_version)
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-    from serving.server import running
-    from serving.settings import ServerConfig
+    from cxrflow.serving.server import running
+    from cxrflow.serving.settings import ServerConfig
 
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "tiny"
@@ -464,8 +464,8 @@ def test_stopping_lets_requests_under_way_finish(root):
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-    from serving.server import running
-    from serving.settings import ServerConfig
+    from cxrflow.serving.server import running
+    from cxrflow.serving.settings import ServerConfig
 
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "tiny"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.tf_serving import deployment
+from cxrflow.serving.tf_serving import deployment
 from tests.serving.tiny import gray_png
 
 MONITORING = Path(deployment.__file__).parent / "files" / "monitoring"
@@ -120,9 +120,9 @@ def embedded(tmp_path_factory, tiny_models, push_version) -> dict[str, set[str]]
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-    from serving.rest import METRICS_PATH
-    from serving.server import running
-    from serving.settings import ServerConfig
+    from cxrflow.serving.rest import METRICS_PATH
+    from cxrflow.serving.server import running
+    from cxrflow.serving.settings import ServerConfig
 
     root = tmp_path_factory.mktemp("monitored")
     push_version(tiny_models[0.25], root / "tiny", 3)

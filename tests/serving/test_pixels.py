@@ -1,10 +1,8 @@
 """What becomes of a PNG's pixel stream before a decoder gets it."""
 
-import runpy
 import time
 import tracemalloc
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving import pixels
-from serving.images import DAMAGED, BadImage
-from serving.pixels import EXCESS, pass_sizes, unpack
+from cxrflow.schema.image_rules import DAMAGED, BadImage
+from cxrflow.serving import pixels
+from cxrflow.serving.pixels import EXCESS, pass_sizes, unpack
+from tests.support import odd_images
+from tests.support.odd_images import HEIGHT, WIDTH, chunk, craft_png
 
-ODD = runpy.run_path(str(Path(__file__).with_name("odd_images.py")))
-TABLE = ODD["make_odd_images"]()
-chunk, craft_png, WIDTH, HEIGHT = (ODD[name] for name in ("chunk", "craft_png", "WIDTH", "HEIGHT"))
+TABLE = odd_images.make_odd_images()
 ROOM = 2**25
 PROMISED = HEIGHT * (1 + WIDTH)  # bytes of an 8-bit gray PNG's rows
 PNGS = [kind for kind, odd in TABLE.items() if odd.outcome == "ok" and b"IHDR" in odd.data[:16]]
@@ -42,7 +40,7 @@ def test_the_same_pixels_without_compression(kind: str) -> None:
 
 
 def test_other_chunks_stay_as_they_are() -> None:
-    rows = ODD["_rows"](ODD["GRAY"])
+    rows = odd_images._rows(odd_images.GRAY)
     pieces = b"".join(chunk(b"IDAT", rows[i : i + 100]) for i in range(0, len(rows), 100))
     whole = craft_png(WIDTH, HEIGHT, b"", before=chunk(b"tEXt", b"a\0b"))
     empty = chunk(b"IDAT", b"")
@@ -72,8 +70,8 @@ def test_a_result_above_the_room_is_not_made() -> None:
         TABLE["bit-flipped PNG"].data,
         TABLE["PNG with rows missing"].data,
         craft_png(WIDTH, HEIGHT, b"not zlib"),
-        craft_png(WIDTH, HEIGHT, ODD["_rows"](ODD["GRAY"])[:-1] + b"?"),  # a wrong checksum
-        craft_png(WIDTH, HEIGHT, ODD["_rows"](ODD["GRAY"]) + b"more"),
+        craft_png(WIDTH, HEIGHT, odd_images._rows(odd_images.GRAY)[:-1] + b"?"),  # a wrong checksum
+        craft_png(WIDTH, HEIGHT, odd_images._rows(odd_images.GRAY) + b"more"),
         craft_png(WIDTH, HEIGHT, b"")[:-20],
     ],
 )

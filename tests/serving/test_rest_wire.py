@@ -24,8 +24,8 @@ STATUS = b"GET /v1/models/tiny HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, tiny_models, push_version):
-    from serving.server import running
-    from serving.settings import BatchingConfig, ServerConfig
+    from cxrflow.serving.server import running
+    from cxrflow.serving.settings import BatchingConfig, ServerConfig
 
     root = tmp_path_factory.mktemp("wire")
     push_version(tiny_models[0.25], root / "tiny", 3)
@@ -275,7 +275,7 @@ def test_health_over_http(server):
 
 
 def test_metrics_are_got_and_nothing_else(server):
-    from serving.rest import METRICS_PATH
+    from cxrflow.serving.rest import METRICS_PATH
 
     connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=20)
     connection.request("GET", METRICS_PATH)

@@ -4,14 +4,14 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.images import DAMAGED
-from serving.status import from_tensorflow
+from cxrflow.schema.image_rules import DAMAGED
+from cxrflow.serving.status import from_tensorflow
 from tests.serving.tiny import gray_png
 
 
 @pytest.mark.tf
 def test_no_request_is_the_first_of_its_kind(tiny_models, monkeypatch) -> None:
-    from serving.servable import Servable, _as_examples
+    from cxrflow.serving.servable import Servable, _as_examples
 
     servable = Servable(tiny_models[0.25])
     servable.warm_up(tiny_models[0.25], [2, 4])

@@ -12,7 +12,7 @@ REPO = Path(__file__).parents[2]
 
 
 def command(*args):
-    return [sys.executable, "-m", "pipeline.cli", "serve", *map(str, args)]
+    return [sys.executable, "-m", "cxrflow.pipeline.cli", "serve", *map(str, args)]
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
 @pytest.fixture(scope="module", params=["embedded", "tf_serving"])
 def server(request, tmp_path_factory, tiny_models, push_version):
-    from serving.images import ImageLimits
-    from serving.server import running
-    from serving.settings import BatchingConfig, ServerConfig
+    from cxrflow.schema.image_rules import ImageLimits
+    from cxrflow.serving.server import running
+    from cxrflow.serving.settings import BatchingConfig, ServerConfig
 
     root = tmp_path_factory.mktemp("root")
     push_version(tiny_models[0.25], root / "tiny", 3)
@@ -582,9 +582,9 @@ def test_metrics_count(server, predictions):
 
 
 def test_a_taken_port_is_an_error_in_one_line(server):
-    from schema.errors import CxrflowError
-    from serving.server import Server
-    from serving.settings import ServerConfig
+    from cxrflow.schema.errors import CxrflowError
+    from cxrflow.serving.server import Server
+    from cxrflow.serving.settings import ServerConfig
 
     for ports, option in (
         ({"grpc_port": server.grpc_port, "rest_port": 0}, "--port"),
@@ -595,8 +595,8 @@ def test_a_taken_port_is_an_error_in_one_line(server):
 
 
 def test_tls(server, tmp_path):
-    from serving.server import running
-    from serving.settings import ServerConfig
+    from cxrflow.serving.server import running
+    from cxrflow.serving.settings import ServerConfig
 
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]

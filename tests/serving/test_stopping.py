@@ -135,7 +135,7 @@ def test_sigterm_under_load(tmp_path, tiny_models, push_version):
     push_version(tiny_models[0.25], tmp_path / "models" / "tiny", 3)
     config, log = tmp_path / "server.yaml", tmp_path / "serve.log"
     config.write_text(CONFIG)
-    command = [sys.executable, "-m", "pipeline.cli", "serve", "--root", tmp_path / "models"]
+    command = [sys.executable, "-m", "cxrflow.pipeline.cli", "serve", "--root", tmp_path / "models"]
     command += ["--config", config, "--port", "0", "--rest-port", "0", "--log", log]
     process = subprocess.Popen(list(map(str, command)), cwd=REPO, stdout=subprocess.PIPE, text=True)
     try:

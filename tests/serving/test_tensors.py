@@ -37,7 +37,7 @@ def proto(values, shape=None, dtype=None):
 
 
 def test_values_survive(infos):
-    from serving.tensors import to_array
+    from cxrflow.serving.tensors import to_array
 
     images = to_array("image_bytes", proto([b"a\0", b""]), infos["image_bytes"], 4)
     assert images.dtype == object and images.tolist() == [b"a\0", b""]
@@ -66,8 +66,8 @@ def test_values_survive(infos):
     ],
 )
 def test_misfits_are_the_clients_mistake(infos, name, values, shape, dtype, text):
-    from serving.status import StatusError
-    from serving.tensors import to_array
+    from cxrflow.serving.status import StatusError
+    from cxrflow.serving.tensors import to_array
 
     with pytest.raises(StatusError, match=text) as caught:
         to_array(name, proto(values, shape, dtype), infos[name], 4)
@@ -88,7 +88,7 @@ def test_misfits_are_the_clients_mistake(infos, name, values, shape, dtype, text
 def test_answers_use_typed_fields(array):
     import tensorflow as tf
 
-    from serving.tensors import to_proto
+    from cxrflow.serving.tensors import to_proto
 
     made = to_proto(array)
     assert np.array_equal(tf.make_ndarray(made), array)

@@ -18,15 +18,15 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from schema.errors import CxrflowError
-from serving.settings import BatchingConfig, GatewayConfig, ServerConfig
-from serving.tf_serving import deployment
-from serving.tf_serving.models_config import (
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.store.versions import Labels, write_labels
+from cxrflow.serving.settings import BatchingConfig, GatewayConfig, ServerConfig
+from cxrflow.serving.tf_serving import deployment
+from cxrflow.serving.tf_serving.models_config import (
     models_config,
     update_models_config,
     write_models_config,
 )
-from serving.versions import Labels, write_labels
 
 FILES = Path(deployment.__file__).parent / "files"
 
@@ -313,7 +313,7 @@ def nginx() -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, tiny_models, push_version):
-    from serving.server import running
+    from cxrflow.serving.server import running
 
     root = tmp_path_factory.mktemp("root")
     push_version(tiny_models[0.25], root / "tiny", 3)
@@ -540,7 +540,7 @@ def test_the_gateway_limits_what_one_address_asks(nginx, server, tmp_path):
 def test_the_command_prints_and_writes(root, tmp_path):
     from typer.testing import CliRunner
 
-    from pipeline.cli import app
+    from cxrflow.pipeline.cli import app
 
     def serve(*args: str) -> str:
         result = CliRunner().invoke(app, ["serve", "--root", str(root), *args])

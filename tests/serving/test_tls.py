@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from schema.errors import CxrflowError
-from serving.settings import ServerConfig
-from serving.tls import Certificate
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.serving.settings import ServerConfig
+from cxrflow.serving.tls import Certificate
 from tests.serving.certificates import certificate
 
 
@@ -105,7 +105,7 @@ def test_a_running_server_takes_up_a_renewed_certificate(
     import grpc
     from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
-    from serving.server import running
+    from cxrflow.serving.server import running
 
     push_version(tiny_models[0.25], tmp_path / "root" / "tiny", 3)
     asked = get_model_status_pb2.GetModelStatusRequest()

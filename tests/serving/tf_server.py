@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from serving.settings import ServerConfig
-from serving.tf_serving.deployment import render
+from cxrflow.serving.settings import ServerConfig
+from cxrflow.serving.tf_serving.deployment import render
 
 BINARY = "tensorflow_model_server"
 START_SECONDS = 90

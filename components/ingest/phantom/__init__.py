@@ -1,5 +1,5 @@
 """Synthetic chest radiographs with planted findings, in Kaggle's layout, for demos and tests."""
 
-from components.ingest.phantom.writer import MARKER, write_phantoms
+from cxrflow.components.ingest.phantom.writer import MARKER, write_phantoms
 
 __all__ = ["MARKER", "write_phantoms"]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from components.ingest.phantom.anatomy import (
+from cxrflow.components.ingest.phantom.anatomy import (
     MIDLINE,
     SIGN,
     SIZE,

@@ -5,9 +5,9 @@ from statistics import NormalDist
 import cv2
 import numpy as np
 
-from components.ingest.phantom import anatomy, findings
-from components.ingest.phantom.table import Study
-from schema.classes import CLASSES_14
+from cxrflow.components.ingest.phantom import anatomy, findings
+from cxrflow.components.ingest.phantom.table import Study
+from cxrflow.schema.classes import CLASSES_14
 
 PIXELS = 1024
 # Independent random streams of a patient (0 is the table's).

@@ -28,7 +28,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from schema.classes import CLASSES_14
+from cxrflow.schema.classes import CLASSES_14
 
 PREVALENCE = {
     "Atelectasis": 0.10309,

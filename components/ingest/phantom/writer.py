@@ -17,12 +17,12 @@ from pathlib import Path
 
 import cv2
 
-from components.ingest.phantom.radiograph import Boxes, render
-from components.ingest.phantom.table import Study, draw_patient, in_test_list
-from components.progress import report
-from schema.classes import NO_FINDING
-from schema.errors import CxrflowError
-from schema.paths import require_plain
+from cxrflow.components.ingest.phantom.radiograph import Boxes, render
+from cxrflow.components.ingest.phantom.table import Study, draw_patient, in_test_list
+from cxrflow.schema.classes import NO_FINDING
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.paths import require_plain
+from cxrflow.schema.progress import report
 
 MARKER = "SYNTHETIC.json"
 TABLE = "Data_Entry_2017.csv"

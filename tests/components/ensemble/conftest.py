@@ -1,7 +1,6 @@
 """Two small members with random weights, and images on which they are of some use."""
 
 import json
-import runpy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def made(tmp_path_factory) -> Made:
 
 
 def write_verdict_on(folder: Path, name: str, *reasons: str) -> None:
-    from components.evaluate.verdict import Verdict, write_verdict
+    from cxrflow.components.evaluate.verdict import Verdict, write_verdict
 
     folder.mkdir(parents=True)
     verdict = Verdict(
@@ -58,16 +57,16 @@ def write_member(folder: Path, name: str, head: str, seed: int) -> None:
     """A network with random weights that sees something, calibrated otherwise than by identity."""
     import keras
 
-    from components.train.calibration import Calibration
-    from components.train.model_info import model_info, write_assets
-    from components.train.network import build_network
-    from components.train.signatures import CompactFormat, export
+    from cxrflow.components.model.calibration import Calibration
+    from cxrflow.components.model.model_info import model_info, write_assets
+    from cxrflow.components.model.network import build_network
+    from cxrflow.components.model.signatures import CompactFormat, export
+    from tests.support import tiny_training
 
-    tiny = runpy.run_path(str(Path(__file__).parents[1] / "train" / "train_tiny.py"))
     keras.utils.set_random_seed(seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.applications.mobilenet, "MobileNet", tiny["tiny_backbone"])
-        network = build_network(tiny["recipe"](head=head, seed=seed), len(CLASSES)).full
+        patch.setattr(keras.applications.mobilenet, "MobileNet", tiny_training.tiny_backbone)
+        network = build_network(tiny_training.recipe(head=head, seed=seed), len(CLASSES)).full
     # Of the right sign and some units wide: brighter is Bright, noisier is Noisy.
     noise = np.random.default_rng(0).normal(0, 30, (64, 64, 3))
     gray, bright, noisy = network(
@@ -105,8 +104,8 @@ def write_examples(path: Path, count: int, seed: int) -> tuple[list[bytes], ...]
     """Bright images are Bright, noisy ones Noisy, and none is Absent; members see brightness."""
     import tensorflow as tf
 
-    from components.transform.images import compact_batch
-    from schema.features import IMAGE, PATIENT_ID, T_IMAGE, T_LABELS
+    from cxrflow.components.images.decoding import compact_batch
+    from cxrflow.schema.features import IMAGE, PATIENT_ID, T_IMAGE, T_LABELS
 
     def example(**features: bytes | np.ndarray) -> bytes:
         kinds = {
@@ -147,9 +146,9 @@ def run_ensemble(made):
     """Runs the executor as TFX does; returns the folders of `model` and `report`."""
     from tfx.types.standard_artifacts import Examples, Model
 
-    from components.ensemble.component import EnsembleReport
-    from components.ensemble.executor import Executor
-    from components.evaluate.component import VerdictArtifact
+    from cxrflow.components.ensemble.component import EnsembleReport
+    from cxrflow.components.ensemble.executor import Executor
+    from cxrflow.components.evaluate.component import VerdictArtifact
 
     def artifact(kind: type, folder: Path):
         made_artifact = kind()

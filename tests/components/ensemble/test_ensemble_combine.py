@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import expit, logit
 
-from components.ensemble.combine import Combination, fit, score
-from components.ensemble.settings import EnsembleConfig
+from cxrflow.components.ensemble.combine import Combination, fit, score
+from cxrflow.components.ensemble.settings import EnsembleConfig
 
 SETTINGS = EnsembleConfig()
 

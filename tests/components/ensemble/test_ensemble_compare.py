@@ -7,10 +7,10 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from components.ensemble.combine import fit, score
-from components.ensemble.compare import Predictions, compare, cross_fit
-from components.ensemble.settings import METHODS, EnsembleConfig
-from schema.errors import CxrflowError
+from cxrflow.components.ensemble.combine import fit, score
+from cxrflow.components.ensemble.compare import Predictions, compare, cross_fit
+from cxrflow.components.ensemble.settings import METHODS, EnsembleConfig
+from cxrflow.schema.errors import CxrflowError
 
 SETTINGS = EnsembleConfig()
 

@@ -52,13 +52,13 @@ def best(made, run_ensemble, tmp_path_factory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def exported(made, tmp_path_factory):
     """(folder, combination, calibration) of each method, made when first asked for."""
-    from components.ensemble.compare import compare
-    from components.ensemble.graph import Members, export_ensemble
-    from components.ensemble.members import read_members
-    from components.ensemble.predict import predict
-    from components.ensemble.settings import EnsembleConfig
-    from components.train.calibration import fit
-    from components.train.signatures import CompactFormat
+    from cxrflow.components.ensemble.compare import compare
+    from cxrflow.components.ensemble.graph import Members, export_ensemble
+    from cxrflow.components.ensemble.members import read_members
+    from cxrflow.components.ensemble.predict import predict
+    from cxrflow.components.ensemble.settings import EnsembleConfig
+    from cxrflow.components.model.calibration import fit
+    from cxrflow.components.model.signatures import CompactFormat
 
     read, _ = read_members(
         [made.root / "models" / name / "Format-Serving" for name in NAMES],
@@ -166,7 +166,7 @@ def test_attention_is_the_weighted_mean_of_the_maps(made, members, exported):
 def test_maps_of_other_sizes_are_resized_to_the_finest():
     import tensorflow as tf
 
-    from components.ensemble.graph import mean_map
+    from cxrflow.components.ensemble.graph import mean_map
 
     fine = np.zeros((1, 4, 4), np.float32)
     fine[0, 1, 2] = 1
@@ -194,7 +194,7 @@ def test_pixels_converts_to_tflite(exported):
 
 
 def test_report_scores_everyone_and_the_best_on_eval_is_exported(best):
-    from components.ensemble import settings
+    from cxrflow.components.ensemble import settings
 
     model, folder = best
     report = json.loads((folder / "ensemble.json").read_text())

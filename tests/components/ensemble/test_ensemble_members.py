@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from components.ensemble.members import read_members
-from components.evaluate.verdict import Verdict, write_verdict
-from schema.errors import CxrflowError
+from cxrflow.components.ensemble.members import read_members
+from cxrflow.components.evaluate.verdict import Verdict, write_verdict
+from cxrflow.schema.errors import CxrflowError
 
 CLASSES = ["Edema", "Mass"]
 

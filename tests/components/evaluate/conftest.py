@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.components.evaluate.browser import CHROMIUM, browser
+from tests.pipeline.reports.browser import CHROMIUM, browser
 
 
 @pytest.fixture(scope="module")

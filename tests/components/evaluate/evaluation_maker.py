@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from components.evaluate.tfma_config import BASELINE, CANDIDATE, eval_config
-from schema.classes import DEFAULT_CLASSES
+from cxrflow.components.evaluate.tfma_config import BASELINE, CANDIDATE, eval_config
+from cxrflow.schema.classes import DEFAULT_CLASSES
 
 SLICES = ("patient/sex", "view")
 

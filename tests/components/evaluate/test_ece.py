@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.evaluate.ece import expected_calibration_error
+from cxrflow.components.evaluate.ece import expected_calibration_error
 
 
 def test_hand_computed():

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
-from components.evaluate.ece import expected_calibration_error
-from components.evaluate.plots import calibration_buckets, class_plots, confusion_matrices
+from cxrflow.components.evaluate.ece import expected_calibration_error
+from cxrflow.components.evaluate.plots import calibration_buckets, class_plots, confusion_matrices
 
 pytestmark = pytest.mark.tf
 

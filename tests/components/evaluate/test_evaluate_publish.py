@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from components.evaluate.gate import Limits
-from components.evaluate.results import load_evaluation
-from components.evaluate.verdict import read_verdict
-from components.publish.push import published
-from serving.manifest import verify
-from serving.versions import list_versions
+from cxrflow.components.evaluate.gate import Limits
+from cxrflow.components.evaluate.results import load_evaluation
+from cxrflow.components.evaluate.verdict import read_verdict
+from cxrflow.components.publish.push import published
+from cxrflow.schema.store.manifest import verify
+from cxrflow.schema.store.versions import list_versions
 
 pytestmark = pytest.mark.tf
 
@@ -77,9 +77,9 @@ def write_model(folder: Path, factors: list[float], classes=CLASSES) -> None:
 def run(root: Path, model: str) -> None:
     from tfx import v1 as tfx
 
-    from components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
-    from components.evaluate.tfma_config import eval_config
-    from components.publish.component import Pusher
+    from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
+    from cxrflow.components.evaluate.tfma_config import eval_config
+    from cxrflow.components.publish.component import Pusher
 
     artifacts = tfx.types.standard_artifacts
     examples = tfx.dsl.Importer(
@@ -103,7 +103,7 @@ def run(root: Path, model: str) -> None:
         baseline_model=resolver.outputs["model"],
         example_splits=["test"],
         eval_config=eval_config(len(CLASSES), SLICES, code_version="1"),
-        module_path="components.evaluate.extractors",
+        module_path="cxrflow.components.evaluate.extractors",
     )
     gate = Gate(
         evaluation=evaluator.outputs["evaluation"],
@@ -296,7 +296,7 @@ def test_tfx_itself_honours_the_blessings(runs):
 def test_models_of_other_classes_are_not_compared(runs, tmp_path):
     from tfx.types.standard_artifacts import Model
 
-    from components.evaluate.component import LatestOtherBlessedModelStrategy
+    from cxrflow.components.evaluate.component import LatestOtherBlessedModelStrategy
 
     def resolve(candidate_classes):
         candidate = Model()

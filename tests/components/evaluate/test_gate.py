@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.evaluate.gate import Limits, judge
-from components.evaluate.results import ClassResult
-from components.evaluate.verdict import FILE_NAME, read_verdict, write_verdict
-from schema.errors import CxrflowError
+from cxrflow.components.evaluate.gate import Limits, judge
+from cxrflow.components.evaluate.results import ClassResult
+from cxrflow.components.evaluate.verdict import FILE_NAME, read_verdict, write_verdict
+from cxrflow.schema.errors import CxrflowError
 
 NAN = math.nan
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from components.evaluate.scores import class_scores
+from cxrflow.components.evaluate.scores import class_scores
 
 
 def test_hand_computed():

@@ -14,12 +14,12 @@ from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from components.evaluate.boxes import read_boxes
-from components.ingest.check import check_folder, render
-from components.ingest.folder import fingerprint
-from components.ingest.plan import check_cheaply
-from components.ingest.table import COLUMNS, read_table
-from schema.errors import CxrflowError
+from cxrflow.components.ingest.check import check_folder, render
+from cxrflow.components.ingest.folder import fingerprint
+from cxrflow.components.ingest.plan import check_cheaply
+from cxrflow.components.ingest.table import COLUMNS, read_table
+from cxrflow.pipeline.reports.boxes import read_boxes
+from cxrflow.schema.errors import CxrflowError
 
 SETTINGS = {
     "classes": ["Mass", "Nodule"],

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from components.ingest.check import check_folder, render
-from components.ingest.quarantine import Problem, too_much, write_report
+from cxrflow.components.ingest.check import check_folder, render
+from cxrflow.components.ingest.quarantine import Problem, too_much, write_report
 
 ROWS = [
     ("00000001_000.png", "Mass"),

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from components.ingest.check import check_folder, render
-from components.ingest.folder import find_folder, fingerprint
-from components.ingest.plan import check_cheaply, make_plan
-from schema.errors import CxrflowError
+from cxrflow.components.ingest.check import check_folder, render
+from cxrflow.components.ingest.folder import find_folder, fingerprint
+from cxrflow.components.ingest.plan import check_cheaply, make_plan
+from cxrflow.schema.errors import CxrflowError
 
 ROWS = [("00000001_000.png", "Mass"), ("00000002_000.png", "No Finding")]
 
@@ -205,7 +205,7 @@ def test_images_that_vanish_between_listing_and_reading(data_folder, settings, m
     plan = make_plan(str(root), settings)
     for path in (root / "images").iterdir():
         path.unlink()
-    monkeypatch.setattr("components.ingest.check.make_plan", lambda *_: plan)
+    monkeypatch.setattr("cxrflow.components.ingest.check.make_plan", lambda *_: plan)
     assert {p.reason for p in check_folder(str(root), settings).problems} == {"missing"}
 
 

@@ -10,10 +10,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.ingest.image import BadImage, Header, Limits, read_header, read_image, verify_png
-from components.ingest.quarantine import Reason
-from serving.images import PADDING, ImageLimits
-from tests.serving.odd_images import OK, make_odd_images
+from cxrflow.components.ingest.image import (
+    BadImage,
+    Header,
+    Limits,
+    read_header,
+    read_image,
+    verify_png,
+)
+from cxrflow.components.ingest.quarantine import Reason
+from cxrflow.schema.image_rules import PADDING, ImageLimits
+from tests.support.odd_images import OK, make_odd_images
 
 ODD = make_odd_images()
 LIMITS = Limits(min_side=64, max_side=4096, max_bytes=2**20)

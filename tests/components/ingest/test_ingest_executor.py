@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError
 
 pytestmark = pytest.mark.tf
 
@@ -19,8 +19,8 @@ def execute(tmp_path: Path):
     """Runs the executor; returns its three artifacts."""
     from tfx.types import standard_artifacts
 
-    from components.ingest.component import Quarantine
-    from components.ingest.executor import Executor
+    from cxrflow.components.ingest.component import Quarantine
+    from cxrflow.components.ingest.executor import Executor
 
     def run(data_dir: Path, settings: dict, root: str = "root"):
         kinds = dict.fromkeys(("examples", "records"), standard_artifacts.Examples)
@@ -52,7 +52,7 @@ def examples_of(artifact, split: str) -> list:
 def test_writes_splits_records_and_quarantine(data_folder, settings, execute, picture, monkeypatch):
     from tfx.components.util import examples_utils
 
-    from components.ingest import executor
+    from cxrflow.components.ingest import executor
 
     monkeypatch.setattr(executor, "_SHARD", 8)  # several files a split
     bad = {ROWS[4][0]: picture()[:-5], ROWS[5][0]: picture(20)}
@@ -146,7 +146,7 @@ def test_too_many_bad_images_stop_and_the_report_survives(
 def test_a_full_disk_is_noticed_before_anything_is_written(
     data_folder, settings, execute, monkeypatch
 ):
-    from components.ingest import executor
+    from cxrflow.components.ingest import executor
 
     monkeypatch.setattr(executor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 9}))
     with pytest.raises(CxrflowError, match=r"ingest needs \d MB .* 0 MB are free"):
@@ -154,7 +154,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(
 
 
 def test_the_node(data_folder, settings):
-    from components.ingest.component import ImageExampleGen
+    from cxrflow.components.ingest.component import ImageExampleGen
 
     node = ImageExampleGen(
         data_dir=str(data_folder(ROWS)),

@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 
-from components.ingest import kaggle as ours
-from schema.errors import CxrflowError
+from cxrflow.components.ingest import kaggle as ours
+from cxrflow.schema.errors import CxrflowError
 
 ROWS = [("00000001_000.png", "Mass"), ("00000002_000.png", "No Finding")]
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.ingest.patients import identity
-from edge.label_table import BadValue
+from cxrflow.components.ingest.patients import identity
+from cxrflow.schema.portable.label_table import BadValue
 
 
 @pytest.mark.parametrize(

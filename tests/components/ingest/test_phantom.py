@@ -15,12 +15,12 @@ import numpy as np
 import psutil
 import pytest
 
-from components.ingest.phantom import MARKER, write_phantoms
-from components.ingest.phantom.radiograph import PIXELS, render
-from components.ingest.phantom.table import Study
-from components.progress import logger as progress
-from schema.classes import CLASSES_14
-from schema.errors import CxrflowError
+from cxrflow.components.ingest.phantom import MARKER, write_phantoms
+from cxrflow.components.ingest.phantom.radiograph import PIXELS, render
+from cxrflow.components.ingest.phantom.table import Study
+from cxrflow.schema.classes import CLASSES_14
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.progress import logger as progress
 
 ROOT = Path(__file__).parents[3]
 COLUMNS = [
@@ -252,7 +252,7 @@ def test_what_the_system_refuses_while_drawing_leaves_nothing(tmp_path, refusal)
         limit = "import os; os.setgid(65534); os.setuid(65534)"
     code = (
         "from pathlib import Path\n"
-        "from components.ingest.phantom import write_phantoms\n"
+        "from cxrflow.components.ingest.phantom import write_phantoms\n"
         f"{limit}\n"
         "if __name__ == '__main__':\n"
         f"    write_phantoms(Path({str(tmp_path / 'place' / 'out')!r}), 1, 1, workers=1)\n"
@@ -280,7 +280,7 @@ def test_too_little_disk_is_said_before_anything_is_drawn(tmp_path, monkeypatch)
 def test_killed_run_leaves_nothing_that_looks_whole_and_can_be_repeated(tmp_path):
     out = tmp_path / "out"
     code = (
-        "from pathlib import Path; from components.ingest.phantom import write_phantoms;"
+        "from pathlib import Path; from cxrflow.components.ingest.phantom import write_phantoms;"
         f"write_phantoms(Path({str(out)!r}), patients=400, seed=1, workers=1)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.ingest.phantom.table import (
+from cxrflow.components.ingest.phantom.table import (
     AP_SHARE,
     MAX_PREVALENCE,
     PREVALENCE,
@@ -16,7 +16,7 @@ from components.ingest.phantom.table import (
     in_test_list,
     scaled_prevalence,
 )
-from schema.classes import CLASSES_14
+from cxrflow.schema.classes import CLASSES_14
 
 NIH_TABLE = Path(__file__).parents[4] / "shared/data/labels/Data_Entry_2017_v2020.csv.gz"
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.ingest.split import assign_splits, unit_hash
-from components.ingest.table import read_table
-from schema.errors import CxrflowError
+from cxrflow.components.ingest.split import assign_splits, unit_hash
+from cxrflow.components.ingest.table import read_table
+from cxrflow.schema.errors import CxrflowError
 
 HASHED = dict(split="hash", eval_share=0.2, test_share=0.25, split_salt="salt")
 AUTO = HASHED | {"split": "auto"}

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from components.ingest.check import check_folder
-from components.ingest.quarantine import Reason
-from components.ingest.table import MAX_AGE, MAX_FOLLOW_UP, read_table
-from schema.errors import CxrflowError
+from cxrflow.components.ingest.check import check_folder
+from cxrflow.components.ingest.quarantine import Reason
+from cxrflow.components.ingest.table import MAX_AGE, MAX_FOLLOW_UP, read_table
+from cxrflow.schema.errors import CxrflowError
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"

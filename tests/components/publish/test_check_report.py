@@ -1,7 +1,7 @@
 import pytest
 
-from components.publish.report import REPORT, CheckReport
-from schema.errors import CxrflowError
+from cxrflow.components.publish.report import REPORT, CheckReport
+from cxrflow.schema.errors import CxrflowError
 
 GOOD = CheckReport([], 16, 0.0, 9.5, 24.6, 57.4, 949.2)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from components.publish.foreign import prediction_log_pb2, push_foreign, saved_model_pb2
-from schema.errors import CxrflowError
-from serving.client.protos import types_pb2
-from serving.manifest import read_manifest, verify
-from serving.versions import Labels, list_versions, read_labels, write_labels
+from cxrflow.components.publish.foreign import prediction_log_pb2, push_foreign, saved_model_pb2
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.store.manifest import read_manifest, verify
+from cxrflow.schema.store.versions import Labels, list_versions, read_labels, write_labels
+from cxrflow.serving.client.protos import types_pb2
 from tests.pipeline.command import cxrflow
 
 CLASSES = ["Mass", "Edema"]

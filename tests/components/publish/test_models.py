@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from components.publish.models import find_model, promote, rollback, versions_of
-from components.publish.push import push
-from components.publish.settings import PublishConfig
-from pipeline.cli import app
-from pipeline.models import show_versions
-from schema.errors import CxrflowError
-from serving.load_record import (
+from cxrflow.components.publish.models import find_model, promote, rollback, versions_of
+from cxrflow.components.publish.push import push
+from cxrflow.components.publish.settings import PublishConfig
+from cxrflow.pipeline.cli import app
+from cxrflow.pipeline.models import show_versions
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.store.load_record import (
     LoadRecord,
     Rejected,
     await_served,
@@ -26,7 +26,7 @@ from serving.load_record import (
     remove_record,
     write_record,
 )
-from serving.versions import Labels, list_versions, read_labels, write_labels
+from cxrflow.schema.store.versions import Labels, list_versions, read_labels, write_labels
 
 
 @pytest.fixture
@@ -37,7 +37,9 @@ def pushed(tmp_path, monkeypatch) -> Path:
         model = tmp_path / f"model{number}"
         model.mkdir()
         (model / "saved_model.pb").write_bytes(b"%d" % number)
-        monkeypatch.setattr("components.publish.push.time.time", lambda number=number: number)
+        monkeypatch.setattr(
+            "cxrflow.components.publish.push.time.time", lambda number=number: number
+        )
         notes = {"mean_auc": number / 1000, "synthetic": number == 300} if number > 100 else {}
         push(model, base, notes=notes)
     return base
@@ -194,7 +196,7 @@ def test_full_disk_leaves_the_labels(pushed, monkeypatch):
 
     promote(pushed, 200)
     before = (pushed / "labels.json").read_bytes()
-    monkeypatch.setattr("serving.versions.os.fsync", full)
+    monkeypatch.setattr("cxrflow.schema.store.versions.os.fsync", full)
     for change in (lambda: promote(pushed, 100), lambda: rollback(pushed)):
         with pytest.raises(OSError, match=r"No space left on device: '.*/labels.json'"):
             change()
@@ -226,7 +228,7 @@ def test_unreadable_file_of_a_version_is_damage(pushed, monkeypatch):
     def refused(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("serving.manifest.read_file", refused)
+    monkeypatch.setattr("cxrflow.schema.store.manifest.read_file", refused)
     assert versions_of(pushed)[0].problems == ("saved_model.pb can't be read: Permission denied",)
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from components.publish import push as push_module
-from components.publish.models import promote
-from components.publish.push import published, push
-from components.publish.settings import PublishConfig
-from schema.errors import CxrflowError
-from serving.manifest import MANIFEST, verify
-from serving.versions import Labels, hold, list_versions, read_labels, write_labels
+from cxrflow.components.publish import push as push_module
+from cxrflow.components.publish.models import promote
+from cxrflow.components.publish.push import published, push
+from cxrflow.components.publish.settings import PublishConfig
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.store.manifest import MANIFEST, verify
+from cxrflow.schema.store.versions import Labels, hold, list_versions, read_labels, write_labels
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -219,8 +219,8 @@ def test_a_damaged_labels_file_stops_the_push(tmp_path):
 # A process a push: forked, since starting Python takes longer than pushing.
 PUSHER = """
 import os, pathlib, sys
-from components.publish.push import push
-from components.publish.settings import PublishConfig
+from cxrflow.components.publish.push import push
+from cxrflow.components.publish.settings import PublishConfig
 
 for line in sys.stdin:
     pid = os.fork()

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from schema.errors import CxrflowError
-from serving.versions import list_versions
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.store.versions import list_versions
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
@@ -87,7 +87,7 @@ def run(tmp_path_factory) -> SimpleNamespace:
     from tfx import v1 as tfx
     from tfx.types import standard_artifacts as artifacts
 
-    from components.publish.component import Pusher, ServingCheck
+    from cxrflow.components.publish.component import Pusher, ServingCheck
 
     root = tmp_path_factory.mktemp("run")
     write_examples(root)
@@ -209,8 +209,8 @@ def test_tfx_reads_the_blessings(run):
 
 def test_a_server_that_refuses_says_why(tmp_path):
     """The reason comes from the server's process, as the model itself runs here."""
-    from components.publish.check import check_serving, read_samples
-    from components.publish.settings import ServingCheckConfig
+    from cxrflow.components.publish.check import check_serving, read_samples
+    from cxrflow.components.publish.settings import ServingCheckConfig
 
     write_examples(tmp_path)
     write_model(tmp_path / "model")
@@ -228,9 +228,9 @@ def test_a_server_that_refuses_says_why(tmp_path):
 
 
 def test_answers_that_are_not_finite_differ():
-    from components.publish.check import Sample, _compare
-    from components.publish.report import CheckReport
-    from components.publish.settings import ServingCheckConfig
+    from cxrflow.components.publish.check import Sample, _compare
+    from cxrflow.components.publish.report import CheckReport
+    from cxrflow.components.publish.settings import ServingCheckConfig
 
     answers = iter([[0.5, np.nan], [0.5], [0.5, 0.25]])
     server = SimpleNamespace(probabilities=lambda image: np.array(next(answers)))
@@ -245,7 +245,7 @@ def test_answers_that_are_not_finite_differ():
 
 
 def test_samples_must_be_there(tmp_path):
-    from components.publish.check import read_samples
+    from cxrflow.components.publish.check import read_samples
 
     write_examples(tmp_path)
     raw, transformed = (tmp_path / kind / "Split-eval" for kind in ("raw", "transformed"))
@@ -261,7 +261,7 @@ def test_the_node_by_kind(monkeypatch, tmp_path):
     from tfx import v1 as tfx
     from tfx.components import InfraValidator
 
-    from components.publish.component import ServingCheck, serving_check
+    from cxrflow.components.publish.component import ServingCheck, serving_check
 
     kinds = tfx.types.standard_artifacts
     channels = [

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.train.backbones import BACKBONES
-from components.train.calibration import Calibration
-from components.train.network import build_network
-from components.train.recipe import TrainConfig
-from components.train.signatures import CompactFormat, export
+from cxrflow.components.model.backbones import BACKBONES
+from cxrflow.components.model.calibration import Calibration
+from cxrflow.components.model.network import build_network
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.model.signatures import CompactFormat, export
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from components.train.augment import augment
+from cxrflow.components.train.augment import augment
 
 pytestmark = pytest.mark.tf
 

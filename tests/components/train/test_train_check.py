@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from components.train.recipe import TrainConfig
-from schema.errors import CxrflowError
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.schema.errors import CxrflowError
 
 pytestmark = pytest.mark.tf
 
@@ -11,7 +11,7 @@ SMALL = {"alpha": 0.25, "weights": "none", "image_size": 64}
 
 
 def test_sizes():
-    from components.train.check import NetworkSize, check_recipe
+    from cxrflow.components.train.check import NetworkSize, check_recipe
 
     # The study's figures for its attention head on MobileNet.
     plan = TrainConfig(weights="none", finetune_from="head")
@@ -30,8 +30,8 @@ def test_sizes():
 def test_what_cannot_be_built_is_said_with_the_members_name(
     changes, said, tmp_path, save_legacy_h5
 ):
-    from components.train.backbones import build_backbone
-    from components.train.check import check_recipes
+    from cxrflow.components.model.backbones import build_backbone
+    from cxrflow.components.train.check import check_recipes
 
     (tmp_path / "EMPTY").mkdir()
     save_legacy_h5(build_backbone("MobileNet", 64, 0.5), tmp_path / "WRONG")
@@ -44,7 +44,7 @@ def test_what_cannot_be_built_is_said_with_the_members_name(
 
 
 def test_equal_networks_are_built_once(monkeypatch):
-    from components.train import check, network
+    from cxrflow.components.train import check, network
 
     built = []
     real = network.build_network
@@ -62,7 +62,7 @@ def test_equal_networks_are_built_once(monkeypatch):
 
 
 def test_node(tmp_path):
-    from components.train.component import RecipeCheck, RecipeReport
+    from cxrflow.components.train.component import RecipeCheck, RecipeReport
 
     node = RecipeCheck(
         recipes=json.dumps({"m": {**SMALL, "finetune_from": "head"}}),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.config import load
-from schema.errors import CxrflowError
+from cxrflow.pipeline.config import load
+from cxrflow.schema.errors import CxrflowError
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from components.train import devices
-from components.train.devices import in_float32, training_devices
-from components.train.network import build_network
-from components.train.recipe import TrainConfig
-from schema.errors import CxrflowError
+from cxrflow.components.model.network import build_network
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.train import devices
+from cxrflow.components.train.devices import in_float32, training_devices
+from cxrflow.schema.errors import CxrflowError
 
 pytestmark = [pytest.mark.tf, pytest.mark.usefixtures("tiny_backbone")]
 

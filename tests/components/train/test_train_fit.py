@@ -1,7 +1,6 @@
 """Training on stored images, without files of TFX."""
 
 import logging
-import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,19 +8,16 @@ import keras
 import numpy as np
 import pytest
 
-from components.train import store
-from components.train.fit import train
-from components.train.inputs import Steps, count_steps, read_transformed, to_pixels
-from components.train.metrics import per_class_auc
-from components.train.network import Network, build_network
-from components.train.recipe import TrainConfig
-from schema.errors import CxrflowError
+from cxrflow.components.model.network import Network, build_network
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.train import store
+from cxrflow.components.train.fit import train
+from cxrflow.components.train.inputs import Steps, count_steps, read_transformed, to_pixels
+from cxrflow.components.train.metrics import per_class_auc
+from cxrflow.schema.errors import CxrflowError
+from tests.support.tiny_training import CLASSES, recipe
 
 pytestmark = [pytest.mark.tf, pytest.mark.usefixtures("tiny_backbone")]
-
-tiny_script = runpy.run_path(str(Path(__file__).with_name("train_tiny.py")))
-recipe = tiny_script["recipe"]
-CLASSES = tiny_script["CLASSES"]
 
 
 @pytest.fixture(scope="module")

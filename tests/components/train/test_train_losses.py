@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.train.losses import BinaryCrossentropy, make_loss
-from components.train.recipe import TrainConfig
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.train.losses import BinaryCrossentropy, make_loss
 
 pytestmark = pytest.mark.tf
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.train.optimizers import make_optimizer
-from components.train.recipe import TrainConfig
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.train.optimizers import make_optimizer
 
 pytestmark = pytest.mark.tf
 

@@ -1,7 +1,6 @@
 """Kills at any moment, and several devices, each in a process of its own."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +10,15 @@ import pytest
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
-HERE = Path(__file__).parent
-REPO = HERE.parents[2]
+REPO = Path(__file__).parents[3]
 
 
 def run(script: str, images: Path, out: Path) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, HERE / script, images, out],
+        [sys.executable, "-m", f"tests.components.train.{script}", images, out],
         capture_output=True,
         text=True,
         cwd=REPO,
-        env=os.environ | {"PYTHONPATH": str(REPO)},
         timeout=280,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -29,7 +26,7 @@ def run(script: str, images: Path, out: Path) -> dict[str, Any]:
 
 
 def test_the_same_seed_gives_the_same_bits_however_often_training_is_killed(image_folder, tmp_path):
-    found = run("train_kills.py", image_folder, tmp_path)
+    found = run("train_kills", image_folder, tmp_path)
     assert found["once"] == found["killed"]
     # Each kill lost the epoch it fell into, and no other; `epochs` are those of all layers.
     assert found["finished"] == {
@@ -41,7 +38,7 @@ def test_the_same_seed_gives_the_same_bits_however_often_training_is_killed(imag
 
 
 def test_two_devices_train_as_one(image_folder, tmp_path):
-    found = run("train_mirrored.py", image_folder, tmp_path)
+    found = run("train_mirrored", image_folder, tmp_path)
     assert found["weights"] < 1e-4
     assert found["aucs"][0] == pytest.approx(found["aucs"][1], abs=0.02)
     assert found["mixed"] < 0.1

@@ -1,8 +1,6 @@
 """run_fn from transformed examples to a SavedModel, and a kill on the way."""
 
 import json
-import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -13,16 +11,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.train.calibration import Calibration, fit
-from components.train.run import own_folder
-from components.train.thresholds import class_thresholds
+from cxrflow.components.model.calibration import Calibration, fit
+from cxrflow.components.model.thresholds import class_thresholds
+from cxrflow.components.train.run import own_folder
+from tests.support.tiny_training import run
 
 pytestmark = [pytest.mark.tf, pytest.mark.usefixtures("tiny_backbone")]
 
 CLASSES = ["Left", "Right", "Absent"]
-SCRIPT = Path(__file__).with_name("train_tiny.py")
 REPO = Path(__file__).parents[3]
-run = runpy.run_path(str(SCRIPT))["run"]
 
 RECIPE = {
     "epochs": 6,
@@ -107,7 +104,7 @@ def test_originals_and_compact_images_give_the_same(tiny, trained, signatures):
 
 def test_originals_of_any_kind_agree_with_their_compact_image(shared_dir, signatures):
     """Real images, gray and RGBA: the path of serving against the path of Transform."""
-    from components.transform.images import compact_batch
+    from cxrflow.components.images.decoding import compact_batch
 
     paths = sorted((shared_dir / "data/nih-raw/images").glob("*.png"))
     paths += sorted((shared_dir / "data/nih-mini/images").glob("*.png"))[:32]
@@ -240,11 +237,11 @@ def test_logs_for_tensorboard_and_nothing_left_behind(trained):
 
 
 def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(tiny, trained, tmp_path):
-    command = [sys.executable, SCRIPT, tiny.folder, tmp_path, json.dumps(RECIPE)]
+    module = "tests.support.tiny_training"
+    command = [sys.executable, "-m", module, tiny.folder, tmp_path, json.dumps(RECIPE)]
     process = subprocess.Popen(
         command,
         cwd=REPO,
-        env=os.environ | {"PYTHONPATH": str(REPO)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

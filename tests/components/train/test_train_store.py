@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from components.train import store
+from cxrflow.components.train import store
 
 
 def rows(views: int):

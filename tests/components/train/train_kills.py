@@ -1,4 +1,4 @@
-"""Trains on stored images unbroken and killed on the way: train_kills.py IMAGES OUT.
+"""Trains on stored images unbroken and killed on the way, as `python -m` with IMAGES OUT.
 
 Prints a digest of each result's weights. In a process of its own, as it makes all of TensorFlow
 deterministic. A kill is an exception that nothing in the code catches or cleans up after.
@@ -7,7 +7,6 @@ deterministic. A kill is an exception that nothing in the code catches or cleans
 import hashlib
 import json
 import os
-import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,14 +17,13 @@ os.environ["TF_USE_LEGACY_KERAS"] = "0"
 
 import keras
 
-from components.train import callbacks, features, store
-from components.train.devices import training_devices
-from components.train.fit import train
-from components.train.network import build_network
+from cxrflow.components.model.network import build_network
+from cxrflow.components.train import callbacks, features, store
+from cxrflow.components.train.devices import training_devices
+from cxrflow.components.train.fit import train
+from tests.support import tiny_training as tiny
 
-tiny = runpy.run_path(str(Path(__file__).with_name("train_tiny.py")))
-
-RECIPE = tiny["recipe"](
+RECIPE = tiny.recipe(
     deterministic=True,
     finetune_from="conv1",
     cached_views=2,
@@ -85,7 +83,7 @@ def fit(images: Path, folder: Path) -> str:
     splits = [store.read(images / split) for split in ("train", "eval")]
     with training_devices(RECIPE):
         network = build_network(RECIPE, 3)
-        train(network, *splits, tiny["CLASSES"], RECIPE, folder, folder / "logs")
+        train(network, *splits, tiny.CLASSES, RECIPE, folder, folder / "logs")
     return hashlib.sha256(b"".join(w.tobytes() for w in network.full.get_weights())).hexdigest()
 
 
@@ -106,5 +104,5 @@ def main(images: Path, out: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    keras.applications.mobilenet.MobileNet = tiny["tiny_backbone"]
+    keras.applications.mobilenet.MobileNet = tiny.tiny_backbone
     print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]))))

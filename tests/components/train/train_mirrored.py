@@ -1,4 +1,4 @@
-"""Trains on one device and mirrored on two virtual CPUs: train_mirrored.py IMAGES OUT.
+"""Trains on one device and mirrored on two virtual CPUs, as `python -m` with IMAGES OUT.
 
 Prints how far the two results lie apart. In a process of its own, as TensorFlow takes its devices
 before anything else.
@@ -6,7 +6,6 @@ before anything else.
 
 import json
 import os
-import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,16 +17,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.train import store
-from components.train.devices import in_float32, training_devices
-from components.train.fit import train
-from components.train.network import build_network
-from components.train.recipe import TrainConfig
-
-tiny = runpy.run_path(str(Path(__file__).with_name("train_tiny.py")))
+from cxrflow.components.model.network import build_network
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.train import store
+from cxrflow.components.train.devices import in_float32, training_devices
+from cxrflow.components.train.fit import train
+from tests.support import tiny_training as tiny
 
 # Batch norm and dropout see half a batch on each device: without them both sides are equal.
-RECIPE = tiny["recipe"](
+RECIPE = tiny.recipe(
     head="simple", batch_norm="frozen", dropout=0.0, epochs=2, ema=0.5, layer_decay=0.5
 )
 
@@ -40,7 +38,7 @@ def fit(recipe: TrainConfig, devices: list[str], images: Path, folder: Path) -> 
     splits[1] = replace(splits[1], labels=splits[1].labels[:17])
     with training_devices(recipe, devices):
         network = build_network(recipe, 3)
-        history = train(network, *splits, tiny["CLASSES"], recipe, folder, folder / "logs")
+        history = train(network, *splits, tiny.CLASSES, recipe, folder, folder / "logs")
     assert network.full.distribute_strategy.num_replicas_in_sync == len(devices)
     return in_float32(network.full), history[-1]["val_auc"]
 
@@ -65,5 +63,5 @@ def main(images: Path, out: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    keras.applications.mobilenet.MobileNet = tiny["tiny_backbone"]
+    keras.applications.mobilenet.MobileNet = tiny.tiny_backbone
     print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]))))

@@ -5,8 +5,8 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 
-from components.transform.preprocessing import age_band, k_hot  # noqa: E402
-from schema.classes import CLASSES_14, DEFAULT_CLASSES  # noqa: E402
+from cxrflow.components.transform.preprocessing import age_band, k_hot  # noqa: E402
+from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES  # noqa: E402
 
 pytestmark = pytest.mark.tf
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 tf = pytest.importorskip("tensorflow")
 
-from schema import features  # noqa: E402
+from cxrflow.schema import features  # noqa: E402
 
 pytestmark = pytest.mark.tf
 
@@ -70,7 +70,7 @@ def transformed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The outputs of one run: folders `graph` and `examples`."""
     from tfx.types import standard_artifacts
 
-    from components.transform.executor import Executor
+    from cxrflow.components.transform.executor import Executor
 
     root = tmp_path_factory.mktemp("transform")
 
@@ -132,7 +132,7 @@ def _read(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_every_example_is_transformed(transformed: Path) -> None:
-    from components.transform.images import decode_compact
+    from cxrflow.components.images.decoding import decode_compact
 
     train = _read(transformed / "examples" / "Split-train")
     assert sorted(train) == [f"{seed}.png" for seed in range(5)]
@@ -162,7 +162,7 @@ def test_every_example_names_its_split(transformed: Path) -> None:
 def test_prevalence_is_that_of_the_training_split(transformed: Path) -> None:
     import tensorflow_transform as tft
 
-    from components.transform.preprocessing import label_counts, prevalence
+    from cxrflow.components.transform.preprocessing import label_counts, prevalence
 
     output = tft.TFTransformOutput(str(transformed / "graph"))
     assert label_counts(output) == {"EXAMPLES": 5, "Mass": 3, "Effusion": 1}
@@ -182,7 +182,7 @@ def test_analysis_reads_no_pixels() -> None:
 
     import tensorflow_transform as tft
 
-    from components.transform.preprocessing import preprocessing_fn
+    from cxrflow.components.transform.preprocessing import preprocessing_fn
 
     strings = (
         features.IMAGE_ID,

@@ -10,9 +10,9 @@ tfdv = pytest.importorskip("tensorflow_data_validation")
 
 import pyarrow as pa  # noqa: E402
 
-from components.validate import gate  # noqa: E402
-from schema import features  # noqa: E402
-from schema.errors import CxrflowError  # noqa: E402
+from cxrflow.components.validate import gate  # noqa: E402
+from cxrflow.schema import features  # noqa: E402
+from cxrflow.schema.errors import CxrflowError  # noqa: E402
 
 pytestmark = pytest.mark.tf
 
@@ -142,8 +142,8 @@ def _run(root: Path, splits: dict[str, list[dict[str, Any]]], limits: dict[str, 
     """Runs the executor on statistics and anomalies that lie as TFX's nodes write them."""
     from tfx.types import standard_artifacts
 
-    from components.validate.component import ValidationReport
-    from components.validate.executor import Executor
+    from cxrflow.components.validate.component import ValidationReport
+    from cxrflow.components.validate.executor import Executor
 
     def artifact(kind: type, name: str) -> Any:
         made = kind()

@@ -1,0 +1,167 @@
+"""The edge bundle of a model: every variant, golden answers, the device's scripts."""
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrflow.components.edge.device import device_files
+from cxrflow.components.edge.export import litert
+from cxrflow.components.edge.export.freeze import freeze, with_int16_weights
+from cxrflow.components.edge.export.golden import least_alike, not_told_apart, write_golden
+from cxrflow.components.edge.export.metadata import with_metadata
+from cxrflow.components.edge.export.quantize import quantize
+from cxrflow.components.edge.export.read import calibration_pixels, golden_originals, golden_pixels
+from cxrflow.components.edge.export.settings import EdgeConfig
+from cxrflow.components.edge.export.source import INPUT, OUTPUT, Source
+from cxrflow.components.edge.export.to_onnx import pack, to_onnx
+from cxrflow.components.edge.export.variants import VARIANTS, tolerance
+from cxrflow.components.edge.parity.run import VariantError, run_variant
+from cxrflow.components.model.signatures import CompactFormat
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.image_rules import ImageLimits
+from cxrflow.schema.progress import report
+
+MODEL_JSON = "model.json"
+FORMAT = 2  # of a bundle; 1 had no answers and no thresholds of a variant's own
+_BROKEN = 0.2  # mean difference of a probability
+_SPARSE = 4  # of the calibration images, what is enough for means
+
+
+def export_bundle(
+    saved_model: Path, train: Path, eval_originals: Path, config: EdgeConfig, bundle: Path
+) -> None:
+    """Writes all of a bundle but its manifest and the verdict on its variants.
+
+    Args:
+        saved_model: of a Trainer or the ensemble; its signature `pixels` is what leaves.
+        train: folder of transformed training examples, for int8's ranges.
+        eval_originals: folder of raw examples of eval, for the golden images.
+        config: how many images, and how weights are stored.
+        bundle: an empty folder, made if missing.
+
+    Raises:
+        CxrflowError: a split is empty, the model can't be converted, or a variant is broken.
+    """
+    source = Source(saved_model)
+    compact = CompactFormat(**source.info["compact"])
+    bundle.mkdir(parents=True, exist_ok=True)
+    images = calibration_pixels(
+        train, source.classes, compact, source.image_size, config.calibration_images
+    )
+    small = config.graph_weights == "int16"
+    graph = freeze(source)
+    fp32 = litert.convert(source)
+    makers: dict[str, Callable[[], bytes]] = {
+        "litert_fp32": lambda: fp32,
+        "litert_fp16": lambda: litert.with_half_weights(fp32, images[::_SPARSE]),
+        "litert_dynamic": lambda: litert.with_dynamic_range(source, fp32, images[::_SPARSE]),
+        "litert_int8": lambda: quantize(fp32, images, config.int8_float_layers),
+        "frozen_graph": lambda: _serialized(with_int16_weights(graph) if small else graph),
+        "onnx": lambda: pack(to_onnx(graph, small)),
+    }
+    for done, (key, make) in enumerate(makers.items()):
+        report(done, len(makers), "variants")
+        content = make()
+        if VARIANTS[key]["runtime"] == "litert":
+            content = with_metadata(content, source.info, key)
+        (bundle / VARIANTS[key]["file"]).write_bytes(content)
+    report(len(makers), len(makers), "variants")
+    for path in device_files():
+        shutil.copy(path, bundle / path.name)
+    info = describe(source.info, config)
+    _write_info(info, bundle)  # which those who run the variants read
+    note, silent = _write_golden(source, compact, eval_originals, config, bundle)
+    if note:
+        logging.warning("edge bundle: %s", note)
+        info["golden_note"] = note
+    for key, why in silent.items():
+        info["variants"][key]["broken"] = why
+    _write_info(info, bundle)
+
+
+def _write_golden(
+    source: Source, compact: CompactFormat, originals: Path, config: EdgeConfig, bundle: Path
+) -> tuple[str, dict[str, str]]:
+    """Golden images with the answers of all variants that give any.
+
+    Returns what they can't prove, in words, and why the others give none.
+    """
+    count = max(config.golden_images, config.golden_candidates)
+    files = list(golden_originals(originals, source.classes, count).values())
+    pixels = golden_pixels(files, compact, source.image_size)
+    expected = source.probabilities(pixels)
+    answers, silent = {}, {}
+    with tempfile.TemporaryDirectory() as work_dir:
+        path = Path(work_dir, "pixels.npy")
+        np.save(path, pixels)
+        for done, key in enumerate(VARIANTS):
+            report(done, len(VARIANTS), "variants that answer golden images")
+            try:
+                answers[key] = run_variant(bundle, key, path, wait=config.answer_seconds)
+            except VariantError as error:
+                silent[key] = str(error)
+                continue
+            check(answers[key], key, expected)
+        report(len(VARIANTS), len(VARIANTS), "variants that answer golden images")
+    if not answers:
+        raise CxrflowError(f"no edge variant runs: {next(iter(silent.values()))}")
+    # The widest that a device may be allowed: a runtime's age isn't known here.
+    tolerances = {key: max(tolerance(key, config).values()) for key in answers}
+    chosen = least_alike(answers, tolerances, config.golden_images)
+    kept = {key: found[chosen] for key, found in answers.items()}
+    write_golden([files[i] for i in chosen], pixels[chosen], expected[chosen], kept, bundle)
+    return not_told_apart(kept, tolerances), silent
+
+
+def check(found: np.ndarray, name: str, expected: np.ndarray) -> None:
+    """Raises CxrflowError if a converted model is broken, which converters don't notice.
+
+    Broken is what gives NaN, or answers that have nothing to do with the source's: how close it is
+    will be judged on more images than these.
+
+    Args:
+        found: a variant's probabilities [N, C].
+        name: the variant's.
+        expected: the source's.
+    """
+    if not np.isfinite(found).all():
+        raise CxrflowError(f"{name} is broken: it gives NaN; the converter and the model don't fit")
+    difference = np.abs(found - expected).mean()
+    if found.shape != expected.shape or difference > _BROKEN:
+        raise CxrflowError(
+            f"{name} is broken: its probabilities differ by {difference:.3f} on average from those "
+            "of the model it was made from"
+        )
+
+
+def _write_info(info: Mapping[str, Any], bundle: Path) -> None:
+    text = json.dumps(info, indent=2, allow_nan=False) + "\n"
+    (bundle / MODEL_JSON).write_text(text, encoding="utf-8")
+
+
+def describe(info: dict[str, Any], config: EdgeConfig) -> dict[str, Any]:
+    """model.json of a bundle, from that of its source."""
+    compact = info["compact"]
+    return info | {
+        "bundle_format": FORMAT,
+        "frozen_graph": {"input": f"{INPUT}:0", "output": f"{OUTPUT}:0"},
+        "preprocessing": {
+            "compact_size": compact["image_size"],
+            "encoding": compact["encoding"],
+            "jpeg_quality": compact["jpeg_quality"],
+            "image_size": info["image_size"],
+            **asdict(ImageLimits()),
+        },
+        "variants": {key: one | tolerance(key, config) for key, one in VARIANTS.items()},
+    }
+
+
+def _serialized(graph: Any) -> bytes:
+    return graph.SerializeToString(deterministic=True)

@@ -1,0 +1,47 @@
+"""Runs the edge export inside TFX."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from cxrflow.components.edge.export.bundle import export_bundle
+from cxrflow.components.edge.export.settings import EdgeConfig
+from cxrflow.components.evaluate.verdict import FILE_NAME, read_verdict
+
+EXPORTED = "exported"
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes the bundle, or nothing where a gate said no."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Exports `model`; see `component.EdgeExport`."""
+        candidate = artifact_utils.get_single_instance(output_dict["candidate"])
+        candidate.set_int_custom_property("synthetic", int(exec_properties["synthetic"]))
+        folder = Path(candidate.uri)
+        verdicts = [read_verdict(Path(v.uri) / FILE_NAME) for v in input_dict["verdicts"]]
+        refused = [verdict.name for verdict in verdicts if not verdict.blessed]
+        candidate.set_int_custom_property(EXPORTED, int(not refused))
+        if refused:
+            logging.info("nothing is exported: the gate didn't bless %s", " and ".join(refused))
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        export_bundle(
+            Path(path_utils.serving_model_path(model.uri)),
+            Path(artifact_utils.get_split_uri(input_dict["transformed_examples"], "train")),
+            Path(artifact_utils.get_split_uri(input_dict["examples"], "eval")),
+            EdgeConfig(**json.loads(exec_properties["settings"])),
+            folder,
+        )

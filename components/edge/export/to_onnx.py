@@ -1,0 +1,58 @@
+"""The frozen graph as ONNX of opset 13, which TensorRT 8.2 reads."""
+
+import lzma
+
+import tf2onnx
+from onnx import ModelProto, TensorProto, numpy_helper
+from tensorflow.core.framework.graph_pb2 import GraphDef
+
+from cxrflow.components.edge.export.fixed import to_fixed
+from cxrflow.components.edge.export.source import INPUT, OUTPUT
+
+OPSET = 13
+# Of the weights in the largest tensors, deep in the network, two bits fewer do, and pack better.
+_LARGE, _LARGE_BITS, _BITS = 300_000, 13, 15
+# Bytes are told apart by their place in a float, and a long dictionary finds nothing in weights.
+_XZ = [
+    {"id": lzma.FILTER_LZMA2, "preset": 4, "lc": 0, "lp": 2, "pb": 2, "dict_size": 4096},
+]
+
+
+def to_onnx(graph: GraphDef, rounded: bool) -> ModelProto:
+    """From `image`, float32 [N, S, S, 3], to `probabilities`, float32 [N, C], with any N.
+
+    Args:
+        graph: of `freeze`, with float32 weights: TensorRT takes a convolution's from constants
+            only, not from a Cast.
+        rounded: round weights (see `fixed`), still float32; they pack to half of their size.
+    """
+    model, _ = tf2onnx.convert.from_graph_def(
+        graph, input_names=[f"{INPUT}:0"], output_names=[f"{OUTPUT}:0"], opset=OPSET
+    )
+    names = {f"{INPUT}:0": INPUT, f"{OUTPUT}:0": OUTPUT}
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = names[value.name]
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    for node in model.graph.node:
+        for tensors in (node.input, node.output):
+            tensors[:] = [names.get(name, name) for name in tensors]
+    if rounded:
+        for tensor in model.graph.initializer:
+            _round(tensor)
+    return model
+
+
+def pack(model: ModelProto) -> bytes:
+    """The file, in an .xz container."""
+    return lzma.compress(model.SerializeToString(deterministic=True), filters=_XZ)
+
+
+def _round(tensor: TensorProto) -> None:
+    if tensor.data_type != TensorProto.FLOAT:
+        return
+    values = numpy_helper.to_array(tensor)
+    axis = 0 if values.ndim == 4 else -1  # a convolution's output channels come first
+    fixed = to_fixed(values, axis, _LARGE_BITS if values.size >= _LARGE else _BITS)
+    if fixed is not None:
+        tensor.CopyFrom(numpy_helper.from_array(fixed.values, tensor.name))

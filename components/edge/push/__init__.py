@@ -1,0 +1,1 @@
+"""The node that pushes edge bundles."""

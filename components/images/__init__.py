@@ -1,0 +1,1 @@
+"""Images inside a TensorFlow graph: decoding, resizing and guarding; no step."""

@@ -1,0 +1,98 @@
+"""ImageNet backbones by name; a new one is one entry in BACKBONES. Keras is imported on use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from cxrflow.schema.errors import CxrflowError
+
+if TYPE_CHECKING:
+    import keras
+
+_NO_TOP = "{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What is needed to use a network of keras.applications."""
+
+    module: str  # of keras.applications: holds the constructor and its own preprocess_input
+    weights_file: str  # Keras's name of the ImageNet weights without top
+    finetune_from: str  # first trained layer of finetune_from "default": its last stage
+    image_size: int = 224  # of its ImageNet training, pixels
+    min_size: int = 32  # pixels
+    # Width multipliers with ImageNet weights, as weights_file spells them.
+    alphas: Mapping[float, str] = field(default_factory=dict)
+
+
+BACKBONES = {
+    "MobileNet": Backbone(
+        "mobilenet",
+        "mobilenet_{alpha}_224_tf_no_top.h5",
+        "conv_dw_12",
+        alphas={0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"},
+    ),
+    "MobileNetV2": Backbone(
+        "mobilenet_v2",
+        "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224_no_top.h5",
+        "block_13_expand",
+        alphas={alpha: str(alpha) for alpha in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)},
+    ),
+    "InceptionV3": Backbone(
+        "inception_v3", _NO_TOP.format(name="inception_v3"), "mixed8", image_size=299, min_size=75
+    ),
+    "InceptionResNetV2": Backbone(
+        "inception_resnet_v2",
+        _NO_TOP.format(name="inception_resnet_v2"),
+        "mixed_7a",
+        image_size=299,
+        min_size=75,
+    ),
+    "VGG19": Backbone("vgg19", _NO_TOP.format(name="vgg19"), "block5_conv1"),
+    "NASNetMobile": Backbone("nasnet", "nasnet_mobile_no_top.h5", "reduction_concat_reduce_8"),
+    "NASNetLarge": Backbone(
+        "nasnet", "nasnet_large_no_top.h5", "reduction_concat_reduce_12", image_size=331
+    ),
+    "ResNet50": Backbone("resnet50", _NO_TOP.format(name="resnet50"), "conv5_block1_1_conv"),
+    "DenseNet121": Backbone("densenet", _NO_TOP.format(name="densenet121"), "conv5_block1_0_bn"),
+    "EfficientNetV2B0": Backbone(
+        "efficientnet_v2", "efficientnetv2-b0_notop.h5", "block6a_expand_conv"
+    ),
+}
+
+
+def find_backbone(name: str) -> Backbone:
+    """The entry of this name. Raises CxrflowError for an unknown one."""
+    if name not in BACKBONES:
+        raise CxrflowError(f"train.backbone: unknown {name!r}; choose from {', '.join(BACKBONES)}")
+    return BACKBONES[name]
+
+
+def build_backbone(
+    name: str,
+    image_size: int,
+    alpha: float = 1.0,
+    weights: str | None = None,
+    color: Literal["rgb", "gray"] = "rgb",
+) -> "keras.Model":
+    """Pixels float32 [N, S, S, 3], 0-255, to a feature map [N, h, w, C]; scaling is inside.
+
+    The names of its layers depend on the arguments alone; what Keras names later in this process
+    counts on from them. `weights` is passed to keras.applications: None or "imagenet" (Keras's
+    download). With color "gray" the network itself has one channel, the mean of the scaled three.
+    Raises CxrflowError for an unknown name.
+    """
+    import keras
+    from keras.src.utils import naming  # keras.backend.clear_session would forget more than names
+
+    backbone = find_backbone(name)
+    application = getattr(keras.applications, backbone.module)
+    options = {"alpha": alpha} if backbone.alphas else {}
+    naming.reset_uids()
+    pixels = keras.Input((image_size, image_size, 3), name="image")
+    scaled = application.preprocess_input(pixels)
+    if color == "gray":
+        scaled = keras.ops.mean(scaled, axis=-1, keepdims=True)
+        options["input_shape"] = (image_size, image_size, 1)
+    constructor = getattr(application, name)
+    return constructor(include_top=False, weights=weights, input_tensor=scaled, **options)

@@ -1,0 +1,152 @@
+"""A training recipe: every choice of one model's training, as data."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from cxrflow.components.model.backbones import BACKBONES
+from cxrflow.schema.settings import Count, Positive, Rate, Share, settings
+
+
+@settings
+class TrainConfig:
+    """The recipe of one model."""
+
+    backbone: Literal[tuple(BACKBONES)] = "MobileNet"
+    """The network without its top."""
+    alpha: Rate = 1.0
+    """Width multiplier of MobileNet and MobileNetV2."""
+    head: Literal["attention", "simple", "class_attention", "lse"] = "attention"
+    """What turns the backbone's features into one logit a class."""
+    image_size: int = Field(0, ge=0, le=4096)
+    """Side of the square that the network sees, in pixels; 0: the backbone's own."""
+    color: Literal["rgb", "gray"] = "rgb"
+    """gray: the backbone sees one channel, the mean of three."""
+    weights: Literal["imagenet", "none"] = "imagenet"
+    """What the backbone starts from; none: random weights."""
+    weights_dir: str = ""
+    """Folder or h5 file with ImageNet weights; empty: Keras's own download."""
+    seed: int = 0
+    """Of weights, order and augmentation."""
+    deterministic: bool = False
+    """The same seed gives the same bits; slower."""
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    """Of training; auto: mixed where there is a GPU. What is exported is float32."""
+    epochs: Positive = 20
+    """Passes over the training images, at most."""
+    images_seen: Count = 0
+    """End after so many training images, whatever the batch size; 0: epochs decide."""
+    epoch_images: Count = 0
+    """Training images after which an epoch ends and eval is scored; 0: all of them."""
+    patience: Positive = 5
+    """Epochs without a better mean eval AUC, after which training ends."""
+    batch_size: Positive = 32
+    """Images of one step."""
+    accumulation_steps: Positive = 1
+    """Batches whose mean gradient makes one update; warm-up and schedule count batches."""
+    optimizer: Literal["adam", "adamw", "sgd", "adagrad", "adadelta"] = "adam"
+    """The optimizer, by Keras's name."""
+    momentum: Share = 0.9
+    """Of sgd; the other optimizers have none."""
+    learning_rate: Rate = 5e-4
+    """At its full height, after warm-up."""
+    backbone_lr_scale: Rate = 1.0
+    """The backbone's learning rate as a share of the head's."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Each backbone layer's learning rate as a share of the next layer's."""
+    warmup: Share = 0.0
+    """Share of all steps in which the learning rate rises to its full height."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """cosine: the learning rate falls to zero at the last step."""
+    weight_decay: Share = 0.0
+    """Decoupled, of kernels only; adam with it is adamw."""
+    ema: Share = 0.0
+    """Momentum of the averaged weights that are evaluated and kept; 0: no average."""
+    dropout: Share = 0.5
+    """In the head."""
+    lse_r: Rate = 10.0
+    """Of the lse head: near 0 it pools the mean, high up the maximum."""
+    loss: Literal["bce", "wcel", "focal"] = "bce"
+    """bce: binary cross-entropy; wcel: weighted by class; focal: well-classified labels count
+    less."""
+    focal_gamma: Rate = 2.0
+    """Of focal: how much less well-classified labels count."""
+    normal_weight: Rate = 1.0
+    """Weight in the loss of an image without a finding; others weigh 1."""
+    label_smoothing: Share = 0.0
+    """Share by which labels move towards 0.5."""
+    feature_layers: tuple[str, ...] = ()
+    """Names of earlier backbone layers whose maps the head sees besides the last one."""
+    finetune_from: str = ""
+    """Backbone layer that is trained with all it feeds (of one that joins branches, what it feeds
+    alone). default: the last stage; head: nothing; empty: everything."""
+    head_epochs: Count = 0
+    """Epochs before all others in which the head alone is trained."""
+    head_learning_rate: Rate = 1e-3
+    """Learning rate of those epochs."""
+    batch_norm: Literal["train", "frozen"] = "train"
+    """frozen: the backbone's batch norms keep their weights and statistics."""
+    bn_momentum: Share = 0.99
+    """Of trained batch norms; .9 suits runs of few steps."""
+    cached_views: Count = 0
+    """Augmented copies of the frozen part's output that are stored; 0: computed anew."""
+    rotation: float = 5.0
+    """Augmentation: up to so many degrees either way."""
+    shift: Share = 0.05
+    """Augmentation: up to this share of the side."""
+    zoom: Share = 0.1
+    """Augmentation: up to this share in and out."""
+    contrast: Share = 0.1
+    """Augmentation: up to this share more or less, and brightness by as much of 255."""
+    flip: bool = False
+    """Augmentation: mirrors half of the images. Off, since a chest isn't symmetric and a mirrored
+    heart is a disease."""
+    test_time_views: Count = 0
+    """Augmented copies that a served model averages with the plain image."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        backbone = BACKBONES[self.backbone]
+        if not self.image_size:
+            object.__setattr__(self, "image_size", backbone.image_size)  # self is frozen
+        scaled = self.backbone_lr_scale != 1 or self.layer_decay != 1
+        head_only = self.finetune_from == "head"
+        for wrong, message in (
+            (
+                self.image_size < backbone.min_size,
+                f"image_size {self.image_size} is too small for {self.backbone}, which needs "
+                f"{backbone.min_size}",
+            ),
+            (
+                self.alpha != 1 and not backbone.alphas,
+                f"alpha {self.alpha}: {self.backbone} has no width multiplier, leave it at 1",
+            ),
+            (
+                self.color == "gray" and self.weights != "none",
+                "color gray has one channel, ImageNet's weights have three: set weights to none",
+            ),
+            (
+                self.optimizer == "adamw" and not self.weight_decay,
+                "optimizer adamw is adam with weight_decay: set weight_decay above 0",
+            ),
+            (
+                0 < self.images_seen < self.batch_size * self.accumulation_steps,
+                f"images_seen {self.images_seen} is less than one update of batch_size "
+                f"{self.batch_size} × accumulation_steps {self.accumulation_steps}",
+            ),
+            (
+                self.cached_views and not self.finetune_from,
+                "cached_views stores what a frozen part puts out: set finetune_from",
+            ),
+            (
+                head_only and scaled,
+                "backbone_lr_scale and layer_decay change nothing with finetune_from head",
+            ),
+            (
+                head_only and self.head_epochs,
+                "head_epochs change nothing with finetune_from head: set epochs",
+            ),
+        ):
+            if wrong:
+                raise ValueError(message)
+        return self

@@ -1,0 +1,119 @@
+"""The SavedModel that leaves the Trainer or the ensemble, and its six signatures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cxrflow.components.images.decoding import compact_batch
+from cxrflow.components.model.calibration import Calibration
+from cxrflow.components.train.inputs import model_images, to_pixels
+from cxrflow.schema.features import IMAGE, T_IMAGE
+
+
+@dataclass(frozen=True)
+class CompactFormat:
+    """The compact image that Transform writes."""
+
+    image_size: int  # pixels, square
+    encoding: str  # jpeg or raw
+    jpeg_quality: int
+
+
+def export(
+    network: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    calibration: Calibration,
+    tracked: Any,
+    compact: CompactFormat,
+    image_size: int,
+    folder: Path,
+) -> None:
+    """Writes a SavedModel.
+
+    Args:
+        network: pixels float32 [N, S, S, 3] -> `logits` [N, C], `attention` [N, h, w(, C)], and
+            what else there is to say about each image.
+        calibration: makes logits into probabilities.
+        tracked: the Keras model or tf.Module that holds the network's variables.
+        compact: what Transform makes of an original.
+        image_size: S.
+        folder: where the SavedModel goes.
+
+    Signatures, all with any N and outputs float32 (serving_default, examples and
+    transformed_examples give `probabilities` and `logits`, [N, C], and what else the network says):
+    - serving_default: `image_bytes`, string [N], PNG or JPEG of any size
+    - examples: `examples`, string [N], serialized raw tf.Examples
+    - transformed_examples: `examples`, string [N], serialized transformed tf.Examples
+    - attention: `image_bytes` -> `attention` [N, h, w(, C)] in (0, 1), and `probabilities`
+    - pixels: `image`, float32 [N, S, S, 3], 0-255 -> `probabilities`
+    - network: `image` -> everything; what an ensemble is made of
+
+    Originals become compact images first, as in Transform, JPEG loss included, so that a model
+    sees the same pixels in training and in service: without the JPEG, probabilities differed by up
+    to 0.03 on NIH images.
+    """
+    image = tf.TensorSpec([None, image_size, image_size, 3], tf.float32, "image")
+
+    @tf.function(input_signature=[image])  # traced once for all signatures
+    def predict(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = network(pixels)
+        return outputs | {"probabilities": tf.sigmoid(calibration.log_odds(outputs["logits"]))}
+
+    def pixels_of(compact_images: tf.Tensor) -> tf.Tensor:
+        return to_pixels(
+            model_images(compact_images, compact.encoding, compact.image_size, image_size)
+        )
+
+    def compact_of(image_bytes: tf.Tensor) -> tf.Tensor:
+        return compact_batch(
+            image_bytes, compact.image_size, compact.encoding, compact.jpeg_quality
+        )
+
+    def from_compact(compact_images: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = predict(pixels_of(compact_images))
+        return {name: value for name, value in outputs.items() if name != "attention"}
+
+    def serving_default(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return from_compact(compact_of(image_bytes))
+
+    def examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return serving_default(_image_feature(examples, IMAGE))
+
+    def transformed_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return from_compact(_image_feature(examples, T_IMAGE))
+
+    def attention(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _pick(predict(pixels_of(compact_of(image_bytes))), "attention", "probabilities")
+
+    def pixels(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _pick(predict(image), "probabilities")
+
+    def network_outputs(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return predict(image)
+
+    archive = keras.export.ExportArchive()
+    archive.track(tracked)
+    strings = {name: tf.TensorSpec([None], tf.string, name) for name in ("image_bytes", "examples")}
+    for name, endpoint, spec in (
+        ("serving_default", serving_default, strings["image_bytes"]),
+        ("examples", examples, strings["examples"]),
+        ("transformed_examples", transformed_examples, strings["examples"]),
+        ("attention", attention, strings["image_bytes"]),
+        ("pixels", pixels, image),
+        ("network", network_outputs, image),
+    ):
+        archive.add_endpoint(name, endpoint, input_signature=[spec])
+    archive.write_out(str(folder), verbose=False)
+
+
+def _image_feature(serialized: tf.Tensor, name: str) -> tf.Tensor:
+    """The bytes feature `name` of serialized tf.Examples, string [N]."""
+    spec = {name: tf.io.FixedLenFeature([], tf.string)}
+    return tf.io.parse_example(serialized, spec)[name]
+
+
+def _pick(outputs: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: outputs[name] for name in names}

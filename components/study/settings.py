@@ -1,0 +1,67 @@
+"""What the study compares, as data; the defaults are the grids of the 2019 study."""
+
+from dataclasses import field
+from typing import Literal
+
+from pydantic import Field
+
+from cxrflow.schema.settings import Count, Pixels, Positive, Rate, Share, settings
+
+Experiment = Literal["optimizer", "learning_rate_batch", "image_size", "color", "head"]
+EXPERIMENTS: tuple[Experiment, ...] = (
+    "optimizer",
+    "learning_rate_batch",
+    "image_size",
+    "color",
+    "head",
+)
+
+
+@settings
+class OptimizerConfig:
+    """An optimizer at the learning rate that it is tried with."""
+
+    optimizer: str
+    """The optimizer, by Keras's name."""
+    learning_rate: Rate
+    """That it is tried with."""
+    momentum: Share = 0.0
+    """Of sgd."""
+
+
+def _optimizers() -> dict[str, OptimizerConfig]:
+    return {
+        "sgd": OptimizerConfig(optimizer="sgd", learning_rate=0.1),
+        "sgd_momentum": OptimizerConfig(optimizer="sgd", learning_rate=0.1, momentum=0.9),
+        "adagrad": OptimizerConfig(optimizer="adagrad", learning_rate=0.01),
+        "adadelta": OptimizerConfig(optimizer="adadelta", learning_rate=1.0),
+        "adam": OptimizerConfig(optimizer="adam", learning_rate=0.001),
+    }
+
+
+@settings
+class TuneConfig:
+    """Budget and grids of `cxrflow study`. What a grid doesn't name is as in `train`."""
+
+    images_seen: Positive = 327_680
+    """Training images that every trial sees: 10 times 32,768; the 2019 study's epoch had 32,000."""
+    evaluations: Positive = 10
+    """Evaluations on eval, evenly spread over the images seen."""
+    optimizers: dict[str, OptimizerConfig] = field(default_factory=_optimizers)
+    """Of the experiment optimizer, by name."""
+    batch_size: Positive = 32
+    """Images in memory at once in the experiment learning_rate_batch."""
+    accumulation_steps: tuple[Positive, ...] = Field((16, 8, 4, 2, 1), min_length=1)
+    """Of the experiment learning_rate_batch: batches an update, so its batch sizes."""
+    learning_rates: tuple[Rate, ...] = Field(
+        (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 1e-1), min_length=1
+    )
+    """Of the experiment learning_rate_batch."""
+    image_sizes: tuple[Pixels, ...] = Field((1024, 512, 256, 224, 192, 128, 64), min_length=1)
+    """Of the experiment image_size; sizes above transform.image_size are left out."""
+    color_sizes: tuple[Pixels, ...] = Field((256, 224), min_length=1)
+    """Image sizes of the experiment color."""
+    heads: tuple[str, ...] = Field(("attention", "simple", "class_attention", "lse"), min_length=1)
+    """Of the experiment head."""
+    seeds: tuple[Count, ...] = Field((0, 1, 2), min_length=1)
+    """Of the experiment head."""

@@ -1,0 +1,1 @@
+"""A pushed version on disk: its manifest, its number and labels, the record of its loading."""

@@ -1,0 +1,111 @@
+"""Every entry of the registry: names, scaling, weights and where training cuts it."""
+
+import gc
+import warnings
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import pytest
+
+from cxrflow.components.model import network
+from cxrflow.components.model.backbones import BACKBONES, build_backbone, find_backbone
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.model.weights import backbone_with_weights, load_weights_file, weights_path
+from cxrflow.schema.errors import CxrflowError
+
+pytestmark = pytest.mark.tf
+
+SIZE = 96  # pixels; no backbone's own
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def backbone(request) -> Iterator[tuple[str, keras.Model]]:
+    """Each in turn, without weights; built once for all that is asked of it."""
+    yield request.param, build_backbone(request.param, SIZE)
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def test_names_and_weights(backbone, tmp_path, monkeypatch, save_legacy_h5):
+    """As Keras builds it when it downloads ImageNet's weights, and from a folder of them."""
+    name, model = backbone
+    asked = []
+
+    def download(file_name: str, origin: str, **_: object) -> str:
+        asked.append(file_name)
+        save_legacy_h5(model, tmp_path / file_name)
+        return str(tmp_path / file_name)
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", download)
+    with warnings.catch_warnings(action="ignore"):  # of another image size than the weights'
+        again = backbone_with_weights(name, SIZE, 1.0, "imagenet", "")
+
+    assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
+    for have, want in zip(again.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(have, want)
+    assert asked == [weights_path(name, 1.0, str(tmp_path)).name]
+
+    again.weights[-1].assign(np.full(again.weights[-1].shape, 7.0))
+    load_weights_file(again, weights_path(name, 1.0, str(tmp_path)))
+    np.testing.assert_array_equal(again.weights[-1], model.weights[-1])
+
+
+def test_scaling_is_keras_own_and_survives_saving(backbone, tmp_path):
+    name, model = backbone
+    keras.Model(model.inputs[0], model.layers[1].input).save(tmp_path / "scaling.keras")
+    pixels = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3)).astype(np.float32)
+    own = getattr(keras.applications, BACKBONES[name].module).preprocess_input(pixels.copy())
+    scaling = keras.saving.load_model(tmp_path / "scaling.keras")
+    np.testing.assert_allclose(scaling(pixels), own, atol=1e-5)
+
+
+def test_fine_tuning_of_the_last_stage(backbone, monkeypatch):
+    name, model = backbone
+    monkeypatch.setattr(network, "backbone_with_weights", lambda *_: model)
+    plan = TrainConfig(
+        backbone=name, weights="none", image_size=SIZE, finetune_from="default", dropout=0
+    )
+    built = network.build_network(plan, 3)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32)
+    before = [np.asarray(w) for w in built.frozen.weights]
+    features = built.frozen(pixels, training=True)
+    # Batch norm "train" is that of the trained part: the frozen one is in inference mode.
+    np.testing.assert_array_equal(features, built.frozen(pixels, training=False))
+    for old, new in zip(before, built.frozen.weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    # Whole or cut, it is the same function.
+    logits = np.asarray(built.full(pixels)["logits"])
+    assert np.ptp(logits) > 0
+    np.testing.assert_allclose(built.tail(features), logits, rtol=1e-4, atol=1e-6)
+
+    sizes = [
+        sum(int(np.prod(w.shape)) for w in part.trainable_weights)
+        for part in (built.full, built.tail)
+    ]
+    assert sizes[0] == sizes[1]  # nothing before the cut is trained
+    assert built.tuned and not set(built.tuned) - set(built.tail.layers)
+    assert 0.3 < sizes[0] / built.full.count_params() < 0.85
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "EfficientNetV2B0"])
+def test_gray_is_one_channel(name):
+    plan = TrainConfig(backbone=name, weights="none", image_size=SIZE, color="gray")
+    gray_network = network.build_network(plan, 3)
+    assert gray_network.full.inputs[0].shape == (None, SIZE, SIZE, 3)
+    kernel = next(
+        layer for layer in gray_network.full.layers if isinstance(layer, keras.layers.Conv2D)
+    )
+    assert kernel.kernel.shape[2] == 1
+    # Only the mean of the channels counts.
+    gray = np.random.default_rng(0).uniform(20, 200, (1, SIZE, SIZE, 1)).astype(np.float32)
+    logits = [
+        gray_network.full(gray + np.array(shift, np.float32))["logits"]
+        for shift in ([0, 0, 0], [12, -6, -6])
+    ]
+    np.testing.assert_allclose(logits[0], logits[1], rtol=1e-3, atol=1e-6)
+
+
+def test_unknown_backbone_is_named():
+    with pytest.raises(CxrflowError, match=r"train\.backbone.*'ResNet1'.*MobileNet"):
+        find_backbone("ResNet1")
