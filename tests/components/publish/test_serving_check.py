@@ -58,6 +58,8 @@ def write_model(folder: Path, error: float = 0.0) -> None:
     """`error` is added to what is served, and not to the Trainer's own outputs."""
     import tensorflow as tf
 
+    from cxrflow.components.model.model_info import write_assets
+
     class Tiny(tf.Module):
         def probabilities(self, images):
             x = tf.cast(tf.strings.length(images), tf.float32) / 10_000
@@ -73,12 +75,10 @@ def write_model(folder: Path, error: float = 0.0) -> None:
             images = tf.io.parse_example(examples, spec)["image"]
             return {"probabilities": self.probabilities(images)}
 
-    model = Tiny()
-    tf.saved_model.save(
-        model,
-        str(folder / "Format-Serving"),
-        signatures={"serving_default": model.serve, "transformed_examples": model.transformed},
-    )
+    model, saved = Tiny(), folder / "Format-Serving"
+    signatures = {"serving_default": model.serve, "transformed_examples": model.transformed}
+    tf.saved_model.save(model, str(saved), signatures=signatures)
+    write_assets(saved, {"classes": ["A", "B"], "image_size": 8})
 
 
 @pytest.fixture(scope="module")
