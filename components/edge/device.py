@@ -5,8 +5,8 @@ The files lie flat in a bundle and import each other by name, as a script's neig
 
 from pathlib import Path
 
-EDGE = Path(__file__).resolve().parents[2] / "edge"
-PORTABLE = Path(__file__).resolve().parents[2] / "schema" / "portable"  # shared with the device
+EDGE = Path(__file__).parents[2] / "edge"
+PORTABLE = Path(__file__).parents[2] / "schema" / "portable"  # shared with the device
 _SUFFIXES = (".py", ".sh", ".md", ".ipynb")
 
 
