@@ -3,6 +3,7 @@
 import os
 from typing import IO, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleDimensions
 from rich.measure import Measurement
 from rich.padding import Padding
@@ -38,6 +39,7 @@ def at_least(console: Console) -> str:
 
 def print_table(console: Console, table: Table) -> None:
     """Prints a table; where the console is too narrow for its columns, row after row instead."""
+    table.box, table.show_edge = SIMPLE_HEAD, False  # a frame costs lines and says nothing
     unbounded = console.options.update(max_width=_UNBOUNDED)
     if Measurement.get(console, unbounded, table).minimum <= console.width:
         console.print(table)

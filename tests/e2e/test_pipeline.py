@@ -237,7 +237,7 @@ def test_failed_gate_pushes_nothing_and_says_why(first: Finished) -> None:
 
 
 # `cxrflow run` has shown LocalDagRunner train: here it makes the first model the newest again.
-@pytest.mark.parametrize(("engine", "epochs"), [("local", SMALL["train.epochs"]), ("beam", 2)])
+@pytest.mark.parametrize(("engine", "epochs"), [("local", SMALL["train.epochs"]), ("beam", 9)])
 def test_tfx_command_line(first: Finished, engine: str, epochs: int, tmp_path: Path) -> None:
     unchecked = {key.replace("__", "."): value for key, value in UNCHECKED.items()}
     settings = {**SMALL, "train.epochs": epochs, **unchecked}

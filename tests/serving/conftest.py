@@ -1,6 +1,5 @@
 """Small models that answer in no time, served from a temporary root."""
 
-import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.serving.tiny import write_tiny
+from tests.support.odd_images import make_odd_images
 
 Push = Callable[..., Path]
 
@@ -37,5 +37,5 @@ def push_version() -> Push:
 
 @pytest.fixture(scope="session")
 def odd_images() -> dict:
-    """Bad and odd images by kind, each with `data` and its `outcome`: see odd_images.py."""
-    return runpy.run_path(str(Path(__file__).with_name("odd_images.py")))["make_odd_images"]()
+    """Bad and odd images by kind, each with `data` and its `outcome`: see tests/support."""
+    return make_odd_images()
