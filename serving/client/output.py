@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -82,7 +83,7 @@ def table(results: Sequence[Result]) -> list[Text | Table]:
 
 
 def _one(answer: Answer) -> list[Text | Table]:
-    shown = Table()
+    shown = Table(box=SIMPLE_HEAD, show_edge=False)
     shown.add_column("class")
     shown.add_column("probability", justify="right")
     has_thresholds = any(finding.threshold is not None for finding in answer.findings)
@@ -99,7 +100,7 @@ def _one(answer: Answer) -> list[Text | Table]:
 
 def _several(results: Sequence[Result]) -> list[Text | Table]:
     versions = dict.fromkeys(_version(r) for r in results if isinstance(r, Answer))
-    shown = Table()
+    shown = Table(box=SIMPLE_HEAD, show_edge=False)
     for name in ("file", "findings (threshold)"):
         shown.add_column(name, overflow="fold")
     for result in results:
