@@ -29,12 +29,11 @@ from remedies import require  # noqa: E402
 require("infer", "numpy", "PIL")
 import numpy as np  # noqa: E402
 
-from bundle import POINTS, Bundle, Refused, open_bundle, reason  # noqa: E402
+from bundle import POINTS, Bundle, Preprocessing, Refused, open_bundle, reason  # noqa: E402
 from check import check, to_check  # noqa: E402
 from decoding import Decoded, decode_ahead, fingerprints  # noqa: E402
 from engines import ENGINES, Engine, Wanted, choose  # noqa: E402
 from files import Found, find_images, totals  # noqa: E402
-from images import Preprocessing  # noqa: E402
 from labels import (  # noqa: E402
     Labels,
     curves,
