@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from cxrflow.components.ensemble.compare import Predictions
 from cxrflow.components.ensemble.graph import Members
-from cxrflow.components.model.signatures import CompactFormat
 from cxrflow.components.train.inputs import model_images, to_pixels
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import PATIENT_ID, T_IMAGE, T_LABELS
+from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import report
 
 

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from cxrflow.components.edge.export.choose import choose
 from cxrflow.components.images.decoding import compact_batch
-from cxrflow.components.model.signatures import CompactFormat
 from cxrflow.components.train.inputs import model_images
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import FINDINGS, IMAGE, IMAGE_ID, PATIENT_ID, T_IMAGE, T_LABELS
+from cxrflow.schema.model_json import CompactFormat
 
 
 def calibration_pixels(

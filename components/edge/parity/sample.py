@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from cxrflow.components.ingest.split import unit_hash
-from cxrflow.components.model.signatures import CompactFormat
 from cxrflow.components.train.inputs import model_images
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import PATIENT_ID, T_IMAGE, T_LABELS
+from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import report
 
 _BATCH = 32  # images decoded at once
