@@ -53,10 +53,11 @@ from results import (  # noqa: E402
     Model,
     Results,
     printable,
-    written_aside,
 )
+from scores import mean_auc  # noqa: E402
 from speaking import open_standard_streams  # noqa: E402
 from speaking import say as _say  # noqa: E402
+from writing import written_aside  # noqa: E402
 
 _PROGRESS_SECONDS = 0.5
 _QUANTILES = (50, 95, 99)
@@ -277,7 +278,7 @@ def _evaluate(results: Results, asked: Set[str], labels: Labels, model: Model) -
     write_plot(os.path.join(results.folder, ROC), name, model.synthetic, found, images)
     areas = [one.auc for one in found if one.auc is not None]
     if areas:
-        mean = sum(areas) / len(areas)
+        mean = mean_auc(areas)
         _say(f"mean AUC of {len(areas)} classes over {images} labelled images: {mean:.4f}")
     without = [one.name for one in found if one.auc is None]
     if without:
