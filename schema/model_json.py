@@ -40,10 +40,10 @@ class CompactFormat:
 class Member:
     """A network of the model."""
 
-    name: str
-    backbone: str
-    head: str
-    weight: _Finite  # all members' sum to 1
+    name: str = ""
+    backbone: str = ""
+    head: str = ""
+    weight: _Finite = 1.0  # all members' sum to 1
 
 
 @dataclass(frozen=True)

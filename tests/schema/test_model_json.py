@@ -126,7 +126,7 @@ def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
         (changed(name=None), "has a bad name: "),
         (changed(image_size="160"), "has a bad image_size: "),
         (changed(compact={"encoding": "raw"}), "has a bad compact.image_size: "),
-        (changed(members=[{"name": "a"}]), "has a bad members.0.backbone: "),
+        (changed(members=[{"name": 3}]), "has a bad members.0.name: "),
         (changed(calibration={"Edema": 1}), "has a bad calibration.Edema: "),
         (changed(synthetic=1), "has a bad synthetic: "),
         (
