@@ -20,7 +20,7 @@ from cxrflow.components.ensemble.graph import Members, export_ensemble
 from cxrflow.components.ensemble.members import LeftOut, Member, read_members
 from cxrflow.components.ensemble.predict import predict
 from cxrflow.components.ensemble.report import FILE_NAME
-from cxrflow.components.ensemble.settings import METHODS, EnsembleConfig
+from cxrflow.components.ensemble.settings import ENSEMBLE, METHODS, EnsembleConfig
 from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
 from cxrflow.components.model.thresholds import class_thresholds
@@ -71,7 +71,7 @@ class Executor(base_executor.BaseExecutor):
         write_assets(
             folder,
             ModelJson(
-                name="ensemble",
+                name=ENSEMBLE,
                 classes=tuple(classes),
                 image_size=members.image_size,
                 compact=compact,

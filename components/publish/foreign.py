@@ -10,7 +10,14 @@ from cxrflow.components.publish.push import push
 from cxrflow.components.publish.settings import PublishConfig
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import MODEL_JSON, BadModelJson, parse_model_json
-from cxrflow.schema.store.versions import CANARY, STABLE, list_versions, read_labels, serving_root
+from cxrflow.schema.store.versions import (
+    CANARY,
+    STABLE,
+    list_versions,
+    read_labels,
+    served_version,
+    serving_root,
+)
 from cxrflow.schema.text import written
 from cxrflow.serving.client.protos import bare_tensorflow, types_pb2
 
@@ -53,7 +60,7 @@ def push_foreign(model: Path, root: Path, name: str, label: str) -> tuple[Path, 
     base = serving_root(root) / name
     if model.resolve().is_relative_to(base.resolve()):
         raise CxrflowError(f"{model} is pushed already: `cxrflow models promote` moves a label")
-    stable = read_labels(base).stable(list_versions(base))
+    stable = served_version(base)
     require_servable(model, classes_of(base / str(stable)) if stable is not None else ())
     folder = push(model, base, PublishConfig(label=label), {"pushed_from": written(str(model))})
     return folder, read_labels(base).all(list_versions(base))

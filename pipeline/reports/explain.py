@@ -1,8 +1,6 @@
 """Shows where a model looks: sheets of X-ray, attention maps, labels, boxes and probabilities."""
 
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +11,11 @@ from cxrflow.pipeline.reports.boxes import Box
 from cxrflow.pipeline.reports.overlay import Panel, over_image, sheet
 from cxrflow.pipeline.reports.truth import Truth
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import whole_file
 from cxrflow.schema.image_rules import BadImage
 from cxrflow.schema.model_json import ModelJson, read_model_json
 from cxrflow.schema.progress import report
+from cxrflow.schema.store.versions import served_version
 from cxrflow.schema.text import visible
 from cxrflow.serving.client.files import Skipped, find_images
 from cxrflow.serving.client.images import read_image
@@ -50,15 +50,18 @@ class _Found:
 
 
 def find_model(folder: Path) -> Path:
-    """The SavedModel in a SavedModel's, a Model artifact's or a serving folder (its last version).
+    """The SavedModel in a SavedModel's, a Model artifact's or a served model's folder (its stable
+    version).
 
     Raises:
         CxrflowError: there is none.
     """
-    versions = sorted((p for p in folder.glob("*") if p.name.isdigit()), key=lambda p: int(p.name))
-    for candidate in (folder, folder / "Format-Serving", *reversed(versions)):
+    for candidate in (folder, folder / "Format-Serving"):
         if (candidate / "saved_model.pb").is_file():
             return candidate
+    served = folder / str(served_version(folder))
+    if (served / "saved_model.pb").is_file():
+        return served
     raise CxrflowError(
         f"{folder} is no model: --model takes a SavedModel, a pushed version or a run's folder"
     )
@@ -224,13 +227,10 @@ def _probability(probability: float, threshold: float | None) -> str:
 
 def _write(drawn: np.ndarray, path: Path) -> None:
     """Writes a picture whole or not at all. Raises CxrflowError where it can't."""
-    aside = path.with_name(f".{os.getpid()}.tmp")
     try:
-        Image.fromarray(drawn).save(aside, "PNG")
-        aside.replace(path)
+        with whole_file(path) as aside:
+            Image.fromarray(drawn).save(aside, "PNG")
     except OSError as error:
-        with suppress(OSError):
-            aside.unlink()
         raise CxrflowError(
             f"{path} can't be written: {error.strerror or error}; --to names another folder"
         ) from None

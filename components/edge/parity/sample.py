@@ -1,6 +1,5 @@
 """The eval images on which variants are compared, decoded once for all of them."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from cxrflow.components.images.records import split_records
 from cxrflow.components.ingest.split import unit_hash
 from cxrflow.components.train.inputs import model_images
 from cxrflow.schema.errors import CxrflowError
@@ -39,7 +39,7 @@ def read_sample(
     """Reads at most `limit` images of whole patients, who are drawn by a hash of their ids.
 
     Args:
-        paths: TFRecords of transformed examples, gzip if named .gz.
+        paths: TFRecords of transformed examples.
         compact: form of the images in them.
         image_size: S.
         classes: C.
@@ -51,10 +51,7 @@ def read_sample(
     """
     if not paths:
         raise CxrflowError("there are no eval images to evaluate an edge bundle on: give more data")
-    records = functools.reduce(
-        tf.data.Dataset.concatenate,
-        (tf.data.TFRecordDataset(p, "GZIP" if p.endswith(".gz") else "") for p in sorted(paths)),
-    )
+    records = split_records(paths)
     patients = _patients(records)
     taken = np.isin(patients, whole_patients(patients, limit))
     count = int(taken.sum())

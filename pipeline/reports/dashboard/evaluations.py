@@ -10,11 +10,12 @@ from typing import Any
 from google.protobuf.json_format import Error as JsonError
 from google.protobuf.message import DecodeError
 
-from cxrflow.components.evaluate.results import mean_auc, too_few
+from cxrflow.components.evaluate.results import too_few
 from cxrflow.components.evaluate.tfma_config import CANDIDATE
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import SPLIT
 from cxrflow.schema.model_json import MODEL_JSON, read_model_json
+from cxrflow.schema.portable.scores import mean_auc
 
 # Of the two plots, what TFMA's ROC, precision-recall and calibration components read.
 MATRICES = ("threshold", "truePositives", "falsePositives", "trueNegatives", "falseNegatives")

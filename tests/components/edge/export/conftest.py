@@ -120,7 +120,7 @@ def _write_split(folder: Path, count: int, raw: bool = False) -> dict[str, bytes
 
     originals = {}
     folder.mkdir(parents=True)
-    with tf.io.TFRecordWriter(str(folder / "data.gz"), "GZIP") as writer:
+    with tf.io.TFRecordWriter(str(folder / "data")) as writer:
         for i in range(count):
             labels = [float(i % 2 == 1), float(i % 3 == 0), 0.0]
             file = io.BytesIO()
