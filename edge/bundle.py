@@ -6,6 +6,7 @@ import os
 from typing import Any, Dict, NamedTuple
 
 from description import verify
+from image_rules import Limits
 
 MANIFEST = "manifest.json"
 FORMAT = 2  # of the bundles that these scripts read, and all before
@@ -31,6 +32,11 @@ class Preprocessing(NamedTuple):
     min_side: int  # pixels an original must have
     max_side: int
     max_bytes: int  # of its file
+
+    @property
+    def originals(self) -> Limits:
+        """What an image may be."""
+        return Limits(self.min_side, self.max_side, self.max_bytes)
 
 
 class _Bundle(NamedTuple):

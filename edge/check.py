@@ -9,7 +9,8 @@ import numpy as np
 
 from bundle import Bundle, Refused, Unfit, reason
 from engines import TRT, Engine, trt_folder
-from images import BadImage, prepare
+from image_rules import BadImage
+from images import prepare
 
 _PIXEL_TOLERANCE = 1  # gray levels: JPEG decoders differ by so much
 _ANSWERS = "answers_"  # before a variant's name, in the archive

@@ -10,8 +10,9 @@ from typing import Any, BinaryIO, Callable, Iterable, Iterator, NamedTuple, Opti
 
 import numpy as np
 
-from bundle import reason
-from images import BadImage, Preprocessing, prepare, refuse_size
+from bundle import Preprocessing, reason
+from image_rules import BadImage, check_size
+from images import prepare
 
 _CHUNK = 1 << 20
 _NO_MEMORY = "too little memory to decode it"
@@ -46,7 +47,7 @@ def read(path: str, how: Preprocessing) -> Decoded:
     try:
         with _open(path, how.max_bytes) as file:
             data = file.read(how.max_bytes + 1)
-        refuse_size(len(data), how.max_bytes)  # it may have grown
+        check_size(len(data), how.max_bytes)  # it may have grown
         sha256 = hashlib.sha256(data).hexdigest()
         pixels = prepare(data, how)
     except BadImage as error:
@@ -80,7 +81,7 @@ def _open(path: str, max_bytes: int) -> BinaryIO:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise OSError("no regular file any more")
-        refuse_size(status.st_size, max_bytes)
+        check_size(status.st_size, max_bytes)
     except BaseException:
         file.close()
         raise

@@ -29,12 +29,11 @@ from remedies import require  # noqa: E402
 require("infer", "numpy", "PIL")
 import numpy as np  # noqa: E402
 
-from bundle import POINTS, Bundle, Refused, open_bundle, reason  # noqa: E402
+from bundle import POINTS, Bundle, Preprocessing, Refused, open_bundle, reason  # noqa: E402
 from check import check, to_check  # noqa: E402
 from decoding import Decoded, decode_ahead, fingerprints  # noqa: E402
 from engines import ENGINES, Engine, Wanted, choose  # noqa: E402
 from files import Found, find_images, totals  # noqa: E402
-from images import Preprocessing  # noqa: E402
 from labels import (  # noqa: E402
     Labels,
     curves,
@@ -54,10 +53,11 @@ from results import (  # noqa: E402
     Model,
     Results,
     printable,
-    written_aside,
 )
+from scores import mean_auc  # noqa: E402
 from speaking import open_standard_streams  # noqa: E402
 from speaking import say as _say  # noqa: E402
+from writing import written_aside  # noqa: E402
 
 _PROGRESS_SECONDS = 0.5
 _QUANTILES = (50, 95, 99)
@@ -278,7 +278,7 @@ def _evaluate(results: Results, asked: Set[str], labels: Labels, model: Model) -
     write_plot(os.path.join(results.folder, ROC), name, model.synthetic, found, images)
     areas = [one.auc for one in found if one.auc is not None]
     if areas:
-        mean = sum(areas) / len(areas)
+        mean = mean_auc(areas)
         _say(f"mean AUC of {len(areas)} classes over {images} labelled images: {mean:.4f}")
     without = [one.name for one in found if one.auc is None]
     if without:

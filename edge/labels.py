@@ -20,7 +20,8 @@ from label_table import (
     repeats,
     same_name,
 )
-from results import MARK, START, SYNTHETIC, made_here, written_aside
+from results import MARK, START, SYNTHETIC, made_here
+from writing import written_aside
 
 NIH_CLASSES = (
     "Atelectasis",

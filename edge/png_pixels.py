@@ -8,18 +8,15 @@ unfilters each as a gray image. Gray stored as colour has equal planes: one is e
 
 import struct
 import zlib
-from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Iterator, List, Optional, Tuple
 
 import numpy as np
 from PIL import Image
 
-# Channels by colour type, and the bit depths that each may have (PNG specification, table 11.1).
-CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+from image_rules import BadImage, Ihdr
+from png_stream import CHANNELS, EXCESS, MOST, Pass, passes, promised_bytes
+
 _PALETTE = 3  # colour type
-# Adam7: first column, first row, column step, row step of each pass.
-_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip  # noqa: E501
-_WHOLE = ((0, 0, 1, 1),)
 _BAND = 1 << 17  # pixels that are unpacked at once; they stay in the cache
 _DEFLATE = 1032  # bytes that one byte may inflate to, at most (zlib's technical notes)
 # What an opaque plane looks like filtered, by filter: its first byte and the others of a row; in
@@ -28,55 +25,25 @@ _OPAQUE_TOP = np.array([(255, 255), (255, 0), (255, 255), (255, 128), (255, 0)],
 _OPAQUE = np.array([(255, 255), (255, 0), (0, 0), (128, 0), (0, 0)], np.uint8)
 _PART = 1 << 20  # bytes
 _BLOCK = (1 << 16) - 1  # bytes that a stored block holds (RFC 1951, 3.2.4)
-_MAX_PIECES = 1 << 14  # of pixels; writers use 8 KB and more for each
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _WHITES = tuple(2.0**bits - 1 for bits in range(8, 17))
-
-# The reasons are those of serving/pixels.py.
-_EXCESS = "its pixels inflate to more than twice the {} bytes that its header promises"
-_PIECES = "its pixels lie in more than {} pieces"
-
 
 _Finish = Callable[[List[np.ndarray]], np.ndarray]  # a band's channels to its gray
 
 
-class BadImage(Exception):
-    """An image without an answer; its text is one line."""
-
-
-class Header(NamedTuple):
-    """IHDR, valid."""
-
-    width: int
-    height: int
-    depth: int
-    colour: int
-    interlaced: int
-
-
-class _Pass(NamedTuple):
-    """Where an interlaced image's pixels of one pass lie, or all of another's."""
-
-    rows: slice
-    columns: slice
-    height: int
-    width: int
-
-
-def decode(data: bytes, header: Header) -> np.ndarray:
+def decode(data: bytes, header: Ihdr) -> np.ndarray:
     """Gray of a PNG whose header is valid, uint8 [height, width], 0 is black.
 
     Colour becomes luminance, alpha is over black, 16 bits are scaled by the smallest bit depth from
     8 to 16 that holds the maximum: what Transform's `decode` does.
 
     Raises:
-        BadImage: its pixels inflate to more than twice what the header promises, or lie in too many
-            pieces.
+        BadImage: its pixels inflate to more than twice what the header promises.
         ValueError, OSError, zlib.error, struct.error: it is damaged.
     """
     pieces, palette, alpha = _chunks(data)
-    passes = list(_passes(header))
-    promised = sum(one.height * (1 + _row_bytes(header, one.width)) for one in passes)
+    parts = passes(*header)
+    promised = promised_bytes(parts)
     finish = _finisher(header, palette, alpha)
     if header[2:] == (8, 0, 0):
         usual = _decode_usual(pieces, header.width, header.height)
@@ -86,9 +53,9 @@ def decode(data: bytes, header: Header) -> np.ndarray:
     deep_gray = header.depth == 16 and header.colour == 0
     kind = np.uint16 if deep_gray else np.float32 if header.depth == 16 else np.uint8
     gray = np.empty((header.height, header.width), kind)
-    for one in passes:
+    for one in parts:
         top = 0
-        part = gray[one.rows, one.columns]
+        part = gray[one.top :: one.down, one.left :: one.across]
         for planes in _bands(stream, header, one):
             band = finish(planes)
             part[top : top + len(band)] = band
@@ -161,12 +128,12 @@ class _Stream:
     def refuse_excess(self, promised: int) -> None:
         """Looks at what follows. Raises BadImage if it is more than twice what is promised."""
         try:
-            while self._taken <= 2 * promised:
-                if not self._inflate(min(_PART, 2 * promised + 1 - self._taken)):
+            while self._taken <= MOST * promised:
+                if not self._inflate(min(_PART, MOST * promised + 1 - self._taken)):
                     return
         except zlib.error:  # what follows the pixels needn't be sound
             return
-        raise BadImage(_EXCESS.format(promised))
+        raise BadImage(EXCESS, promised)
 
     def _inflate(self, most: int) -> bytes:
         """1 to `most` bytes, none at the end."""
@@ -199,8 +166,6 @@ def _chunks(data: bytes) -> Tuple[List[memoryview], bytes, bytes]:
             raise ValueError("a damaged or unknown chunk")
         if kind == b"IDAT" and (not pieces or before == b"IDAT"):
             pieces.append(body)
-            if len(pieces) > _MAX_PIECES:
-                raise BadImage(_PIECES.format(_MAX_PIECES))
         elif kind == b"PLTE":
             palette = bytes(body)
         elif kind == b"tRNS" and whole:
@@ -209,22 +174,9 @@ def _chunks(data: bytes) -> Tuple[List[memoryview], bytes, bytes]:
     return pieces, palette, alpha
 
 
-def _passes(header: Header) -> Iterator[_Pass]:
-    for left, top, across, down in _ADAM7 if header.interlaced else _WHOLE:
-        width = -(-(header.width - left) // across)
-        height = -(-(header.height - top) // down)
-        if width > 0 < height:
-            yield _Pass(slice(top, None, down), slice(left, None, across), height, width)
-
-
-def _row_bytes(header: Header, width: int) -> int:
-    """Without the byte that names the row's filter."""
-    return (width * header.depth * CHANNELS[header.colour] + 7) // 8
-
-
-def _bands(stream: _Stream, header: Header, one: _Pass) -> Iterator[List[np.ndarray]]:
+def _bands(stream: _Stream, header: Ihdr, one: Pass) -> Iterator[List[np.ndarray]]:
     """A pass in bands of rows: uint8 or uint16 [rows, width] of each channel."""
-    channels, row = CHANNELS[header.colour], _row_bytes(header, one.width)
+    channels, row = CHANNELS[header.colour], one.stride - 1
     depth = header.depth // 8  # bytes of a sample, 0 for less than one
     count = channels * depth or 1
     planes = [np.zeros((1, row // count), np.uint8)] * count  # the row before
@@ -307,7 +259,7 @@ def _unfilter_plane(filters: np.ndarray, filtered: np.ndarray, before: np.ndarra
     return np.asarray(Image.frombytes("L", size, b"".join(parts), "zip", ("L", 0)))[1:]
 
 
-def _unpack_bits(packed: np.ndarray, header: Header, width: int) -> np.ndarray:
+def _unpack_bits(packed: np.ndarray, header: Ihdr, width: int) -> np.ndarray:
     """Rows of 1, 2, 4 or 8 bits a pixel to values, uint8 [h, width]."""
     depth = header.depth
     shifts = np.arange(8 - depth, -1, -depth, dtype=np.uint8)
@@ -315,7 +267,7 @@ def _unpack_bits(packed: np.ndarray, header: Header, width: int) -> np.ndarray:
     return values.reshape(len(packed), -1)[:, :width]
 
 
-def _finisher(header: Header, palette: bytes, alpha: bytes) -> _Finish:
+def _finisher(header: Ihdr, palette: bytes, alpha: bytes) -> _Finish:
     """The function from a band's channels to its gray, which 16 bits have still to be scaled."""
     depth, colour = header.depth, header.colour
     if colour == _PALETTE:

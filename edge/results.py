@@ -6,19 +6,19 @@ there. results.csv is made from it. A row belongs to a file's name and content.
 
 import csv
 import errno
-import fcntl
 import hashlib
 import io
 import json
 import os
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
 import journal
 from bundle import Bundle, Refused, reason
+from writing import lock, written_aside
 
 JSON_LINES, CSV, SUMMARY = "results.jsonl", "results.csv", "summary.json"
 AUC, ROC = "auc.csv", "roc.png"
@@ -247,25 +247,6 @@ def content_of(row: Dict[str, Any]) -> str:
     return row.get("sha256") or row.get("error", "")
 
 
-@contextmanager
-def written_aside(path: str) -> Iterator[str]:
-    """Another path to write to, which takes this one's place at the end, or goes if that fails.
-
-    A power cut leaves the one or the other, whole.
-    """
-    aside = path + ".part"
-    try:
-        yield aside
-        _sync(aside)
-        os.replace(aside, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(aside)
-        raise
-    with suppress(OSError):  # some file systems can't
-        _sync(os.path.dirname(path) or ".")
-
-
 def printable(path: str) -> str:
     """A path as UTF-8 text whatever the locale; what isn't UTF-8 stays as surrogates."""
     return os.fsencode(path).decode("utf-8", "surrogateescape")
@@ -291,7 +272,7 @@ def _locked(folder: str) -> int:
     """A handle whose closing ends the lock. Raises Refused if another process has it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(handle)
     except BlockingIOError:
         os.close(handle)
         raise Refused(
@@ -319,11 +300,3 @@ def _write(file: Any, content: bytes) -> None:
     while rest:
         rest = rest[file.write(rest) :]
     os.fsync(file.fileno())
-
-
-def _sync(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from cxrflow.pipeline.settings import ENSEMBLE, PipelineConfig
+from cxrflow.pipeline.settings import PipelineConfig
 from cxrflow.schema.errors import CxrflowError, did_you_mean
 from cxrflow.schema.setting_docs import describe
 
-__all__ = ["ENSEMBLE", "PROFILES", "PipelineConfig", "load", "parse", "profiles", "to_dict"]
+__all__ = ["PROFILES", "PipelineConfig", "load", "parse", "profiles", "to_dict"]
 
 PROFILES = Path(__file__).parent / "profiles"
 

@@ -16,6 +16,7 @@ from cxrflow.components.edge.export.component import EdgeExport
 from cxrflow.components.edge.parity.component import EdgeEvaluator
 from cxrflow.components.edge.push.component import EdgePusher
 from cxrflow.components.ensemble.component import Ensemble
+from cxrflow.components.ensemble.settings import ENSEMBLE
 from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
 from cxrflow.components.evaluate.gate import Limits
 from cxrflow.components.evaluate.tfma_config import eval_config
@@ -29,7 +30,7 @@ from cxrflow.components.transform.component import Transform
 from cxrflow.components.validate.component import ValidationGate
 from cxrflow.pipeline.code_version import ROOT, code_version
 from cxrflow.pipeline.data import is_synthetic
-from cxrflow.pipeline.settings import ENSEMBLE, BeamConfig, PipelineConfig
+from cxrflow.pipeline.settings import BeamConfig, PipelineConfig
 
 TRAINING = ("components/train", "components/model", "components/images", "schema")
 SCHEMA = ROOT / "schema" / "schema.pbtxt"

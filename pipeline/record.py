@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cxrflow.components.ensemble.settings import ENSEMBLE, final_model
 from cxrflow.schema.commands import command_line
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,13 @@ class Run:
     @property
     def trainers(self) -> list[str]:
         """Ids of the nodes that train, one a model."""
-        return sorted(node for node in self.artifacts if node.startswith("Trainer"))
+        return sorted(node for node in self.artifacts if node.startswith("Trainer."))
 
     @property
     def candidate(self) -> str:
         """Folder of the model that the last gate judged."""
-        node = "Ensemble" if "Ensemble" in self.artifacts else self.trainers[0]
+        name = final_model([node.partition(".")[2] for node in self.trainers])
+        node = "Ensemble" if name == ENSEMBLE else f"Trainer.{name}"
         return self.artifacts[node]["model"]
 
     @property
@@ -63,10 +66,8 @@ class Run:
     def write(self, root: Path) -> None:
         """Writes `<root>/run.json`, whole or not at all, with paths relative to the root."""
         path = root / "run.json"
-        aside = path.with_suffix(".tmp")
         relative = self._with_paths(lambda text: path_below(text, root.resolve()))
-        aside.write_text(json.dumps(relative.__dict__, indent=1), encoding="utf-8")
-        aside.replace(path)
+        write_whole(path, json.dumps(relative.__dict__, indent=1))
 
     def _with_paths(self, changed: Callable[[str], str]) -> "Run":
         return replace(

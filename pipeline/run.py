@@ -1,12 +1,11 @@
 """One run of the pipeline from the command line: data, nodes, and the record that it leaves."""
 
-import fcntl
 import logging
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from cxrflow.pipeline.output import say_as_is
 from cxrflow.pipeline.record import Run, path_below
 from cxrflow.pipeline.terminal import NodeDisplay, Shown, progress_bar, redirected_to
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import locked
 from cxrflow.schema.paths import require_root
 
 ENGINES = ("local", "beam")
@@ -140,10 +140,10 @@ def only_run_in(root: Path) -> Iterator[None]:
     Raises:
         CxrflowError: another process holds it.
     """
-    with (root / ".lock").open("w") as lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            stack.enter_context(locked(root / ".lock", wait=False))
+        except BlockingIOError:
             raise CxrflowError(
                 f"another run works in {root}: wait for it or give --root another folder"
             ) from None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cxrflow.components.edge.export.settings import EdgeConfig
-from cxrflow.components.ensemble.settings import METHODS, EnsembleConfig
+from cxrflow.components.ensemble.settings import ENSEMBLE, METHODS, EnsembleConfig, final_model
 from cxrflow.components.evaluate.gate import Limits
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.publish.settings import PublishConfig, ServingCheckConfig
@@ -15,8 +15,6 @@ from cxrflow.components.study.settings import TuneConfig
 from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
 from cxrflow.schema.image_rules import ImageLimits
 from cxrflow.schema.settings import Count, Fraction, Pixels, Positive, Rate, Share, settings
-
-ENSEMBLE = "ensemble"  # the name of the combined model
 
 ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -236,7 +234,7 @@ class PipelineConfig:
     @property
     def pushed_model(self) -> str:
         """Name of the model that is judged on test and served: the ensemble, or the only one."""
-        return ENSEMBLE if self.models else next(iter(self.members))
+        return final_model(self.members)
 
     @property
     def edge_model(self) -> str:

@@ -13,6 +13,7 @@ from cxrflow.components.study.tables import page, winner
 from cxrflow.pipeline.run import execute
 from cxrflow.pipeline.settings import PipelineConfig
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def run_study(
     for experiment in experiments:
         result = read_results(Path(run.artifacts[_node(experiment)]["tuner_results"]))
         path = target / f"{experiment}.md"
-        _write(path, page(result, config.tune))
-        _write(path.with_suffix(".csv"), as_frame(result).to_csv(index=False))
+        write_whole(path, page(result, config.tune))
+        write_whole(path.with_suffix(".csv"), as_frame(result).to_csv(index=False))
         pages.append(StudyPage(result, path, winner(result, config.tune)))
     return pages
 
@@ -103,9 +104,3 @@ def create_study(
 
 def _node(experiment: Experiment) -> str:
     return f"Tuner.{experiment}"
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_suffix(".tmp")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)

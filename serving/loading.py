@@ -1,6 +1,5 @@
 """How versions come into memory: in threads of their own, within a time limit."""
 
-import json
 import logging
 import os
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 from tensorflow_serving.apis import get_model_status_pb2
 
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.model_json import MODEL_JSON, BadModelJson, NewerFormat, parse_model_json
 from cxrflow.schema.store.manifest import verify
 from cxrflow.schema.store.versions import hold
 from cxrflow.serving.batching import Arrays, Batcher, Run
@@ -100,9 +100,9 @@ class Loader:
                 raise CxrflowError("; ".join(problems[:3]))
             config = self._config
             servable = Servable(folder, config.intra_op_threads, config.inter_op_threads)
-            info, loaded = _info(folder), time.monotonic()
+            (info, told), loaded = _read_info(folder), time.monotonic()
             runs = servable.warm_up(folder, _batch_sizes(config.batching.max_batch_size))
-            self._require_usual(version, servable, runs, _classes(info), classes)
+            self._require_usual(version, servable, runs, told, classes)
         except Exception as error:
             self._reject(version, load, servable, handle, str(error) or repr(error))
             return
@@ -114,7 +114,7 @@ class Loader:
         with self._lock:
             mine = not load.disowned
             if mine:
-                version.info, version.classes, version.hold = info, _classes(info), handle
+                version.info, version.classes, version.hold = info, told, handle
                 version.servable, version.batcher, version.load = servable, batcher, None
                 version.load_seconds = loaded - started
                 version.warm_up_seconds = time.monotonic() - loaded
@@ -207,20 +207,20 @@ class Loader:
         return timed
 
 
-def _info(folder: Path) -> str:
-    """A version's assets.extra/model.json; empty without one."""
-    try:
-        return (folder / "assets.extra" / "model.json").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
+def _read_info(folder: Path) -> tuple[str, tuple[str, ...]]:
+    """A version's model.json and the classes that it names; empty where it can't be understood.
 
-
-def _classes(info: str) -> tuple[str, ...]:
-    """The classes that model.json names; empty if it can't be understood."""
+    Raises:
+        CxrflowError: it is of a newer format.
+    """
+    text = ""
     try:
-        return tuple(json.loads(info)["classes"])
-    except (ValueError, KeyError, TypeError):
-        return ()
+        text = (folder / MODEL_JSON).read_text(encoding="utf-8")
+        return text, parse_model_json(text).classes
+    except NewerFormat as error:
+        raise CxrflowError(f"{MODEL_JSON} {error}") from None
+    except (OSError, UnicodeDecodeError, BadModelJson):
+        return text, ()
 
 
 def _batch_sizes(largest: int) -> list[int]:

@@ -8,46 +8,32 @@ takes, and a stream of stored blocks needs no inflating: `unpack` saves more tim
 import contextlib
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from isal import isal_zlib
 
-from cxrflow.schema.image_rules import PNG_START, BadImage, read_ihdr
+from cxrflow.schema.image_rules import BadImage
+from cxrflow.schema.portable.image_rules import PNG_START, read_ihdr
+from cxrflow.schema.portable.png_stream import (
+    CHANNELS,
+    EXCESS,
+    MOST,
+    passes,
+    promised_bytes,
+    small_parts,
+)
 
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# Adam7: first column, first row, column step, row step of each pass.
-_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip  # noqa: E501
-_STEP = 2**12  # bytes; they inflate to 4 MB at most
 _BLOCK = 2**16 - 1  # bytes that a stored block holds (RFC 1951, 3.2.4)
 _ZLIB_HEADER = b"\x78\x01"
-
-EXCESS = "its pixels inflate to more than twice the {} bytes that its header promises"
 
 
 def pixel_bytes(data: bytes) -> int:
     """Bytes of one decoded pixel, from a PNG's header; 3 for a JPEG, whatever its channels."""
     if not data.startswith(PNG_START):
         return 3
-    *_, depth, colour, _ = read_ihdr(data)
-    return max(1, depth * _CHANNELS[colour] // 8)
-
-
-def pass_sizes(
-    width: int, height: int, depth: int, colour: int, interlace: int
-) -> list[tuple[int, int]]:
-    """Rows and bytes a row (with its filter byte) of each pass of the stream, from `read_ihdr`."""
-    bits = depth * _CHANNELS[colour]
-    steps = _ADAM7 if interlace else ((0, 0, 1, 1),)
-    sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in steps]
-    return [(rows, 1 + (columns * bits + 7) // 8) for columns, rows in sizes if columns > 0 < rows]
-
-
-def small_parts(chunks: Iterable[memoryview]) -> Iterator[memoryview]:
-    """Small parts: a bomb, at most 1,032 to 1, is noticed early and buffers stay in the cache."""
-    for chunk in chunks:
-        for at in range(0, len(chunk), _STEP):
-            yield chunk[at : at + _STEP]
+    header = read_ihdr(data)
+    return max(1, header.depth * CHANNELS[header.colour] // 8)
 
 
 def unpack(data: bytes, most: int) -> bytes:
@@ -66,7 +52,7 @@ def unpack(data: bytes, most: int) -> bytes:
     """
     if not data.startswith(PNG_START):
         return data
-    promised = sum(rows * stride for rows, stride in pass_sizes(*read_ihdr(data)))
+    promised = promised_bytes(passes(*read_ihdr(data)))
     begin, end, chunks, sound = _pixel_chunks(data)
     kept: list[bytes] | None = [] if sound and begin + promised + len(data) - end < most else None
     try:
@@ -109,8 +95,8 @@ def _inflate(
             return False
         piece = inflater.decompress(part)
         total += len(piece)
-        if total > 2 * promised:
-            raise BadImage(EXCESS.format(promised))
+        if total > MOST * promised:
+            raise BadImage(EXCESS, promised)
         if kept is not None:
             kept.append(piece)
     return total == promised and inflater.eof and not inflater.unused_data

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import grpc
 
-from cxrflow.schema.image_rules import DAMAGED
+from cxrflow.schema.portable.image_rules import DAMAGED
 
 _MAX_TEXT = 1000  # characters; gRPC sends it as a header
 _ROOT_ERROR = re.compile(r"^\s*\(0\) [A-Z_]+: (.*)$", re.MULTILINE)

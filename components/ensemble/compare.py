@@ -9,9 +9,9 @@ from sklearn.model_selection import GroupKFold
 
 from cxrflow.components.ensemble.combine import Combination, fit, score
 from cxrflow.components.ensemble.settings import METHODS, EnsembleConfig
-from cxrflow.components.evaluate.results import mean_auc
 from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.portable.scores import mean_auc
 
 FITTED = ("weighted", "hard_vote", "stacked")
 EVAL_NOTE = (

@@ -4,6 +4,8 @@ import glob
 import json
 import math
 import os
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,12 @@ from cxrflow.components.ensemble.graph import Members, export_ensemble
 from cxrflow.components.ensemble.members import LeftOut, Member, read_members
 from cxrflow.components.ensemble.predict import predict
 from cxrflow.components.ensemble.report import FILE_NAME
-from cxrflow.components.ensemble.settings import METHODS, EnsembleConfig
+from cxrflow.components.ensemble.settings import ENSEMBLE, METHODS, EnsembleConfig
+from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
-from cxrflow.components.model.model_info import model_info, write_assets
-from cxrflow.components.model.signatures import CompactFormat
 from cxrflow.components.model.thresholds import class_thresholds
+from cxrflow.schema import model_json
+from cxrflow.schema.model_json import CompactFormat, ModelJson
 
 
 class Executor(base_executor.BaseExecutor):
@@ -67,11 +70,11 @@ class Executor(base_executor.BaseExecutor):
         export_ensemble(members, method.combination, calibration, compact, folder)
         write_assets(
             folder,
-            model_info(
-                name="ensemble",
-                classes=classes,
+            ModelJson(
+                name=ENSEMBLE,
+                classes=tuple(classes),
                 image_size=members.image_size,
-                compact=config["compact"],
+                compact=compact,
                 members=described,
                 ensemble=method.combination.parameters,
                 calibration=calibration.to_json(classes),
@@ -82,8 +85,8 @@ class Executor(base_executor.BaseExecutor):
                     config["calibrate"]["sensitivity"],
                     config["calibrate"]["specificity"],
                 ),
-                data_version=exec_properties["data_version"],
-                code_version=exec_properties["code_version"],
+                data=exec_properties["data_version"],
+                code=exec_properties["code_version"],
                 synthetic=synthetic,
             ),
         )
@@ -98,23 +101,23 @@ def _files(examples: list[types.Artifact], split: str) -> list[str]:
     return glob.glob(os.path.join(artifact_utils.get_split_uri(examples, split), "*"))
 
 
-def _describe(members: list[Member], weights: np.ndarray) -> list[dict[str, Any]]:
-    return [
-        {"name": m.name, "backbone": m.backbone, "head": m.head, "weight": float(weight)}
+def _describe(members: list[Member], weights: np.ndarray) -> tuple[model_json.Member, ...]:
+    return tuple(
+        model_json.Member(m.name, m.backbone, m.head, float(weight))
         for m, weight in zip(members, weights, strict=True)
-    ]
+    )
 
 
 def _report(
     found: Comparison,
-    members: list[dict[str, Any]],
+    members: Sequence[model_json.Member],
     left_out: list[LeftOut],
     classes: list[str],
     synthetic: bool,
 ) -> dict[str, Any]:
     return {
         "chosen": found.chosen,
-        "members": members,
+        "members": [asdict(member) for member in members],
         "left_out": [{"name": model.name, "reason": model.reason} for model in left_out],
         "synthetic": synthetic,
         "classes": classes,

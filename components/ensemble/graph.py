@@ -10,7 +10,8 @@ import tensorflow as tf
 from cxrflow.components.ensemble.combine import Combination
 from cxrflow.components.ensemble.members import Member
 from cxrflow.components.model.calibration import Calibration
-from cxrflow.components.model.signatures import CompactFormat, export
+from cxrflow.components.model.signatures import export
+from cxrflow.schema.model_json import CompactFormat
 
 
 class Members(tf.Module):

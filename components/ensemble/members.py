@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cxrflow.components.evaluate.verdict import FILE_NAME, read_verdict
 from cxrflow.components.model.calibration import Calibration
-from cxrflow.components.model.model_info import read_info
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.model_json import read_trained
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,15 @@ def read_members(
     members: list[Member] = []
     left_out: list[LeftOut] = []
     for folder in models:
-        info = read_info(folder)
-        name = info["name"]
+        info = read_trained(folder)
+        name = info.name
         if name in {known.name for known in (*members, *left_out)}:
             raise CxrflowError(f"two models are named {name}: give each its own name under models")
         if name not in judged:
             raise CxrflowError(f"there is no verdict on {name}: its gate hasn't run")
-        if info["classes"] != list(classes):
+        if info.classes != tuple(classes):
             raise CxrflowError(
-                f"{name} tells {', '.join(info['classes'])}; an ensemble's members all tell "
+                f"{name} tells {', '.join(info.classes)}; an ensemble's members all tell "
                 f"{', '.join(classes)}: train it anew with these classes"
             )
         if not judged[name].blessed:
@@ -66,11 +66,11 @@ def read_members(
         members.append(
             Member(
                 name=name,
-                backbone=info["members"][0]["backbone"],
-                head=info["members"][0]["head"],
+                backbone=info.members[0].backbone,
+                head=info.members[0].head,
                 folder=folder,
-                image_size=info["image_size"],
-                calibration=Calibration.from_json(info["calibration"], classes),
+                image_size=info.image_size,
+                calibration=Calibration.from_json(info.calibration, classes),
             )
         )
     if not members:

@@ -7,10 +7,11 @@ import tensorflow as tf
 
 from cxrflow.components.ensemble.compare import Predictions
 from cxrflow.components.ensemble.graph import Members
-from cxrflow.components.model.signatures import CompactFormat
+from cxrflow.components.images.records import split_records
 from cxrflow.components.train.inputs import model_images, to_pixels
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import PATIENT_ID, T_IMAGE, T_LABELS
+from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import report
 
 
@@ -35,13 +36,11 @@ def predict(
         return to_pixels(images), example[T_LABELS], example[PATIENT_ID]
 
     batches = []
-    for path in sorted(paths):
-        records = tf.data.TFRecordDataset(path, "GZIP" if path.endswith(".gz") else "")
-        dataset = records.batch(batch_size).map(parse, tf.data.AUTOTUNE).prefetch(2)
-        for pixels, labels, patients in dataset:
-            log_odds = members.log_odds(pixels)
-            batches.append((log_odds.numpy(), labels.numpy(), patients.numpy()))
-            report(sum(len(batch[1]) for batch in batches), None, "images")
+    dataset = split_records(paths).batch(batch_size).map(parse, tf.data.AUTOTUNE).prefetch(2)
+    for pixels, labels, patients in dataset:
+        log_odds = members.log_odds(pixels)
+        batches.append((log_odds.numpy(), labels.numpy(), patients.numpy()))
+        report(sum(len(batch[1]) for batch in batches), None, "images")
     if not batches:
         raise CxrflowError("an ensemble needs eval and test images; give more data")
     log_odds, labels, patients = zip(*batches, strict=True)

@@ -1,11 +1,13 @@
 """How members are combined, as data."""
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field
 
 from cxrflow.schema.settings import Positive, Rate, settings
 
+ENSEMBLE = "ensemble"  # the combined model, among the names of models
 # What is scored, simplest first; hard_vote_majority is hard_vote's second output.
 METHODS = ("mean", "weighted", "hard_vote", "hard_vote_majority", "max_vote", "stacked")
 
@@ -24,3 +26,8 @@ class EnsembleConfig:
     """stacked: inverse strength of the regression's L2 penalty."""
     batch_size: Positive = 32
     """Images predicted at once."""
+
+
+def final_model(trained: Collection[str]) -> str:
+    """Name of the model that is judged on test and served: the only one, or several's ensemble."""
+    return ENSEMBLE if len(trained) > 1 else next(iter(trained))

@@ -17,6 +17,8 @@ from tfx.utils import path_utils
 
 from cxrflow.components.evaluate.executor import Executor
 from cxrflow.components.evaluate.gate import Limits
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.model_json import read_model_json
 
 # Models that differ in one of these fields of model.json can't be scored on the same examples.
 COMPARABLE = ("classes", "compact", "synthetic")
@@ -53,12 +55,12 @@ class LatestOtherBlessedModelStrategy(LatestBlessedModelStrategy):
         return {"model": [], "model_blessing": [], **resolved, "candidate": candidate}
 
 
-def _comparable(model: types.Artifact) -> tuple[str, ...] | None:
-    path = Path(path_utils.serving_model_path(model.uri)) / "assets.extra" / "model.json"
-    if not path.is_file():
+def _comparable(model: types.Artifact) -> tuple[object, ...] | None:
+    try:
+        info = read_model_json(Path(path_utils.serving_model_path(model.uri)))
+    except CxrflowError:  # none, or of a newer cxrflow
         return None
-    described = json.loads(path.read_text())
-    return tuple(json.dumps(described.get(field), sort_keys=True) for field in COMPARABLE)
+    return tuple(getattr(info, field) for field in COMPARABLE)
 
 
 class GateSpec(ComponentSpec):

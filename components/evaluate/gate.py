@@ -4,9 +4,10 @@ import math
 from dataclasses import field
 from statistics import fmean
 
-from cxrflow.components.evaluate.results import ClassResult, ModelResults, mean_auc, whole
+from cxrflow.components.evaluate.results import ClassResult, ModelResults, whole
 from cxrflow.components.evaluate.verdict import ClassVerdict, Verdict
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.portable.scores import mean_auc
 from cxrflow.schema.settings import Fraction, Positive, settings
 
 

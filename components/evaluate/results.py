@@ -1,10 +1,8 @@
 """What an evaluation found, as plain records."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from cxrflow.schema.errors import CxrflowError
@@ -37,12 +35,6 @@ ModelResults = dict[str, tuple[ClassResult, ...]]
 def whole(split: str) -> str:
     """The name of the slice that is all of a split."""
     return f"{SPLIT}={split}"
-
-
-def mean_auc(aucs: Iterable[float]) -> float:
-    """Mean over the classes that have an AUC, those whose AUC isn't NaN; NaN if none has."""
-    known = [auc for auc in aucs if math.isfinite(auc)]
-    return fmean(known) if known else math.nan
 
 
 def too_few(positives: float, negatives: float, least: int) -> str:

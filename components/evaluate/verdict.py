@@ -2,13 +2,14 @@
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cxrflow.components.evaluate.results import ClassResult, ModelResults, mean_auc, whole
+from cxrflow.components.evaluate.results import ClassResult, ModelResults, whole
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import write_whole
+from cxrflow.schema.portable.scores import mean_auc
 
 FILE_NAME = "verdict.json"
 
@@ -53,9 +54,8 @@ class Verdict:
 def write_verdict(verdict: Verdict, directory: Path) -> Path:
     """Writes `verdict.json`, whole or not at all, with null for NaN, and returns its path."""
     path = directory / FILE_NAME
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(_nan_to_none(asdict(verdict)), indent=1, allow_nan=False) + "\n")
-    os.replace(aside, path)
+    text = json.dumps(_nan_to_none(asdict(verdict)), indent=1, allow_nan=False) + "\n"
+    write_whole(path, text)
     return path
 
 

@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from cxrflow.components.images.guard import refuse_bad
-from cxrflow.schema.image_rules import PNG_START, ImageLimits
+from cxrflow.schema.image_rules import ImageLimits
+from cxrflow.schema.portable.image_rules import PNG_START
 
 # Luminance of ITU-R BT.601, as Pillow and libjpeg compute it.
 _LUMA = (0.299, 0.587, 0.114)

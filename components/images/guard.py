@@ -1,12 +1,12 @@
-"""The rules of schema.image_rules as ops of the graph, which is all that TF Serving has of us.
+"""The rules of schema.portable.image_rules as ops of the graph, all that TF Serving has of us.
 
 Each is applied to the whole batch at once, before any image is decoded.
 """
 
 import tensorflow as tf
 
-from cxrflow.schema import image_rules as rules
 from cxrflow.schema.image_rules import ImageLimits
+from cxrflow.schema.portable import image_rules as rules
 
 (
     _OK,
@@ -23,7 +23,6 @@ from cxrflow.schema.image_rules import ImageLimits
     _PIECES,
     _CUT,
 ) = range(13)
-_IHDR_END = 33  # bytes
 # Chunks that decoders inflate; by chance their names stand in the pixels of one X-ray of thousands.
 _TEXT_NAMES = "|".join(kind.decode() for kind in rules.TEXT_CHUNKS)
 _PIXEL_TYPES = [  # bit depth and colour type as one number
@@ -90,7 +89,7 @@ def _may_have_text(encoded: tf.Tensor) -> tf.Tensor:
 
 def _judge(encoded: tf.Tensor, size: tf.Tensor, limits: ImageLimits) -> tf.Tensor:
     """`encoded` if all is well with it."""
-    head = _bytes(encoded, size, tf.zeros_like(size), _IHDR_END)
+    head = _bytes(encoded, size, tf.zeros_like(size), rules.IHDR_END)
     is_png = _equal(head[:, :8], rules.PNG_START)
     is_jpeg = _equal(head[:, :2], rules.JPEG_START)
     start = _first(
@@ -117,7 +116,7 @@ def _check_png(
     depth, colour = head[:, 24], head[:, 25]
     valid = (
         _equal(head[:, 8:16], b"\0\0\0\x0dIHDR")
-        & (size >= _IHDR_END)
+        & (size >= rules.IHDR_END)
         & (width > 0)  # 2**31 and more are negative here
         & (height > 0)
         & tf.reduce_any(tf.equal((256 * depth + colour)[:, None], _PIXEL_TYPES), axis=1)
@@ -141,7 +140,7 @@ def _check_png(
         lambda at, walking, problem, text: tf.reduce_any(walking),
         next_chunk,
         (
-            tf.fill(tf.shape(size), _IHDR_END),
+            tf.fill(tf.shape(size), rules.IHDR_END),
             mine & valid,
             tf.zeros_like(size),
             tf.zeros_like(size),

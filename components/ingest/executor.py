@@ -16,7 +16,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from cxrflow.components.ingest.image import BadImage, Header, Limits, read_image
+from cxrflow.components.ingest.image import BadImage, read_image
 from cxrflow.components.ingest.plan import (
     Plan,
     good_rows,
@@ -29,6 +29,7 @@ from cxrflow.components.ingest.quarantine import Problem, count_reasons, write_r
 from cxrflow.components.ingest.split import unit_hash
 from cxrflow.schema import features, progress
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.portable.image_rules import Header, Limits
 
 _SHARD = 256  # images a file: about 100 MB of originals, so that later steps can run in parallel
 _ASIDE = "unfinished"  # where shards grow; a reader never sees a part of one

@@ -1,52 +1,34 @@
-"""Whether a file is a whole PNG or JPEG of a sane size, found without decoding it first.
+"""Whether a file is a whole PNG or JPEG of a sane size.
 
-What passes here passes schema.image_rules.check_image, whose rules are the models' own: no model is
-refused for an image it was trained on. Beyond them every byte is looked at.
-A PNG is checked from its structure alone: signature, header, the checksum of every chunk, and
-that the pixel stream inflates to exactly the rows that the header promises, so what passes can
-be decoded. Inflating uses ISA-L, which costs a tenth of decoding and resizing the image. In a
-JPEG nothing protects the entropy-coded pixels: markers are walked to the end of the image, then
-it is decoded. The sources are the PNG specification (W3C, 3rd edition) and ITU-T T.81.
+The rules are those of schema.portable.image_rules, which server, models' graph and device keep,
+too: no model is refused an image that it was trained on. Beyond them every byte is looked at.
+A PNG is checked from its structure alone: the checksum of every chunk, their order, and that the
+pixel stream inflates to exactly the rows that the header promises, so what passes can be decoded.
+Inflating uses ISA-L, which costs a tenth of decoding and resizing the image. In a JPEG nothing
+protects the entropy-coded pixels: it is decoded. The source is the PNG specification (W3C, 3rd
+edition).
 """
 
 import os
-import re
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 from isal import isal_zlib
 
 from cxrflow.components.ingest.quarantine import Reason
-from cxrflow.schema import image_rules as images
-from cxrflow.schema.image_rules import PNG_END, PNG_START
-from cxrflow.serving.pixels import pass_sizes, small_parts
+from cxrflow.schema.portable import image_rules as rules
+from cxrflow.schema.portable.image_rules import PNG_END, PNG_START, Header, Limits
+from cxrflow.schema.portable.png_stream import Pass, passes, promised_bytes, small_parts
 
-_PNG_HEAD = 33  # bytes of signature and IHDR
 _PALETTES = range(3, 3 * 256 + 1, 3)  # bytes
-
-_SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # a marker that is neither stuffing nor RST
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an image may be; sides in pixels."""
-
-    min_side: int
-    max_side: int
-    max_bytes: int
-
-
-@dataclass(frozen=True)
-class Header:
-    """What an image says about itself."""
-
-    kind: Literal["png", "jpeg"]
-    width: int
-    height: int
+_REASONS = {
+    rules.EMPTY: Reason.EMPTY,
+    rules.TOO_LARGE: Reason.TOO_LARGE_FILE,
+    rules.UNKNOWN_FORMAT: Reason.NOT_PNG_OR_JPEG,
+    rules.ANIMATED: Reason.ANIMATED,
+}  # by the rule that an image breaks; Reason.CORRUPT where none stands here
 
 
 class BadImage(Exception):
@@ -59,26 +41,22 @@ class BadImage(Exception):
 
 
 def read_image(path: str | Path, limits: Limits) -> tuple[bytes, Header]:
-    """The bytes of a whole image; size and header are judged before the rest is read.
+    """The bytes of a whole image; the file's size is judged before it is read.
 
     Raises:
         BadImage: the file is not one that the run may decode.
     """
     try:
         with open(path, "rb", buffering=0) as file:
-            start = _judge_size(file, limits)
-            if start.startswith(PNG_START):
-                header = _judge_sides(png_header(start), limits)
-                data = start + file.readall()
-                verify_png(data)
-                _hold_to_rules(data, limits)
-            else:
-                data = start + file.readall()
-                header = _judge_sides(jpeg_header(data), limits)
-                _hold_to_rules(data, limits)
-                _decode_jpeg(data)
+            _judge_size(os.fstat(file.fileno()).st_size, limits)
+            data = file.readall()
     except OSError as error:
         raise _unreadable(error) from None
+    header = _judge(data, limits)
+    if header.format == "png":
+        verify_png(data)
+    else:
+        _decode_jpeg(data)
     return data, header
 
 
@@ -90,43 +68,32 @@ def read_header(path: str | Path, limits: Limits) -> Header:
     """
     try:
         with open(path, "rb", buffering=0) as file:
-            start = _judge_size(file, limits)
-            if not start.startswith(PNG_START):
-                data = start + file.readall()
-                header = _judge_sides(jpeg_header(data), limits)
-                _hold_to_rules(data, limits)
-                return header
-            header = _judge_sides(png_header(start), limits)
             size = os.fstat(file.fileno()).st_size
-            file.seek(-min(size, images.MAX_PADDING + len(PNG_END)), os.SEEK_END)
-            if not file.readall().rstrip(images.PADDING).endswith(PNG_END):
-                raise BadImage(Reason.TRUNCATED, "does not end with PNG's last chunk")
-            return header
+            _judge_size(size, limits)
+            start = file.read(rules.IHDR_END)
+            if not start.startswith(PNG_START):
+                return _judge(start + file.readall(), limits)
+            file.seek(-min(size, rules.MAX_PADDING + len(PNG_END)), os.SEEK_END)
+            end = file.readall()
     except OSError as error:
         raise _unreadable(error) from None
-
-
-def png_header(data: bytes) -> Header:
-    """Reads and checks the IHDR chunk, PNG's first 33 bytes.
-
-    Raises:
-        BadImage: truncated, or not a header that PNG allows.
-    """
-    if len(data) < _PNG_HEAD:
-        raise BadImage(Reason.TRUNCATED, f"{len(data)} bytes, a PNG's header has {_PNG_HEAD}")
-    width, height, *_ = _ihdr(data)
-    return Header("png", width, height)
+    try:
+        header = rules.check_png_header(start, limits)
+    except rules.BadImage as error:
+        raise _bad_image(error, start) from None
+    if not end.rstrip(rules.PADDING).endswith(PNG_END):
+        raise BadImage(Reason.TRUNCATED, "does not end with PNG's last chunk")
+    return Header("png", header.width, header.height)
 
 
 def verify_png(data: bytes) -> None:
-    """Checks every byte of a PNG.
+    """Checks every byte of a PNG that keeps the rules.
 
     Raises:
         BadImage: a chunk is cut short, fails its checksum, is out of place or unknown yet critical;
-            the pixels do not inflate to what the header promises; it is animated (APNG: which of
-            its pictures is the X-ray?); or bytes other than padding follow its end.
+            or the pixels do not inflate to what the header promises.
     """
-    *_, colour, _ = _ihdr(data)
+    header = rules.read_ihdr(data)
     view = memoryview(data)
     at, previous, palette = len(PNG_START), b"", False
     pixels: list[memoryview] = []
@@ -139,8 +106,6 @@ def verify_png(data: bytes) -> None:
             raise BadImage(Reason.TRUNCATED, f"ends after {len(data)} bytes, not before {end}")
         if isal_zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
             raise BadImage(Reason.CORRUPT, f"chunk at byte {at} fails its checksum")
-        if kind == b"acTL":
-            raise BadImage(Reason.ANIMATED, "animated PNG")
         critical = not kind[0] & 0x20 and at > len(PNG_START)  # after the header
         if kind == b"IDAT" and (previous == b"IDAT" or not pixels):
             pixels.append(view[at + 8 : end - 4])
@@ -149,84 +114,43 @@ def verify_png(data: bytes) -> None:
         elif critical and kind != b"IEND":
             raise BadImage(Reason.CORRUPT, f"chunk {kind!r} at byte {at} does not belong there")
         at, previous = end, kind
-    _judge_rest(data[at:], "PNG")
-    if colour == 3 and not palette:
+    if header.colour == 3 and not palette:
         raise BadImage(Reason.CORRUPT, "a palette image without a palette")
-    _verify_pixels(pixels, pass_sizes(*_ihdr(data)))
+    _verify_pixels(pixels, passes(*header))
 
 
-def jpeg_header(data: bytes) -> Header:
-    """Walks a JPEG's markers to the end of the image.
-
-    Raises:
-        BadImage: not a JPEG, cut short, of a kind that is not decoded (lossless,
-            arithmetic coding, 12 bits, four components), or bytes other than padding follow.
-    """
-    if not data.startswith(b"\xff\xd8"):
-        reason = Reason.TRUNCATED if PNG_START.startswith(data) else Reason.NOT_PNG_OR_JPEG
-        raise BadImage(reason, f"starts with {data[:8].hex(' ')}")
-    header, at, in_scan = None, 2, False
-    while True:
-        if in_scan:
-            found = _SCAN_END.search(data, at)
-            at = found.end() - 2 if found else len(data)
-        while data[at : at + 2] == b"\xff\xff":  # fill bytes
-            at += 1
-        if at + 2 > len(data):
-            raise BadImage(Reason.TRUNCATED, f"ends after {len(data)} bytes, before its end marker")
-        if data[at] != 0xFF:
-            raise BadImage(Reason.CORRUPT, f"no marker at byte {at}")
-        marker = data[at + 1]
-        at += 2
-        if marker == 0xD9:
-            break
-        if at + 2 > len(data):
-            continue
-        length = int.from_bytes(data[at : at + 2], "big")
-        if marker in images.JPEG_FRAMES:
-            header = _sof(data[at : at + length])
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8):
-            raise BadImage(Reason.CORRUPT, f"a kind of JPEG (SOF{marker - 0xC0}) that is not read")
-        if length < 2:
-            raise BadImage(Reason.CORRUPT, f"segment of {length} bytes at byte {at}")
-        in_scan = marker == 0xDA
-        at += length
-    _judge_rest(data[at:], "JPEG")
-    if header is None:
-        raise BadImage(Reason.CORRUPT, "a JPEG without an image")
-    return header
-
-
-def _hold_to_rules(data: bytes, limits: Limits) -> None:
+def _judge(data: bytes, limits: Limits) -> Header:
     """Raises BadImage for what a server or a model's graph would refuse."""
     try:
-        images.check_image(data, images.ImageLimits(**asdict(limits)))
-    except images.BadImage as error:
-        raise BadImage(Reason.CORRUPT, error.reason) from None
+        return rules.check_image(data, limits)
+    except rules.BadImage as error:
+        raise _bad_image(error, data) from None
 
 
-def _judge_rest(rest: bytes, kind: str) -> None:
-    if rest.strip(images.PADDING) or len(rest) > images.MAX_PADDING:
-        raise BadImage(Reason.CORRUPT, f"{len(rest)} bytes follow the end of the {kind}")
+def _judge_size(size: int, limits: Limits) -> None:
+    try:
+        rules.check_size(size, limits.max_bytes)
+    except rules.BadImage as error:
+        raise _bad_image(error, b"") from None
 
 
-def _judge_size(file, limits: Limits) -> bytes:
-    """The first bytes of an open file whose size is within the limits."""
-    size = os.fstat(file.fileno()).st_size
-    if size == 0:
-        raise BadImage(Reason.EMPTY, "0 bytes")
-    if size > limits.max_bytes:
-        raise BadImage(Reason.TOO_LARGE_FILE, f"{size:,} bytes, at most {limits.max_bytes:,}")
-    return file.read(_PNG_HEAD)
+def _bad_image(error: rules.BadImage, data: bytes) -> BadImage:
+    return BadImage(_reason(error, data), error.reason)
 
 
-def _judge_sides(header: Header, limits: Limits) -> Header:
-    sides = f"{header.width}×{header.height} pixels"
-    if min(header.width, header.height) < limits.min_side:
-        raise BadImage(Reason.TOO_SMALL, f"{sides}, each side at least {limits.min_side}")
-    if max(header.width, header.height) > limits.max_side:
-        raise BadImage(Reason.TOO_MANY_PIXELS, f"{sides}, each side at most {limits.max_side}")
-    return header
+def _reason(error: rules.BadImage, data: bytes) -> Reason:
+    """The heading under which a report counts what breaks a rule."""
+    if error.rule == rules.SIDES:
+        width, height, min_side, _ = error.values
+        return Reason.TOO_SMALL if min(width, height) < min_side else Reason.TOO_MANY_PIXELS
+    begun = data[: len(PNG_START)]
+    if data and PNG_START.startswith(begun) and len(data) < rules.IHDR_END:
+        return Reason.TRUNCATED
+    if error.rule == rules.UNFINISHED:
+        png = data.startswith(PNG_START)
+        ended = PNG_END in data if png else rules.JPEG_END in data[data.rfind(rules.JPEG_SCAN) :]
+        return Reason.CORRUPT if ended else Reason.TRUNCATED
+    return _REASONS.get(error.rule, Reason.CORRUPT)
 
 
 def _unreadable(error: OSError) -> BadImage:
@@ -234,23 +158,15 @@ def _unreadable(error: OSError) -> BadImage:
     return BadImage(Reason.MISSING if missing else Reason.UNREADABLE, error.strerror or str(error))
 
 
-def _ihdr(data: bytes) -> tuple[int, int, int, int, int]:
-    """Width, height, bit depth, colour type and interlacing, all valid."""
-    try:
-        return images.read_ihdr(data)
-    except images.BadImage as error:
-        raise BadImage(Reason.CORRUPT, error.reason) from None
-
-
-def _verify_pixels(chunks: list[memoryview], passes: list[tuple[int, int]]) -> None:
+def _verify_pixels(chunks: list[memoryview], parts: list[Pass]) -> None:
     """Inflates the pixel stream: its length, its checksum and each row's filter type (0 to 4)."""
-    expected = sum(rows * stride for rows, stride in passes)
+    expected = promised_bytes(parts)
     inflater = isal_zlib.decompressobj()
     total = 0
     try:
         for part in small_parts(chunks):
             piece = inflater.decompress(part)
-            if any(max(filters, default=0) > 4 for filters in _filters(piece, total, passes)):
+            if any(max(filters, default=0) > 4 for filters in _filters(piece, total, parts)):
                 raise BadImage(Reason.CORRUPT, "a row has an unknown filter type")
             total += len(piece)
             if total > expected or inflater.eof:
@@ -261,28 +177,15 @@ def _verify_pixels(chunks: list[memoryview], passes: list[tuple[int, int]]) -> N
         raise BadImage(Reason.CORRUPT, f"pixels inflate to {total:,} bytes, not {expected:,}")
 
 
-def _filters(piece: bytes, at: int, passes: list[tuple[int, int]]) -> Iterator[bytes]:
+def _filters(piece: bytes, at: int, parts: list[Pass]) -> Iterator[bytes]:
     """The filter bytes, one a row, of a piece of the pixels that begins `at` bytes into them."""
     begin = 0
-    for rows, stride in passes:
-        end = begin + rows * stride
+    for part in parts:
+        stride, end = part.stride, begin + part.height * part.stride
         first = begin if at <= begin else at + (begin - at) % stride
         if first < end:
             yield piece[first - at : end - at : stride]
         begin = end
-
-
-def _sof(segment: bytes) -> Header:
-    if len(segment) < 8:
-        raise BadImage(Reason.CORRUPT, "a JPEG frame header cut short")
-    precision, height, width, components = struct.unpack_from(">BHHB", segment, 2)
-    if not width or not height:
-        raise BadImage(Reason.CORRUPT, "a JPEG without a size in its header")
-    if precision != 8 or components not in images.JPEG_CHANNELS:
-        raise BadImage(
-            Reason.CORRUPT, f"a JPEG of {precision} bits and {components} components is not read"
-        )
-    return Header("jpeg", width, height)
 
 
 def _decode_jpeg(data: bytes) -> None:

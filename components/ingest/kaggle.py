@@ -14,6 +14,7 @@ from cxrflow.components.ingest.check import CheckReport, check_folder
 from cxrflow.components.ingest.plan import Settings
 from cxrflow.schema.commands import command_line
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import whole_folder
 from cxrflow.schema.paths import require_plain
 from cxrflow.schema.progress import report as report_progress
 
@@ -84,12 +85,8 @@ def _download(source: Source, to: Path) -> None:
     have = archive.stat().st_size if archive.exists() else 0
     _require_space(aside, 2e9 * source.gigabytes - have)
     _fetch(api, source, aside)
-    unpacked = aside / "unpacked"
-    shutil.rmtree(unpacked, ignore_errors=True)
-    _unpack(archive, unpacked)
-    if to.exists():
-        to.rmdir()
-    unpacked.rename(to)
+    with whole_folder(to, aside / "unpacked") as unpacked:
+        _unpack(archive, unpacked)
     shutil.rmtree(aside)
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 import numpy as np
 
 from cxrflow.components.ingest.folder import DataFolder, find_folder
-from cxrflow.components.ingest.image import Limits
 from cxrflow.components.ingest.quarantine import Problem, Reason, too_much
 from cxrflow.components.ingest.split import assign_splits
 from cxrflow.components.ingest.table import read_table
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import SPLITS
+from cxrflow.schema.portable.image_rules import Limits
 
 if TYPE_CHECKING:
     import pandas as pd

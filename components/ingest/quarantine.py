@@ -2,12 +2,13 @@
 
 import csv
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+
+from cxrflow.schema.files import whole_file
 
 REPORT = "quarantine.csv"
 SUMMARY = "summary.json"
@@ -72,14 +73,12 @@ def write_report(problems: Sequence[Problem], rows: int, folder: str | Path) -> 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / REPORT
-    aside = folder / f".{REPORT}"
-    with aside.open("w", newline="", encoding="utf-8") as f:
+    with whole_file(path) as aside, aside.open("w", newline="", encoding="utf-8") as f:
         writer = csv.writer(f)
         writer.writerow(["image", "row", "reason", "detail"])
         writer.writerows(
             [p.image, p.row, p.reason, p.detail] for p in sorted(problems, key=lambda p: p.row)
         )
-    os.replace(aside, path)
     summary = {"rows": rows, "set_aside": len(problems), "reasons": count_reasons(problems)}
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return path

@@ -1,7 +1,6 @@
 """The SavedModel that leaves the Trainer or the ensemble, and its six signatures."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,7 @@ from cxrflow.components.images.decoding import compact_batch
 from cxrflow.components.model.calibration import Calibration
 from cxrflow.components.train.inputs import model_images, to_pixels
 from cxrflow.schema.features import IMAGE, T_IMAGE
-
-
-@dataclass(frozen=True)
-class CompactFormat:
-    """The compact image that Transform writes."""
-
-    image_size: int  # pixels, square
-    encoding: str  # jpeg or raw
-    jpeg_quality: int
+from cxrflow.schema.model_json import CompactFormat
 
 
 def export(

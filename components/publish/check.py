@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from cxrflow.components.images.records import split_records
 from cxrflow.components.publish.push import push
 from cxrflow.components.publish.report import CheckReport
 from cxrflow.components.publish.settings import ServingCheckConfig
@@ -50,7 +51,7 @@ def read_samples(examples: Path, transformed: Path, count: int) -> list[Sample]:
         CxrflowError: the split is empty, or Transform left an image out.
     """
     originals: dict[str, bytes] = {}
-    for serialized in _records(examples):
+    for serialized in split_records(examples).as_numpy_iterator():
         features = tf.train.Example.FromString(serialized).features.feature
         image_id = features[IMAGE_ID].bytes_list.value[0].decode()
         originals[image_id] = features[IMAGE].bytes_list.value[0]
@@ -59,7 +60,7 @@ def read_samples(examples: Path, transformed: Path, count: int) -> list[Sample]:
     if not originals:
         raise CxrflowError(f"no examples in {examples}: the serving check needs some of eval")
     samples: dict[str, Sample] = {}
-    for serialized in _records(transformed):
+    for serialized in split_records(transformed).as_numpy_iterator():
         features = tf.train.Example.FromString(serialized).features.feature
         image_id = features[IMAGE_ID].bytes_list.value[0].decode()
         if image_id in originals:
@@ -219,13 +220,6 @@ def _trainers_outputs(saved_model: Path, samples: Sequence[Sample]) -> np.ndarra
         return np.concatenate(
             [signature(tf.constant([s.transformed]))["probabilities"].numpy() for s in samples]
         )
-
-
-def _records(folder: Path) -> Iterator[bytes]:
-    for path in sorted(folder.glob("*")):
-        yield from tf.data.TFRecordDataset(
-            str(path), "GZIP" if path.suffix == ".gz" else ""
-        ).as_numpy_iterator()
 
 
 def _peak_memory_mb(pid: int) -> float | None:

@@ -1,17 +1,23 @@
 """Pushes a SavedModel from elsewhere, if it can be served; imports no TensorFlow to tell."""
 
-import json
 import re
 import struct
 from pathlib import Path
-from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from cxrflow.components.publish.push import push
 from cxrflow.components.publish.settings import PublishConfig
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.store.versions import CANARY, STABLE, list_versions, read_labels, serving_root
+from cxrflow.schema.model_json import MODEL_JSON, BadModelJson, parse_model_json
+from cxrflow.schema.store.versions import (
+    CANARY,
+    STABLE,
+    list_versions,
+    read_labels,
+    served_version,
+    serving_root,
+)
 from cxrflow.schema.text import written
 from cxrflow.serving.client.protos import bare_tensorflow, types_pb2
 
@@ -22,7 +28,6 @@ with bare_tensorflow():
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # part of a REST path, as a label
 _TAG = "serve"
 _SIGNATURE, _INPUT, _OUTPUT = "serving_default", "image_bytes", "probabilities"
-_MODEL_JSON = Path("assets.extra", "model.json")
 _WARM_UP = Path("assets.extra", "tf_serving_warmup_requests")
 _HEAD, _FOOT = 12, 4  # bytes of a TFRecord before and after its data: length and checksums
 
@@ -55,7 +60,7 @@ def push_foreign(model: Path, root: Path, name: str, label: str) -> tuple[Path, 
     base = serving_root(root) / name
     if model.resolve().is_relative_to(base.resolve()):
         raise CxrflowError(f"{model} is pushed already: `cxrflow models promote` moves a label")
-    stable = read_labels(base).stable(list_versions(base))
+    stable = served_version(base)
     require_servable(model, classes_of(base / str(stable)) if stable is not None else ())
     folder = push(model, base, PublishConfig(label=label), {"pushed_from": written(str(model))})
     return folder, read_labels(base).all(list_versions(base))
@@ -111,7 +116,7 @@ def _signature(folder: Path, classes: tuple[str, ...]) -> list[str]:
         found.append(f"{_SIGNATURE} doesn't give {_OUTPUT} (float32, [n, classes])")
     elif classes and _width(signature.outputs[_OUTPUT]) not in (-1, len(classes)):
         width = _width(signature.outputs[_OUTPUT])
-        found.append(f"it gives {width} {_OUTPUT}, and {_MODEL_JSON} names {len(classes)} classes")
+        found.append(f"it gives {width} {_OUTPUT}, and {MODEL_JSON} names {len(classes)} classes")
     return found
 
 
@@ -129,16 +134,11 @@ def _width(tensor: meta_graph_pb2.TensorInfo) -> int:
 def _classes(folder: Path) -> tuple[tuple[str, ...], list[str]]:
     """The classes, or what is wrong with them."""
     try:
-        info: Any = json.loads((folder / _MODEL_JSON).read_bytes())
-        classes = info["classes"]
+        return parse_model_json((folder / MODEL_JSON).read_bytes()).classes, []
     except OSError as error:
-        return (), [f"{_MODEL_JSON} can't be read ({error.strerror})"]
-    except (ValueError, KeyError, TypeError):
-        classes = None
-    named = isinstance(classes, list) and all(isinstance(name, str) and name for name in classes)
-    if not named or not classes or len(set(classes)) != len(classes):
-        return (), [f'{_MODEL_JSON} has no "classes": [NAME, ...], each once']
-    return tuple(classes), []
+        return (), [f"{MODEL_JSON} can't be read ({error.strerror})"]
+    except BadModelJson as error:
+        return (), [f"{MODEL_JSON} {error}"]
 
 
 def _warm_up(folder: Path) -> list[str]:

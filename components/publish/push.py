@@ -1,7 +1,6 @@
 """Puts a model into a serving folder, or an edge bundle into its own, whole or not at all."""
 
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,13 +10,14 @@ from typing import Any
 
 from cxrflow.components.publish.settings import PublishConfig
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import whole_folder
+from cxrflow.schema.portable.writing import sync_path
 from cxrflow.schema.store.manifest import (
     File,
     Manifest,
     file_paths,
     read_file,
     same_files,
-    sync_folder,
     verify,
     write_manifest,
 )
@@ -136,32 +136,25 @@ def _copied(model_dir: Path, base_dir: Path, there: list[int], notes: dict[str, 
         if same_files(newest, [read_file(model_dir, path) for path in file_paths(model_dir)]):
             return newest
     version = next_version(base_dir, time.time())
-    aside, target = base_dir / f"{PUSHED}{version}", base_dir / str(version)
-    try:
+    target = base_dir / str(version)
+    with whole_folder(target, base_dir / f"{PUSHED}{version}") as aside:
         files = _copy(model_dir, aside)
         write_manifest(aside, Manifest(version, tuple(files), notes))
-        aside.rename(target)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    sync_folder(base_dir)
     return target
 
 
 def _copy(source: Path, target: Path) -> list[File]:
-    """Copies a tree with every byte on disk before it returns; sums are of the bytes read."""
-    target.mkdir()
+    """Copies a tree into an empty folder, every byte on disk at the end; sums are of those read."""
     files = []
     for path in file_paths(source):
         copy = target / path
         copy.parent.mkdir(parents=True, exist_ok=True)
         with open(copy, "wb") as writer:
             files.append(read_file(source, path, writer))
-            os.chmod(copy, copy.stat().st_mode | (source / path).stat().st_mode & 0o111)  # scripts
-            writer.flush()
-            os.fsync(writer.fileno())
+        os.chmod(copy, copy.stat().st_mode | (source / path).stat().st_mode & 0o111)  # scripts
+        sync_path(os.fspath(copy))
     for folder, _, _ in os.walk(target):
-        sync_folder(Path(folder))
+        sync_path(folder)
     return files
 
 

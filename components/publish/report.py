@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import write_whole
 
 REPORT = "serving_check.json"
 
@@ -37,10 +38,8 @@ class CheckReport:
 
     def write(self, folder: Path) -> None:
         """Writes `serving_check.json`, whole or not at all."""
-        aside = folder / f".{REPORT}"
         fields = {"blessed": self.blessed, **asdict(self)}
-        aside.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
-        aside.replace(folder / REPORT)
+        write_whole(folder / REPORT, json.dumps(fields, indent=1) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "CheckReport":

@@ -22,7 +22,6 @@ from keras_tuner.errors import FailedTrialError, FatalError
 
 from cxrflow.components.model.network import build_network
 from cxrflow.components.model.recipe import TrainConfig
-from cxrflow.components.model.signatures import CompactFormat
 from cxrflow.components.study.plan import grid, trial_recipe
 from cxrflow.components.study.results import ExperimentResult, Point, TrialResult
 from cxrflow.components.study.settings import Experiment, TuneConfig
@@ -32,6 +31,7 @@ from cxrflow.components.train.inputs import count_steps
 from cxrflow.components.train.run import fingerprint, own_folder, require_keras_3, stored_images
 from cxrflow.components.train.store import Stored
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import logger as progress_logger
 
 logger = logging.getLogger(__name__)

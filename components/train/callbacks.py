@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import tensorflow as tf
 from cxrflow.components.train.inputs import Steps
 from cxrflow.components.train.metrics import binary_crossentropy, per_class_auc
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import write_whole
+from cxrflow.schema.portable.scores import mean_auc
 from cxrflow.schema.progress import report
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class EvalAuc(keras.callbacks.Callback):
             )
         aucs = per_class_auc(self.labels, logits)
         logs["val_loss"] = binary_crossentropy(self.labels, logits)
-        logs["val_auc"] = float(np.nanmean(aucs))
+        logs["val_auc"] = mean_auc(aucs)
         for name, auc in zip(self.classes, aucs, strict=True):
             if np.isfinite(auc):
                 logs[f"val_auc_{name}"] = float(auc)
@@ -96,9 +97,7 @@ class ResumableStopping(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.history.append({name: float(value) for name, value in logs.items()})
         self.model.save_weights(self._weights(epoch))
-        partial = self.folder / "state.json.partial"
-        partial.write_text(json.dumps(self.history))
-        os.replace(partial, self.folder / "state.json")
+        write_whole(self.folder / "state.json", json.dumps(self.history))
         keep = {self._weights(epoch), self._weights(self.best_epoch)}
         for path in set(self.folder.glob("*.weights.h5")) - keep:
             path.unlink()

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from cxrflow.components.images.decoding import decode_compact, to_square
+from cxrflow.components.images.records import split_records
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train.augment import augment
 from cxrflow.components.train.store import Stored
@@ -54,7 +55,7 @@ def augmented_pixels(images: tf.Tensor, seed: tf.Tensor, recipe: TrainConfig) ->
 def read_transformed(
     patterns: Sequence[str], encoding: str, compact_size: int, image_size: int, classes: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of uint8 [n, S, S, 1] and k-hot float32 [n, C] from TFRecords (gzip if named .gz).
+    """Batches of uint8 [n, S, S, 1] and k-hot float32 [n, C] from TFRecords.
 
     The order is that of the sorted file names and of the records in them. Raises CxrflowError if
     there are none.
@@ -70,13 +71,12 @@ def read_transformed(
         return images, example[T_LABELS]
 
     done = 0
-    for path in sorted({path for pattern in patterns for path in tf.io.gfile.glob(pattern)}):
-        records = tf.data.TFRecordDataset(path, "GZIP" if path.endswith(".gz") else "")
-        batches = records.batch(_READ_BATCH).map(parse, tf.data.AUTOTUNE).prefetch(1)
-        for images, labels in batches.as_numpy_iterator():
-            done += len(labels)
-            report(done, None, "images")
-            yield images, labels
+    paths = {path for pattern in patterns for path in tf.io.gfile.glob(pattern)}
+    batches = split_records(paths).batch(_READ_BATCH).map(parse, tf.data.AUTOTUNE).prefetch(1)
+    for images, labels in batches.as_numpy_iterator():
+        done += len(labels)
+        report(done, None, "images")
+        yield images, labels
     if not done:
         raise CxrflowError(f"no transformed examples under {', '.join(patterns)}; run Transform")
 

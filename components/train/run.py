@@ -11,11 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
-from cxrflow.components.model.model_info import model_info, write_assets
 from cxrflow.components.model.network import build_network
 from cxrflow.components.model.recipe import TrainConfig
-from cxrflow.components.model.signatures import CompactFormat, export
+from cxrflow.components.model.signatures import export
 from cxrflow.components.model.test_time import Network, with_views
 from cxrflow.components.model.thresholds import class_thresholds
 from cxrflow.components.train import store
@@ -24,6 +24,7 @@ from cxrflow.components.train.devices import in_float32, training_devices
 from cxrflow.components.train.fit import train
 from cxrflow.components.train.inputs import evaluation_batches, read_transformed, to_pixels
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
 from cxrflow.schema.progress import report
 
 logger = logging.getLogger(__name__)
@@ -69,15 +70,14 @@ def run_fn(fn_args: Any) -> None:
     calibration = calibrate(config["calibrate"]["method"], logits, eval_images.labels)
     saved_model = Path(fn_args.serving_model_dir)
     export(forward, calibration, model, compact, recipe.image_size, saved_model)
-    member = {"name": config["name"], "backbone": recipe.backbone, "head": recipe.head}
     write_assets(
         saved_model,
-        model_info(
+        ModelJson(
             name=config["name"],
-            classes=classes,
+            classes=tuple(classes),
             image_size=recipe.image_size,
-            compact=config["transform"],
-            members=[member | {"weight": 1.0}],
+            compact=compact,
+            members=(Member(config["name"], recipe.backbone, recipe.head, 1.0),),
             calibration=calibration.to_json(classes),
             thresholds=class_thresholds(
                 classes,
@@ -86,8 +86,8 @@ def run_fn(fn_args: Any) -> None:
                 config["calibrate"]["sensitivity"],
                 config["calibrate"]["specificity"],
             ),
-            data_version=config["data_version"],
-            code_version=config["code_version"],
+            data=config["data_version"],
+            code=config["code_version"],
             synthetic=config["synthetic"],
         ),
     )

@@ -2,12 +2,13 @@
 
 import json
 import math
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from cxrflow.schema.files import whole_folder
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,16 @@ def write(folder: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]], views:
     """Stores batches of (inputs, labels), view after view; a folder that is there is kept."""
     if folder.is_dir():
         return read(folder)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    all_labels, form = [], {}
-    with (partial / "inputs.bin").open("wb") as file:
-        for inputs, labels in batches:
-            file.write(np.ascontiguousarray(inputs).data)
-            all_labels.append(labels)
-            form = {"row": inputs.shape[1:], "dtype": inputs.dtype.name, "views": views}
-    rows = np.concatenate(all_labels)
-    np.save(partial / "labels.npy", rows[: len(rows) // views])
-    (partial / "form.json").write_text(json.dumps(form))
-    partial.rename(folder)
+    with whole_folder(folder, folder.with_name(folder.name + ".partial")) as partial:
+        all_labels, form = [], {}
+        with (partial / "inputs.bin").open("wb") as file:
+            for inputs, labels in batches:
+                file.write(np.ascontiguousarray(inputs).data)
+                all_labels.append(labels)
+                form = {"row": inputs.shape[1:], "dtype": inputs.dtype.name, "views": views}
+        rows = np.concatenate(all_labels)
+        np.save(partial / "labels.npy", rows[: len(rows) // views])
+        (partial / "form.json").write_text(json.dumps(form))
     return read(folder)
 
 

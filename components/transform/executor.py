@@ -25,6 +25,7 @@ from tfx.utils import io_utils
 from tfx_bsl.coders import example_coder
 from tfx_bsl.tfxio import tensor_representation_util, tensor_to_arrow, tf_example_record
 
+from cxrflow.components.images.records import split_records
 from cxrflow.components.transform.preprocessing import preprocessing_fn
 from cxrflow.schema import progress
 from cxrflow.schema.features import SPLIT
@@ -159,7 +160,7 @@ class _TransformShard(beam.DoFn):
     def process(self, shard: Shard) -> None:
         done = shard.before
         with tf.io.TFRecordWriter(shard.aside) as writer:
-            for batch in tf.data.TFRecordDataset(shard.source).batch(_BATCH):
+            for batch in split_records([shard.source]).batch(_BATCH):
                 transformed = self._transform(batch) | {SPLIT: tf.fill([len(batch)], shard.split)}
                 for example in self._encoder.encode(self._to_arrow.convert(transformed)):
                     writer.write(example)
@@ -183,6 +184,6 @@ def _make_shards(
             aside = os.path.join(transformed.uri, _ASIDE, f"{split}-{name}")
             target = os.path.join(transformed.uri, f"Split-{split}", name)
             light = os.path.join(records.uri, f"Split-{split}", os.path.basename(source))
-            count = int(tf.data.TFRecordDataset(light).reduce(0, lambda n, _: n + 1))
+            count = int(split_records([light]).reduce(0, lambda n, _: n + 1))
             yield Shard(split, source, aside, target, count, before)
             before += count

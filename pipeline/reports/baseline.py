@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrflow.components.evaluate.results import mean_auc
 from cxrflow.components.evaluate.scores import class_scores
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import SPLITS
+from cxrflow.schema.portable.scores import mean_auc
 from cxrflow.schema.progress import report
 
 IMAGE_SIZE = 320  # pixels; better than 224 for these features

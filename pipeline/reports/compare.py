@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cxrflow.components.model.model_info import read_info
 from cxrflow.components.publish.models import Version, versions_of
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.model_json import ModelJson, read_model_json
 
 # What model.json says of how a model came about, and what it is called on the terminal.
 _FACTS = {
@@ -27,7 +27,7 @@ class Side:
     """One of the two versions."""
 
     version: Version
-    info: dict[str, Any]  # model.json
+    info: ModelJson
 
 
 def compare(model_dir: Path, numbers: list[int]) -> tuple[Side, Side]:
@@ -52,7 +52,9 @@ def compare(model_dir: Path, numbers: list[int]) -> tuple[Side, Side]:
         raise CxrflowError(f"there is no version {missing[0]} in {model_dir}, only {listed}")
     if len(set(wanted)) != 2:
         raise CxrflowError(f"name two versions to compare; {model_dir} has {listed}")
-    first, second = (Side(there[number], read_info(model_dir / str(number))) for number in wanted)
+    first, second = (
+        Side(there[number], read_model_json(model_dir / str(number))) for number in wanted
+    )
     return first, second
 
 
@@ -64,11 +66,12 @@ def show_comparison(first: Side, second: Side, console: Console | None = None) -
         state = "whole" if not side.version.problems else f"damaged: {side.version.problems[0]}"
         console.print(f"{side.version.number}: {escape(labels)}; {escape(state)}", soft_wrap=True)
     console.print(_auc_table(first, second))
+    facts = first.info.to_json(), second.info.to_json()
     for key, name in _FACTS.items():
-        before, now = _text(first.info.get(key)), _text(second.info.get(key))
+        before, now = (_text(each[key]) for each in facts)
         if before != now:
             console.print(f"{name}: {escape(before)} → {escape(now)}", soft_wrap=True)
-    if first.info.get("data") != second.info.get("data"):
+    if first.info.data != second.info.data:
         console.print("the two were trained on different data: their AUCs may be of other images")
     if first.version.synthetic or second.version.synthetic:
         console.print("synthetic X-rays: these figures say nothing about real ones")
@@ -80,7 +83,7 @@ def _auc_table(first: Side, second: Side) -> Table:
     table.add_column("class", overflow="fold")
     for heading in (str(first.version.number), str(second.version.number), "difference"):
         table.add_column(heading, justify="right")
-    classes = dict.fromkeys([*first.info.get("classes", []), *second.info.get("classes", [])])
+    classes = dict.fromkeys([*first.info.classes, *second.info.classes])
     for name in classes:
         table.add_row(
             escape(name), *_cells(*(s.version.class_auc.get(name) for s in (first, second)))
@@ -100,8 +103,8 @@ def _auc(value: float | None) -> str:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "; ".join(_text(each) for each in value) or "none"
     if isinstance(value, dict):
         return " ".join(str(value[k]) for k in ("name", "backbone", "head", "method") if k in value)
-    return "none" if value in (None, "") else str(value)
+    return "none" if value in (None, "", 0) else str(value)

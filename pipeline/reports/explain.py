@@ -1,23 +1,21 @@
 """Shows where a model looks: sheets of X-ray, attention maps, labels, boxes and probabilities."""
 
-import math
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cxrflow.components.model.model_info import read_info
 from cxrflow.pipeline.reports.boxes import Box
 from cxrflow.pipeline.reports.overlay import Panel, over_image, sheet
 from cxrflow.pipeline.reports.truth import Truth
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import whole_file
 from cxrflow.schema.image_rules import BadImage
+from cxrflow.schema.model_json import ModelJson, read_model_json
 from cxrflow.schema.progress import report
+from cxrflow.schema.store.versions import served_version
 from cxrflow.schema.text import visible
 from cxrflow.serving.client.files import Skipped, find_images
 from cxrflow.serving.client.images import read_image
@@ -52,15 +50,18 @@ class _Found:
 
 
 def find_model(folder: Path) -> Path:
-    """The SavedModel in a SavedModel's, a Model artifact's or a serving folder (its last version).
+    """The SavedModel in a SavedModel's, a Model artifact's or a served model's folder (its stable
+    version).
 
     Raises:
         CxrflowError: there is none.
     """
-    versions = sorted((p for p in folder.glob("*") if p.name.isdigit()), key=lambda p: int(p.name))
-    for candidate in (folder, folder / "Format-Serving", *reversed(versions)):
+    for candidate in (folder, folder / "Format-Serving"):
         if (candidate / "saved_model.pb").is_file():
             return candidate
+    served = folder / str(served_version(folder))
+    if (served / "saved_model.pb").is_file():
+        return served
     raise CxrflowError(
         f"{folder} is no model: --model takes a SavedModel, a pushed version or a run's folder"
     )
@@ -68,7 +69,7 @@ def find_model(folder: Path) -> Path:
 
 def check_classes(model: Path, classes: Sequence[str]) -> None:
     """Raises CxrflowError if a SavedModel doesn't know one of the classes, or isn't cxrflow's."""
-    known = read_info(model)["classes"]
+    known = read_model_json(model).classes
     if unknown := [name for name in classes if name not in known]:
         raise CxrflowError(
             f"the model has no class {', '.join(unknown)}; it has {', '.join(known)}"
@@ -102,7 +103,7 @@ def explain(
             images, or a sheet can't be written.
     """
     check_classes(model, classes)
-    info = read_info(model)
+    info = read_model_json(model)
     truth = Truth(boxes)
     files = find_images(paths)
     network = _attention_of(model)
@@ -132,7 +133,7 @@ def explain(
         bad=tuple(bad),
         skipped=tuple(skipped for skipped in files.skipped if not skipped.bad),
         notes=tuple(truth.notes),
-        synthetic=bool(info.get("synthetic")),
+        synthetic=info.synthetic,
     )
 
 
@@ -166,11 +167,12 @@ def _attention_of(folder: Path) -> Network:
     return network
 
 
-def _draw(found: _Found, info: dict[str, Any], classes: Sequence[str]) -> np.ndarray:
-    names = info["classes"]
+def _draw(found: _Found, info: ModelJson, classes: Sequence[str]) -> np.ndarray:
+    names = info.classes
     shown = list(classes) or _worth_showing(found, names)
     texts = {
-        c: _probability(found.probabilities[names.index(c)], _threshold(info, c)) for c in shown
+        c: _probability(found.probabilities[names.index(c)], info.threshold(c, "youden"))
+        for c in shown
     }
     panels = [Panel("X-ray", _label_text(found.labels, names), None, found.boxes)]
     if found.attention.ndim == 3:
@@ -184,7 +186,7 @@ def _draw(found: _Found, info: dict[str, Any], classes: Sequence[str]) -> np.nda
         panels.append(Panel("all classes", "one map: it tells no class apart", spread, found.boxes))
         said = [f"{_titled(found, c)}: {texts[c]}" for c in shown]
     head = [f"{found.name}  ·  {_model_line(info)}", *said, *found.notes]
-    if info.get("synthetic"):
+    if info.synthetic:
         head.append("trained on synthetic X-rays: this says nothing about real ones")
     head.append("not a medical device")
     return sheet(found.pixels, panels, head)
@@ -211,19 +213,13 @@ def _label_text(labels: Sequence[str] | None, names: Sequence[str]) -> str:
     return "true labels: " + (", ".join(known) or "No Finding")
 
 
-def _model_line(info: dict[str, Any]) -> str:
-    members = [f"{m['backbone']} {m['head']}" for m in info["members"]]
-    return f"{info.get('name', 'model')} ({', '.join(members)})"
+def _model_line(info: ModelJson) -> str:
+    members = ", ".join(f"{member.backbone} {member.head}" for member in info.members)
+    return (info.name or "model") + (f" ({members})" if members else "")
 
 
-def _threshold(info: dict[str, Any], name: str) -> float:
-    """Youden's operating point; NaN where the model has none."""
-    points = info.get("thresholds", {}).get(name) or {}
-    return (points.get("youden") or {}).get("threshold", math.nan)
-
-
-def _probability(probability: float, threshold: float) -> str:
-    if math.isnan(threshold):
+def _probability(probability: float, threshold: float | None) -> str:
+    if threshold is None:
         return f"{probability:.3f}"
     side = "above" if probability >= threshold else "below"
     return f"{probability:.3f}, {side} its threshold {threshold:.3f}"
@@ -231,13 +227,10 @@ def _probability(probability: float, threshold: float) -> str:
 
 def _write(drawn: np.ndarray, path: Path) -> None:
     """Writes a picture whole or not at all. Raises CxrflowError where it can't."""
-    aside = path.with_name(f".{os.getpid()}.tmp")
     try:
-        Image.fromarray(drawn).save(aside, "PNG")
-        aside.replace(path)
+        with whole_file(path) as aside:
+            Image.fromarray(drawn).save(aside, "PNG")
     except OSError as error:
-        with suppress(OSError):
-            aside.unlink()
         raise CxrflowError(
             f"{path} can't be written: {error.strerror or error}; --to names another folder"
         ) from None

@@ -13,13 +13,13 @@ from rich.table import Table
 
 from cxrflow.components.edge.parity.report import read_report as parity_report
 from cxrflow.components.ensemble.report import read_report
-from cxrflow.components.evaluate.results import mean_auc
 from cxrflow.components.evaluate.verdict import FILE_NAME, ClassVerdict, Verdict, read_verdict
 from cxrflow.components.publish.report import CheckReport
 from cxrflow.pipeline.output import at_least, console_on, print_table, say, say_as_is
 from cxrflow.pipeline.record import Run
 from cxrflow.pipeline.reports.next_steps import next_steps, tensorboard
 from cxrflow.schema.commands import command_line
+from cxrflow.schema.portable.scores import mean_auc
 
 if TYPE_CHECKING:  # it loads scikit-learn
     from cxrflow.pipeline.reports.baseline import Baseline

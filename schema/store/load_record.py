@@ -15,6 +15,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from cxrflow.schema.files import write_whole
+
 RECORD = ".served.json"
 _LOOK_SECONDS = 0.2  # between two looks at the record
 
@@ -52,10 +54,9 @@ class LoadRecord:
 
 def write_record(model_dir: Path, record: LoadRecord) -> bool:
     """Writes the record, whole or not at all; returns whether the folder takes it."""
-    aside = model_dir / f"{RECORD}.{os.getpid()}"
+    text = json.dumps(asdict(record)) + "\n"
     try:
-        aside.write_text(json.dumps(asdict(record)) + "\n", encoding="utf-8")
-        aside.replace(model_dir / RECORD)
+        write_whole(model_dir / RECORD, text, ending=f".{os.getpid()}")
     except OSError:
         return False
     return True

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from cxrflow.schema.files import write_whole
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
@@ -72,11 +73,8 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
         "files": [asdict(file) for file in manifest.files],
         "notes": manifest.notes,
     }
-    with open(directory / MANIFEST, "w", encoding="utf-8") as file:
-        file.write(json.dumps(fields, indent=1, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(directory)
+    text = json.dumps(fields, indent=1, allow_nan=False) + "\n"
+    write_whole(directory / MANIFEST, text, sync=True)
 
 
 def same_files(version_dir: Path, files: Sequence[File]) -> bool:
@@ -100,12 +98,3 @@ def read_file(directory: Path, path: str, copy: BinaryIO | None = None) -> File:
             if copy:
                 copy.write(chunk)
     return File(path, size, digest.hexdigest())
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes sure that the entries of a folder are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

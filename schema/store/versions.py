@@ -11,18 +11,19 @@ newest version. A push moves `stable` to what it pushed, unless `pinned` holds i
 `previous` was stable before.
 """
 
-import fcntl
 import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from cxrflow.schema import files
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.store.manifest import sync_folder
+from cxrflow.schema.files import write_whole
+from cxrflow.schema.portable.writing import lock, sync_path
 
 LABELS = "labels.json"
 STABLE, CANARY = "stable", "canary"
@@ -78,6 +79,15 @@ def list_versions(model_dir: Path) -> list[int]:
         for number, path in there
         if number is not None and path.is_dir() and not path.is_symlink()
     )
+
+
+def served_version(model_dir: Path) -> int | None:
+    """The version that answers requests which name none, the stable one; None without any.
+
+    Raises:
+        CxrflowError: labels.json is damaged.
+    """
+    return read_labels(model_dir).stable(list_versions(model_dir))
 
 
 def list_models(root: Path) -> list[str]:
@@ -159,26 +169,18 @@ def read_labels(model_dir: Path) -> Labels:
 
 def write_labels(model_dir: Path, labels: Labels) -> None:
     """Writes labels.json, whole or not at all. Call it inside `locked`."""
-    aside = model_dir / f".{LABELS}"
     try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(labels), sort_keys=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(model_dir / LABELS)
+        text = json.dumps(asdict(labels), sort_keys=True) + "\n"
+        write_whole(model_dir / LABELS, text, sync=True)
     except OSError as error:
-        with suppress(OSError):
-            aside.unlink()
         # A write doesn't say which file.
         raise OSError(error.errno, error.strerror, str(model_dir / LABELS)) from None
-    sync_folder(model_dir)
 
 
 @contextmanager
 def locked(model_dir: Path) -> Iterator[None]:
     """One writer at a time in a model's folder; the lock goes with its process, however it ends."""
-    with open(model_dir / _LOCK, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with files.locked(model_dir / _LOCK, wait=True):
         yield
 
 
@@ -193,7 +195,7 @@ def hold(version_dir: Path) -> int:
     """
     handle = os.open(version_dir, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        lock(handle, shared=True)
         if not os.path.samestat(os.fstat(handle), os.stat(version_dir)):
             raise FileNotFoundError(f"{version_dir} was replaced")
     except OSError as error:
@@ -213,13 +215,13 @@ def remove(model_dir: Path, version: int) -> bool:
     folder = model_dir / str(version)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(handle)
         aside = folder.rename(model_dir / f"{_REMOVED}{version}")
     except BlockingIOError:
         return False
     finally:
         os.close(handle)
-    sync_folder(model_dir)
+    sync_path(os.fspath(model_dir))
     shutil.rmtree(aside)
     return True
 

@@ -17,6 +17,13 @@ from google.protobuf import wrappers_pb2
 
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.image_rules import BadImage, check_image
+from cxrflow.schema.model_json import (
+    MODEL_JSON,
+    BadModelJson,
+    ModelJson,
+    NewerFormat,
+    parse_model_json,
+)
 from cxrflow.schema.store.versions import serving_root
 from cxrflow.schema.text import written
 from cxrflow.serving.addresses import join, split
@@ -121,7 +128,10 @@ class Client:
             return Failure(source, _reason(error, self.config), error.code().name)
         except (ValueError, IndexError):
             return Failure(source, "the server's answer can't be understood", "INTERNAL")
-        model = self._model(response.model_spec.version.value, len(probabilities))
+        try:
+            model = self._model(response.model_spec.version.value, len(probabilities))
+        except NewerFormat as error:
+            return Failure(source, f"the model's {_MODEL_JSON} {error}", "FAILED_PRECONDITION")
         findings = map(Finding, model.classes, probabilities, model.thresholds)
         return Answer(
             source,
@@ -217,7 +227,7 @@ class Client:
         return self._stub.GetModelMetadata(request, timeout=self.config.deadline)
 
     def _model(self, version: int, classes: int) -> Model:
-        """What is known of a version; asked for once."""
+        """What is known of a version; asked for once. Raises NewerFormat."""
         with self._lock:
             if version not in self._models:
                 config = self.config
@@ -227,21 +237,24 @@ class Client:
                 )
             return self._models[version]
 
-    def _local_info(self, version: int) -> dict[str, Any] | None:
+    def _local_info(self, version: int) -> ModelJson | None:
         config = self.config
         if config.root is None:
             return None
         folder = serving_root(config.root) / config.model / str(version)
-        return _parse(lambda: (folder / "assets.extra" / _MODEL_JSON).read_bytes())
+        try:
+            return _parsed((folder / MODEL_JSON).read_bytes())
+        except OSError:
+            return None
 
-    def _served_info(self, version: int) -> dict[str, Any] | None:
+    def _served_info(self, version: int) -> ModelJson | None:
         """Our own server tells; TF Serving refuses the question."""
         text = wrappers_pb2.StringValue()
         try:
             self._metadata(self._spec(version), _MODEL_JSON).metadata[_MODEL_JSON].Unpack(text)
         except grpc.RpcError:
             return None
-        return _parse(lambda: text.value)
+        return _parsed(text.value)
 
 
 def _connect(config: ClientConfig) -> grpc.Channel:
@@ -301,13 +314,14 @@ def _require_pem(config: ClientConfig) -> None:
         ) from None
 
 
-def _parse(read: Any) -> dict[str, Any] | None:
-    """A JSON object; None if there is none."""
+def _parsed(text: str | bytes) -> ModelJson | None:
+    """What a model.json says; None if it is damaged. Raises NewerFormat."""
     try:
-        info = json.loads(read())
-    except (OSError, ValueError):
+        return parse_model_json(text)
+    except NewerFormat:
+        raise
+    except BadModelJson:
         return None
-    return info if isinstance(info, dict) else None
 
 
 def _array(proto: tensor_pb2.TensorProto) -> np.ndarray:

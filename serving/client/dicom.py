@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrflow.schema.image_rules import TOO_LARGE, BadImage, ImageLimits
+from cxrflow.schema.image_rules import BadImage, ImageLimits
+from cxrflow.schema.portable.image_rules import TOO_LARGE
 from cxrflow.serving.client.settings import DicomLimits
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _read(path: Path, limits: DicomLimits) -> bytes:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > limits.max_bytes:
-            raise BadImage(TOO_LARGE.format(size, limits.max_bytes))
+            raise BadImage(TOO_LARGE, size, limits.max_bytes)
         return file.read()
 
 

@@ -5,7 +5,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrflow.schema.image_rules import TOO_LARGE, BadImage, check_image
+from cxrflow.schema.image_rules import BadImage, check_image
+from cxrflow.schema.portable.image_rules import TOO_LARGE
 from cxrflow.serving.client.dicom import DicomIdentity, is_dicom, read_dicom
 from cxrflow.serving.client.files import NO_FILE, UNREADABLE
 from cxrflow.serving.client.settings import ClientConfig
@@ -39,7 +40,7 @@ def read_image(path: Path, config: ClientConfig) -> Image:
             dicom = is_dicom(start)
             most = config.dicom.max_bytes if dicom else config.images.max_bytes
             if status.st_size > most:
-                raise BadImage(TOO_LARGE.format(status.st_size, most))
+                raise BadImage(TOO_LARGE, status.st_size, most)
             data = b"" if dicom else start + file.read()
     except OSError as error:
         raise BadImage(UNREADABLE.format(error.strerror)) from None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
+from cxrflow.schema.model_json import ModelJson
 from cxrflow.schema.text import written
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _in_image(share: float, part: float) -> float:
 
 
 def describe_model(
-    name: str, version: int, count: int, info: dict[str, Any] | None, point: str
+    name: str, version: int, count: int, info: ModelJson | None, point: str
 ) -> Model:
     """A model of `count` outputs, given its model.json if that is known.
 
@@ -152,28 +153,11 @@ def describe_model(
         info: model.json.
         point: which operating point's thresholds: youden, sensitivity or specificity.
     """
-    if known := _from_json(name, version, count, info or {}, point):
-        return known
+    if info is not None and len(info.classes) == count:
+        thresholds = tuple(info.threshold(one, point) for one in info.classes)
+        notes = (SYNTHETIC,) if info.synthetic else ()
+        return Model(name, version, info.classes, thresholds, info.synthetic, notes)
     guesses = {len(classes): classes for classes in (DEFAULT_CLASSES, CLASSES_14)}
     classes = guesses.get(count, tuple(f"class {i}" for i in range(1, count + 1)))
     note = (GUESSED if count in guesses else NUMBERED).format(count)
     return Model(name, version, classes, (None,) * count, notes=(note,))
-
-
-def _from_json(
-    name: str, version: int, count: int, info: dict[str, Any], point: str
-) -> Model | None:
-    """What model.json says; None if it says nothing of so many classes, or is damaged."""
-    try:
-        classes = tuple(map(str, info["classes"]))
-        points = info.get("thresholds") or {}
-        chosen = [(points.get(one) or {}).get(point) or {} for one in classes]
-        thresholds = tuple(one.get("threshold") for one in chosen)
-        thresholds = tuple(None if value is None else float(value) for value in thresholds)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
-    if len(classes) != count:
-        return None
-    synthetic = bool(info.get("synthetic"))
-    notes = (SYNTHETIC,) if synthetic else ()
-    return Model(name, version, classes, thresholds, synthetic, notes)

@@ -7,7 +7,6 @@ failures the file is cut and appended to, with them a copy takes its place in on
 
 import csv
 import errno
-import fcntl
 import io
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.portable.writing import lock
 from cxrflow.serving.client.output import LEADING, TRAILING, csv_header
 
 RESUMABLE = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -102,7 +102,7 @@ def opened(path: Path) -> Iterator[tuple[bytes, Callable[[Before], TextIO]]]:
         handles.append(os.open(real, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666))
         if not stat.S_ISREG(os.fstat(handles[0]).st_mode):
             raise CxrflowError(f"--resume {path}: it is no regular file")
-        fcntl.flock(handles[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(handles[0])
         if not os.path.samestat(os.fstat(handles[0]), os.stat(real)):
             raise BlockingIOError(errno.EWOULDBLOCK, "")  # replaced by a run that ended just now
         with open(handles[0], "rb", closefd=False) as file:
@@ -133,7 +133,7 @@ def _replace(real: Path, kept: bytes) -> int:
     aside = real.with_name(f".{real.name}.resume")
     handle = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(handle)
         with open(handle, "wb", closefd=False) as file:
             file.write(kept)
         os.fsync(handle)

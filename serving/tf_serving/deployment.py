@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import whole_file
 from cxrflow.schema.store.versions import list_models
 from cxrflow.serving.addresses import in_brackets
 from cxrflow.serving.settings import ServerConfig
@@ -205,8 +206,8 @@ def _owner(root: Path) -> tuple[int, int]:
 
 def _write(path: Path, content: bytes, secret: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.new")
-    aside.unlink(missing_ok=True)
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT, 0o600 if secret else 0o644), "wb") as file:
-        file.write(content)
-    aside.replace(path)
+    with whole_file(path) as aside:
+        aside.unlink(missing_ok=True)
+        mode = 0o600 if secret else 0o644
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT, mode), "wb") as file:
+            file.write(content)

@@ -1,9 +1,9 @@
 """TF Serving's list of models, from a serving root's versions and labels."""
 
 import json
-import os
 from pathlib import Path
 
+from cxrflow.schema.files import write_whole
 from cxrflow.schema.store.manifest import verify
 from cxrflow.schema.store.versions import list_models, list_versions, locked, read_labels
 
@@ -27,13 +27,8 @@ def models_config(root: Path) -> str:
 def write_models_config(root: Path) -> Path:
     """Writes `<serving root>/models.config`, whole or not at all, and returns its path."""
     path = root / MODELS_CONFIG
-    aside = root / f".{MODELS_CONFIG}"
     with locked(root):
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write(models_config(root))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+        write_whole(path, models_config(root), sync=True)
     return path
 
 

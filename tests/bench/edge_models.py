@@ -204,10 +204,11 @@ def write_model(folder: Path, backbone: str, side: int, weights: str) -> Path:
 
 
 def _export(folder: Path, network: Any, backbone: str, side: int) -> Path:
+    from cxrflow.components.model.assets import write_assets
     from cxrflow.components.model.calibration import Calibration
-    from cxrflow.components.model.model_info import model_info, write_assets
-    from cxrflow.components.model.signatures import CompactFormat, export
+    from cxrflow.components.model.signatures import export
     from cxrflow.schema.classes import DEFAULT_CLASSES
+    from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
 
     compact = {"image_size": side, "encoding": "jpeg", "jpeg_quality": 95}
     calibration = Calibration.identity(CLASSES)
@@ -219,16 +220,15 @@ def _export(folder: Path, network: Any, backbone: str, side: int) -> Path:
         side,
         folder,
     )
-    info = model_info(
+    info = ModelJson(
         name="bench",
-        classes=DEFAULT_CLASSES,
+        classes=tuple(DEFAULT_CLASSES),
         image_size=side,
-        compact=compact,
-        members=[{"name": "bench", "backbone": backbone, "head": "", "weight": 1.0}],
+        compact=CompactFormat(**compact),
+        members=(Member("bench", backbone, "", 1.0),),
         calibration=calibration.to_json(DEFAULT_CLASSES),
-        thresholds={},
-        data_version="",
-        code_version="",
+        data="",
+        code="",
         synthetic=False,
     )
     write_assets(folder, info)

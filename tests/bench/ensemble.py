@@ -65,8 +65,8 @@ def _measure_all() -> dict[str, Any]:
     from cxrflow.components.ensemble.combine import Combination
     from cxrflow.components.ensemble.graph import Members, export_ensemble
     from cxrflow.components.images.decoding import compact_batch
-    from cxrflow.components.model.signatures import CompactFormat
     from cxrflow.components.train.inputs import model_images, to_pixels
+    from cxrflow.schema.model_json import CompactFormat
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -139,7 +139,8 @@ def _write_member(folder: Path, name: str) -> Any:
     from cxrflow.components.model.calibration import Calibration
     from cxrflow.components.model.network import build_network
     from cxrflow.components.model.recipe import TrainConfig
-    from cxrflow.components.model.signatures import CompactFormat, export
+    from cxrflow.components.model.signatures import export
+    from cxrflow.schema.model_json import CompactFormat
 
     recipe = TrainConfig(**MEMBERS[name], weights="none", image_size=IMAGE_SIZE)
     network = build_network(recipe, CLASSES).full

@@ -412,10 +412,11 @@ def _write_model(folder: Path) -> None:
     """A MobileNet as the Trainer writes one, with random weights."""
     import keras
 
+    from cxrflow.components.model.assets import write_assets
     from cxrflow.components.model.calibration import Calibration
-    from cxrflow.components.model.model_info import write_assets
-    from cxrflow.components.model.signatures import CompactFormat, export
+    from cxrflow.components.model.signatures import export
     from cxrflow.schema.classes import DEFAULT_CLASSES
+    from cxrflow.schema.model_json import CompactFormat, ModelJson
 
     classes = len(DEFAULT_CLASSES)
     backbone = keras.applications.MobileNet(
@@ -437,7 +438,7 @@ def _write_model(folder: Path) -> None:
         SIDE,
         folder,
     )
-    write_assets(folder, {"classes": DEFAULT_CLASSES, "image_size": SIDE})
+    write_assets(folder, ModelJson(tuple(DEFAULT_CLASSES), image_size=SIDE))
 
 
 if __name__ == "__main__":

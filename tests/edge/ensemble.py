@@ -21,11 +21,10 @@ def ensemble_bundle(root: Path, golden: Sequence[bytes]) -> Path:
     from cxrflow.components.ensemble.graph import Members, export_ensemble
     from cxrflow.components.ensemble.members import read_members
     from cxrflow.components.images.decoding import compact_batch
+    from cxrflow.components.model.assets import write_assets
     from cxrflow.components.model.calibration import Calibration
-    from cxrflow.components.model.model_info import model_info as info_of_model
-    from cxrflow.components.model.model_info import write_assets
-    from cxrflow.components.model.signatures import CompactFormat
     from cxrflow.components.train.inputs import model_images
+    from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
     from tests.components.ensemble import conftest as tiny
 
     for seed, (name, head) in enumerate(tiny.HEADS.items()):
@@ -43,17 +42,10 @@ def ensemble_bundle(root: Path, golden: Sequence[bytes]) -> Path:
         CompactFormat(**tiny.COMPACT),
         root / "model",
     )
-    info = info_of_model(
-        name="ensemble",
-        classes=tiny.CLASSES,
-        image_size=SIDE,
-        compact=tiny.COMPACT,
-        members=[],
-        calibration={},
-        thresholds={},
-        data_version="",
-        code_version="",
-        synthetic=True,
+    compact = CompactFormat(**tiny.COMPACT)
+    named = tuple(Member(one.name, one.backbone, one.head, 0.5) for one in members)
+    info = ModelJson(
+        tuple(tiny.CLASSES), "ensemble", image_size=SIDE, compact=compact, members=named
     )
     write_assets(root / "model", info)
     source = Source(root / "model")

@@ -13,7 +13,8 @@ from PIL import Image
 
 import images
 from cxrflow.schema.image_rules import ImageLimits
-from png_pixels import DEPTHS
+from image_rules import PNG_DEPTHS
+from png_stream import CHANNELS
 from tests.support.odd_images import DAMAGED, OK, chunk, craft_png, make_odd_images
 
 HOW = images.Preprocessing(
@@ -23,8 +24,7 @@ HOW = images.Preprocessing(
     image_size=64,
     **dataclasses.asdict(ImageLimits()),
 )
-CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-KINDS = [(depth, colour) for colour, depths in DEPTHS.items() for depth in depths]
+KINDS = [(depth, colour) for colour, depths in PNG_DEPTHS.items() for depth in depths]
 ODD = make_odd_images()
 
 

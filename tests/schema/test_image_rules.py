@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxrflow.schema.image_rules import DAMAGED, BadImage, Header, ImageLimits, check_image
+from cxrflow.schema.image_rules import BadImage, ImageLimits, check_image
+from cxrflow.schema.portable.image_rules import DAMAGED, Header
 from cxrflow.serving.pixels import unpack
 from tests.support.odd_images import OK, chunk, craft_png, make_odd_images
 

@@ -23,6 +23,7 @@ from rich.console import Console
 from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.image_rules import BadImage, ImageLimits
+from cxrflow.schema.model_json import ModelJson
 from cxrflow.serving.client import Answer, Client, ClientConfig, Failure, Finding, Model
 from cxrflow.serving.client.images import read_image
 from cxrflow.serving.client.output import csv_lines, json_array, table
@@ -265,17 +266,28 @@ def test_large_files_are_refused_unread(tmp_path):
 
 # --- results -------------------------------------------------------------------------------------
 
-INFO = {
-    "classes": ["Mass", "Edema"],
-    "thresholds": {"Mass": {"youden": {"threshold": 0.4}, "specificity": None}, "Edema": None},
-    "synthetic": True,
-}
+INFO = ModelJson(
+    ("Mass", "Edema"),
+    thresholds={"Mass": {"youden": {"threshold": 0.4}, "specificity": None}, "Edema": None},
+    synthetic=True,
+)
 
 
 def test_model_json_names_classes_and_thresholds():
     model = describe_model("cxr", 3, 2, INFO, "youden")
     assert model == Model("cxr", 3, ("Mass", "Edema"), (0.4, None), True, (SYNTHETIC,))
     assert describe_model("cxr", 3, 2, INFO, "specificity").thresholds == (None, None)
+
+
+def test_a_model_of_a_newer_format_gives_no_answer(tmp_path):
+    """Its classes might mean something else."""
+    extra = tmp_path / "cxrflow" / "7" / "assets.extra"
+    extra.mkdir(parents=True)
+    (extra / "model.json").write_text('{"format": 99, "classes": ["A"]}')
+    with asked(Fake(outputs=1), root=tmp_path) as client:
+        result = client.predict(PNG)
+    assert isinstance(result, Failure)
+    assert "model.json is of format 99, of a newer cxrflow" in result.reason
 
 
 @pytest.mark.parametrize(
@@ -285,7 +297,7 @@ def test_model_json_names_classes_and_thresholds():
         (14, None, CLASSES_14),
         (14, INFO, CLASSES_14),
         (3, INFO, ("class 1", "class 2", "class 3")),
-        (2, {}, ("class 1", "class 2")),
+        (2, None, ("class 1", "class 2")),
     ],
 )
 def test_classes_that_nobody_tells_are_guessed_and_said_to_be(count, info, classes):

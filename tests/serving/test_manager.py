@@ -265,6 +265,19 @@ def test_a_load_keeps_neither_rollback_nor_stopping_waiting(
     manager.stop()
 
 
+def test_a_model_json_of_a_newer_format_is_rejected_by_name(
+    manager, root, tiny_models, push_version, tmp_path_factory, caplog
+):
+    model = tmp_path_factory.mktemp("newer") / "model"
+    shutil.copytree(tiny_models[0.75], model)
+    (model / "assets.extra" / "model.json").write_text('{"format": 99, "classes": ["Other"]}')
+    push_version(model, root / "tiny", 7)
+    assert manager().served() == {"tiny": 3}
+    assert (
+        "version 7 is rejected: assets.extra/model.json is of format 99, of a newer" in caplog.text
+    )
+
+
 @pytest.mark.parametrize("odd_versions", ["refuse", "warn"])
 @pytest.mark.parametrize(
     ("change", "reason"),

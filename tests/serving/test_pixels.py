@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxrflow.schema.image_rules import DAMAGED, BadImage
+from cxrflow.schema.image_rules import BadImage
+from cxrflow.schema.portable.image_rules import DAMAGED
+from cxrflow.schema.portable.png_stream import EXCESS, passes
 from cxrflow.serving import pixels
-from cxrflow.serving.pixels import EXCESS, pass_sizes, unpack
+from cxrflow.serving.pixels import unpack
 from tests.support import odd_images
 from tests.support.odd_images import HEIGHT, WIDTH, chunk, craft_png
 
@@ -143,4 +145,4 @@ def test_only_what_is_promised_is_unpacked(size: int, level: int, piece: int, se
     ],
 )
 def test_rows_of_each_pass(header: tuple[int, ...], expected: list[tuple[int, int]]) -> None:
-    assert pass_sizes(*header) == expected
+    assert [(part.height, part.stride) for part in passes(*header)] == expected

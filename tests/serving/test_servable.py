@@ -4,7 +4,7 @@ import grpc
 import numpy as np
 import pytest
 
-from cxrflow.schema.image_rules import DAMAGED
+from cxrflow.schema.portable.image_rules import DAMAGED
 from cxrflow.serving.status import from_tensorflow
 from tests.serving.tiny import gray_png
 

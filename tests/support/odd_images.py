@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from cxrflow.schema.image_rules import DAMAGED, PNG_END, PNG_START
+from cxrflow.schema.portable.image_rules import DAMAGED, PNG_END, PNG_START
 
 OK = "ok"
 WIDTH, HEIGHT = 96, 80

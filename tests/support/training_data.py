@@ -83,8 +83,7 @@ def tiny(tmp_path_factory) -> Tiny:
 
     folder = tmp_path_factory.mktemp("tiny")
     random = np.random.default_rng(0)
-    # Transform writes .gz by default; what is not named so is read as it is.
-    for split, count, name in (("train", 64, "data-00000-of-00001.gz"), ("eval", 24, "data")):
+    for split, count in (("train", 64), ("eval", 24)):
         labels = np.zeros((count, 3), np.float32)  # the third class has no positives
         labels[:, :2] = random.integers(0, 2, (count, 2))
         pngs = []
@@ -98,9 +97,11 @@ def tiny(tmp_path_factory) -> Tiny:
         transformed = [
             example(**{T_IMAGE: [c], T_LABELS: k}) for c, k in zip(compact, labels, strict=True)
         ]
-        path = folder / f"Split-{split}" / name
-        path.parent.mkdir()
-        with tf.io.TFRecordWriter(str(path), "GZIP" if name.endswith("gz") else "") as writer:
-            for serialized in transformed:
-                writer.write(serialized)
+        # In two files, as Transform writes one for each of the raw ones.
+        (folder / f"Split-{split}").mkdir()
+        for i, part in enumerate((transformed[:20], transformed[20:])):
+            path = folder / f"Split-{split}" / f"data-{i:05d}-of-00002"
+            with tf.io.TFRecordWriter(str(path)) as writer:
+                for serialized in part:
+                    writer.write(serialized)
     return Tiny(folder, pngs, [example(**{IMAGE: [png]}) for png in pngs], transformed)

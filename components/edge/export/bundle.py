@@ -23,9 +23,9 @@ from cxrflow.components.edge.export.source import INPUT, OUTPUT, Source
 from cxrflow.components.edge.export.to_onnx import pack, to_onnx
 from cxrflow.components.edge.export.variants import VARIANTS, tolerance
 from cxrflow.components.edge.parity.run import VariantError, run_variant
-from cxrflow.components.model.signatures import CompactFormat
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.image_rules import ImageLimits
+from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import report
 
 MODEL_JSON = "model.json"
@@ -50,7 +50,7 @@ def export_bundle(
         CxrflowError: a split is empty, the model can't be converted, or a variant is broken.
     """
     source = Source(saved_model)
-    compact = CompactFormat(**source.info["compact"])
+    compact = source.compact
     bundle.mkdir(parents=True, exist_ok=True)
     images = calibration_pixels(
         train, source.classes, compact, source.image_size, config.calibration_images
@@ -75,7 +75,7 @@ def export_bundle(
     report(len(makers), len(makers), "variants")
     for path in device_files():
         shutil.copy(path, bundle / path.name)
-    info = describe(source.info, config)
+    info = describe(source, config)
     _write_info(info, bundle)  # which those who run the variants read
     note, silent = _write_golden(source, compact, eval_originals, config, bundle)
     if note:
@@ -146,17 +146,17 @@ def _write_info(info: Mapping[str, Any], bundle: Path) -> None:
     (bundle / MODEL_JSON).write_text(text, encoding="utf-8")
 
 
-def describe(info: dict[str, Any], config: EdgeConfig) -> dict[str, Any]:
+def describe(source: Source, config: EdgeConfig) -> dict[str, Any]:
     """model.json of a bundle, from that of its source."""
-    compact = info["compact"]
-    return info | {
+    compact = source.compact
+    return source.info.to_json() | {
         "bundle_format": FORMAT,
         "frozen_graph": {"input": f"{INPUT}:0", "output": f"{OUTPUT}:0"},
         "preprocessing": {
-            "compact_size": compact["image_size"],
-            "encoding": compact["encoding"],
-            "jpeg_quality": compact["jpeg_quality"],
-            "image_size": info["image_size"],
+            "compact_size": compact.image_size,
+            "encoding": compact.encoding,
+            "jpeg_quality": compact.jpeg_quality,
+            "image_size": source.image_size,
             **asdict(ImageLimits()),
         },
         "variants": {key: one | tolerance(key, config) for key, one in VARIANTS.items()},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrflow.schema.image_rules import PNG_START
+from cxrflow.schema.portable.image_rules import PNG_START
 
 FOLDER = "golden"
 ANSWERS = "answers_"  # before a variant's name, in the archive

@@ -36,7 +36,7 @@ def convert(source: Source, dynamic: bool = False) -> bytes:
         return converter.convert()
     except Exception as error:  # ConverterError, and what MLIR raises besides
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CxrflowError(f"{source.info['name']} can't become a LiteRT model: {first}") from error
+        raise CxrflowError(f"{source.info.name} can't become a LiteRT model: {first}") from error
 
 
 def with_dynamic_range(source: Source, model: bytes, pixels: np.ndarray) -> bytes:

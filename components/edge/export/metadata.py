@@ -7,13 +7,13 @@ writer has no wheels for this Python. Numbers below are the places of fields in 
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import flatbuffers
 import numpy as np
 from tensorflow.lite.python.schema_py_generated import BufferT, MetadataT
 
 from cxrflow.components.edge.export.flatbuffer import read, write
+from cxrflow.schema.model_json import ModelJson
 
 LABELS = "labels.txt"
 LICENSE = "Apache-2.0"  # the project's
@@ -25,12 +25,12 @@ _RGB = 1  # ColorSpaceType
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same model is the same file
 
 
-def with_metadata(model: bytes, info: Mapping[str, Any], variant: str) -> bytes:
+def with_metadata(model: bytes, info: ModelJson, variant: str) -> bytes:
     """A LiteRT file with its description inside and a zip of its labels, a line each, at its end.
 
     Args:
         model: the file.
-        info: model.json: name, classes, image_size, code, data, synthetic.
+        info: of the model it was made from.
         variant: its name in the bundle.
     """
     parsed = read(model)
@@ -42,14 +42,14 @@ def with_metadata(model: bytes, info: Mapping[str, Any], variant: str) -> bytes:
     file = io.BytesIO()
     file.write(write(parsed))
     with zipfile.ZipFile(file, "a") as packed:  # stored, as Android's reader demands
-        packed.writestr(zipfile.ZipInfo(LABELS, _EPOCH), "\n".join(info["classes"]) + "\n")
+        packed.writestr(zipfile.ZipInfo(LABELS, _EPOCH), "\n".join(info.classes) + "\n")
     return file.getvalue()
 
 
-def _metadata(info: Mapping[str, Any], variant: str) -> bytes:
-    size = info["image_size"]
-    about = f"{variant} of the chest X-ray model {info['name']}. Not a medical device."
-    if info.get("synthetic"):
+def _metadata(info: ModelJson, variant: str) -> bytes:
+    size = info.image_size
+    about = f"{variant} of the chest X-ray model {info.name}. Not a medical device."
+    if info.synthetic:
         about += " Trained on synthetic X-rays: its answers say nothing about real ones."
     builder = flatbuffers.Builder(1024)
     subgraph = _table(
@@ -58,9 +58,9 @@ def _metadata(info: Mapping[str, Any], variant: str) -> bytes:
         {2: _vector(builder, [_image(builder, size)]), 3: _vector(builder, [_scores(builder)])},
     )
     texts = {
-        0: f"cxrflow {info['name']}",
+        0: f"cxrflow {info.name}",
         1: about,
-        2: f"code {info.get('code', '')}, data {info.get('data', '')}",
+        2: f"code {info.code}, data {info.data}",
         4: "cxrflow",
         5: LICENSE,
         7: _PARSER,

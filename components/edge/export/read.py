@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from cxrflow.components.edge.export.choose import choose
 from cxrflow.components.images.decoding import compact_batch
-from cxrflow.components.model.signatures import CompactFormat
+from cxrflow.components.images.records import split_records
 from cxrflow.components.train.inputs import model_images
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import FINDINGS, IMAGE, IMAGE_ID, PATIENT_ID, T_IMAGE, T_LABELS
+from cxrflow.schema.model_json import CompactFormat
 
 
 def calibration_pixels(
@@ -97,7 +98,5 @@ def _row(features: dict[str, tf.train.Feature], classes: Sequence[str]) -> _Row:
 
 
 def _features(split: Path) -> Iterator[dict[str, tf.train.Feature]]:
-    for path in sorted(split.glob("*")):
-        kind = "GZIP" if path.suffix == ".gz" else ""
-        for record in tf.data.TFRecordDataset(str(path), kind).as_numpy_iterator():
-            yield tf.train.Example.FromString(record).features.feature
+    for record in split_records(split).as_numpy_iterator():
+        yield tf.train.Example.FromString(record).features.feature

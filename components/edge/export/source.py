@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cxrflow.components.model.model_info import read_info
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.model_json import read_trained
 
 BATCH = 8  # images that the source is asked at once
 INPUT, OUTPUT = "image", "probabilities"
@@ -19,9 +19,10 @@ class Source:
 
     def __init__(self, saved_model: Path):
         """Loads it. Raises CxrflowError if it is no model of cxrflow."""
-        self.info: dict[str, Any] = read_info(saved_model)
-        self.classes: list[str] = self.info["classes"]
-        self.image_size: int = self.info["image_size"]
+        self.info = read_trained(saved_model)
+        assert self.info.compact  # read_trained refuses a model without
+        self.compact = self.info.compact
+        self.classes, self.image_size = list(self.info.classes), self.info.image_size
         self.model = tf.saved_model.load(str(saved_model))
         if "pixels" not in self.model.signatures:
             raise CxrflowError(f"{saved_model} has no signature pixels: train the model anew")

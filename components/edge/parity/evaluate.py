@@ -19,9 +19,9 @@ from cxrflow.components.edge.parity.judge import judge, kind_of
 from cxrflow.components.edge.parity.parity import PairedBootstrap
 from cxrflow.components.edge.parity.report import ParityReport, VariantReport, write_report
 from cxrflow.components.edge.parity.run import VariantError, run_variant
-from cxrflow.components.edge.parity.runners import MODEL_JSON, read_model_json
+from cxrflow.components.edge.parity.runners import MODEL_JSON, read_description
 from cxrflow.components.edge.parity.sample import Sample, read_sample
-from cxrflow.components.model.signatures import CompactFormat
+from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import report
 
 
@@ -39,7 +39,7 @@ def evaluate(
     Raises:
         CxrflowError: there are no images to compare on.
     """
-    info = read_model_json(candidate)
+    info = read_description(candidate)
     classes = info["classes"]
     with tempfile.TemporaryDirectory() as work_dir:
         sample = read_sample(
@@ -88,7 +88,7 @@ def evaluate(
 
 def write_bundle(candidate: Path, found: ParityReport, bundle: Path) -> None:
     """Copies what may ship: blessed variants, figures in model.json, and everything around them."""
-    info = read_model_json(candidate)
+    info = read_description(candidate)
     refused = {v.file for v in found.variants.values() if not v.blessed}
     shutil.copytree(
         candidate,

@@ -14,7 +14,7 @@ from tfx.utils import path_utils
 from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.edge.parity.evaluate import evaluate, write_bundle
 from cxrflow.components.edge.parity.report import ParityReport, write_report
-from cxrflow.components.model.model_info import read_info
+from cxrflow.schema.model_json import read_model_json
 
 SPLIT = "eval"
 NOT_EXPORTED = "the model isn't blessed, so that nothing was exported"
@@ -42,8 +42,8 @@ class Executor(base_executor.BaseExecutor):
                 EdgeConfig(**json.loads(exec_properties["settings"])),
             )
         else:
-            info = read_info(saved_model)
-            found = ParityReport(info["name"], info["synthetic"], reason=NOT_EXPORTED)
+            info = read_model_json(saved_model)
+            found = ParityReport(info.name, info.synthetic, reason=NOT_EXPORTED)
 
         report = artifact_utils.get_single_instance(output_dict["report"])
         bundle = artifact_utils.get_single_instance(output_dict["bundle"])

@@ -1,10 +1,11 @@
 """How far a variant's probabilities are from its source's, and what that does to the AUCs."""
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from cxrflow.schema.portable.scores import mean_auc
 
 INTERVAL = 0.95  # share of the bootstrap's differences inside an interval
 
@@ -140,9 +141,7 @@ def _rows(weights: np.ndarray, values: int = 1 << 22) -> Iterator[np.ndarray]:
 
 def _mean(aucs: np.ndarray) -> np.ndarray:
     """Over the classes, [C, W] -> [W]; NaN where no class has an AUC."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of an empty mean
-        return np.nanmean(aucs, axis=0)
+    return np.array([mean_auc(column) for column in aucs.T])
 
 
 def _difference(source: np.ndarray, variant: np.ndarray) -> Difference:

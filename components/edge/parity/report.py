@@ -11,6 +11,7 @@ from typing import Any
 
 from cxrflow.components.edge.parity.parity import INTERVAL
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import write_whole
 
 FILE_NAME = "parity_report.json"
 
@@ -127,10 +128,8 @@ def write_report(report: ParityReport, directory: Path) -> None:
     fields = asdict(report)
     for name, variant in report.variants.items():
         fields["variants"][name]["blessed"] = variant.blessed
-    aside = directory / f".{FILE_NAME}"
     content = {"summary": report.line, **fields}
-    aside.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    aside.replace(directory / FILE_NAME)
+    write_whole(directory / FILE_NAME, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def read_report(directory: Path) -> ParityReport:

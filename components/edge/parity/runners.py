@@ -137,7 +137,7 @@ def run_all(bundle: Path, key: str, pixels: np.ndarray, done: Callable[[int], No
     far. Raises ValueError if the answers aren't [1, C] each, KeyError if model.json doesn't
     describe the variant, and whatever the runtime raises.
     """
-    info = read_model_json(bundle)
+    info = read_description(bundle)
     variant, classes = info["variants"][key], len(info["classes"])
     runner = _RUNNERS[variant["runtime"]](bundle / variant["file"], info, variant["input_dtype"])
     answers = np.empty((len(pixels), classes), np.float32)
@@ -152,7 +152,7 @@ def run_all(bundle: Path, key: str, pixels: np.ndarray, done: Callable[[int], No
     return answers
 
 
-def read_model_json(bundle: Path) -> dict[str, Any]:
+def read_description(bundle: Path) -> dict[str, Any]:
     """What a bundle says of itself."""
     return json.loads((bundle / MODEL_JSON).read_text(encoding="utf-8"))
 

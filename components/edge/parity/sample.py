@@ -1,6 +1,5 @@
 """The eval images on which variants are compared, decoded once for all of them."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from cxrflow.components.images.records import split_records
 from cxrflow.components.ingest.split import unit_hash
-from cxrflow.components.model.signatures import CompactFormat
 from cxrflow.components.train.inputs import model_images
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import PATIENT_ID, T_IMAGE, T_LABELS
+from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import report
 
 _BATCH = 32  # images decoded at once
@@ -39,7 +39,7 @@ def read_sample(
     """Reads at most `limit` images of whole patients, who are drawn by a hash of their ids.
 
     Args:
-        paths: TFRecords of transformed examples, gzip if named .gz.
+        paths: TFRecords of transformed examples.
         compact: form of the images in them.
         image_size: S.
         classes: C.
@@ -51,10 +51,7 @@ def read_sample(
     """
     if not paths:
         raise CxrflowError("there are no eval images to evaluate an edge bundle on: give more data")
-    records = functools.reduce(
-        tf.data.Dataset.concatenate,
-        (tf.data.TFRecordDataset(p, "GZIP" if p.endswith(".gz") else "") for p in sorted(paths)),
-    )
+    records = split_records(paths)
     patients = _patients(records)
     taken = np.isin(patients, whole_patients(patients, limit))
     count = int(taken.sum())

@@ -1,7 +1,6 @@
 """Writes a phantom set as Kaggle lays NIH ChestX-ray14 out: tables, lists, boxes, images."""
 
 import csv
-import fcntl
 import json
 import math
 import multiprocessing
@@ -12,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
@@ -21,6 +20,7 @@ from cxrflow.components.ingest.phantom.radiograph import Boxes, render
 from cxrflow.components.ingest.phantom.table import Study, draw_patient, in_test_list
 from cxrflow.schema.classes import NO_FINDING
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import whole_folder
 from cxrflow.schema.paths import require_plain
 from cxrflow.schema.progress import report
 
@@ -97,7 +97,6 @@ def write_phantoms(
             boxes = _write_images(folder / "images", studies, seed, workers)
             _write_tables(folder, studies, test, boxes)
             _write_marker(folder, parameters, len(studies))
-            os.replace(folder, out)
     except OSError as error:
         raise CxrflowError(
             f"cannot write phantoms to {out}: {error.strerror or error}; "
@@ -156,7 +155,7 @@ def _already_there(out: Path, parameters: dict, studies: list[Study]) -> bool:
 
 @contextmanager
 def _beside(out: Path, images: int) -> Iterator[Path]:
-    """An empty folder next to `out`, locked against another run, removed unless it was renamed."""
+    """An empty folder next to `out`, locked against another run, which takes its place."""
     out.parent.mkdir(parents=True, exist_ok=True)
     free, needed = shutil.disk_usage(out.parent).free, images * _BYTES_PER_IMAGE
     if free < needed:
@@ -164,24 +163,15 @@ def _beside(out: Path, images: int) -> Iterator[Path]:
             f"{images} phantoms need {needed / 1e6:,.0f} MB and {out.parent} has "
             f"{free / 1e6:,.0f} MB left: make room or ask for fewer patients"
         )
-    folder = out.parent / f".{out.name}.partial"
-    folder.mkdir(exist_ok=True)
-    lock = os.open(folder, os.O_RDONLY)
-    try:
+    with ExitStack() as stack:
+        aside = out.parent / f".{out.name}.partial"
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder = stack.enter_context(whole_folder(out, aside, alone=True))
         except BlockingIOError as error:
             raise CxrflowError(
                 f"another run is writing {out} now: wait or choose another folder"
             ) from error
-        for entry in folder.iterdir():  # left by a run that was killed
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(lock)
+        yield folder
 
 
 def _write_images(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrflow.components.evaluate.results import mean_auc
+from cxrflow.schema.portable.scores import mean_auc
 
 REFERENCE = Path(__file__).resolve().parents[3] / "schema" / "reference.csv"
 

@@ -1,6 +1,5 @@
 """Evaluations as TFMA's components take them, by class name instead of class id."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +10,12 @@ from typing import Any
 from google.protobuf.json_format import Error as JsonError
 from google.protobuf.message import DecodeError
 
-from cxrflow.components.evaluate.results import mean_auc, too_few
+from cxrflow.components.evaluate.results import too_few
 from cxrflow.components.evaluate.tfma_config import CANDIDATE
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import SPLIT
+from cxrflow.schema.model_json import MODEL_JSON, read_model_json
+from cxrflow.schema.portable.scores import mean_auc
 
 # Of the two plots, what TFMA's ROC, precision-recall and calibration components read.
 MATRICES = ("threshold", "truePositives", "falsePositives", "trueNegatives", "falseNegatives")
@@ -237,5 +238,4 @@ def _model_beside(location: str, directory: Path) -> Path:
 
 
 def _model_classes(model: Path) -> list[str]:
-    path = model / "assets.extra" / "model.json"
-    return json.loads(path.read_text())["classes"] if path.is_file() else []
+    return list(read_model_json(model).classes) if (model / MODEL_JSON).is_file() else []

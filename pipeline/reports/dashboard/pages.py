@@ -1,6 +1,5 @@
 """Writes a run's dashboard: static pages that open from disk, without a network."""
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cxrflow.components.ensemble.report import read_report
+from cxrflow.components.ensemble.settings import final_model
 from cxrflow.components.evaluate.results import too_few
 from cxrflow.components.evaluate.verdict import FILE_NAME, Verdict, read_verdict
 from cxrflow.pipeline.reports.dashboard.auc_table import Group, Table, columns, published
@@ -146,10 +147,8 @@ def _evaluations(run: RunFolder) -> dict[str, Evaluation]:
 
 def _final_name(run: RunFolder) -> str:
     """Of the model that may be pushed."""
-    if "Ensemble" in run.artifacts:
-        return "ensemble"
-    trainers = [node.partition(".")[2] for node in run.artifacts if node.startswith("Trainer")]
-    return (trainers and trainers[0]) or "model"
+    trained = [node.partition(".")[2] for node in run.artifacts if node.startswith("Trainer.")]
+    return final_model(trained) if trained else "model"
 
 
 def _index(run: RunFolder, models: Mapping[str, Evaluation]) -> Page:
@@ -233,10 +232,7 @@ def _verdict(run: RunFolder) -> Verdict | None:
 def _ensemble_report(run: RunFolder) -> dict[str, Any] | None:
     if "Ensemble" not in run.artifacts:
         return None
-    path = Path(run.artifacts["Ensemble"]["report"]) / "ensemble.json"
-    if not path.is_file():
-        raise CxrflowError(f"{path} is gone: run the pipeline again")
-    return json.loads(path.read_text())
+    return read_report(Path(run.artifacts["Ensemble"]["report"]))
 
 
 def _slices(run: RunFolder, name: str, evaluation: Evaluation) -> Page:

@@ -57,10 +57,11 @@ def write_member(folder: Path, name: str, head: str, seed: int) -> None:
     """A network with random weights that sees something, calibrated otherwise than by identity."""
     import keras
 
+    from cxrflow.components.model.assets import write_assets
     from cxrflow.components.model.calibration import Calibration
-    from cxrflow.components.model.model_info import model_info, write_assets
     from cxrflow.components.model.network import build_network
-    from cxrflow.components.model.signatures import CompactFormat, export
+    from cxrflow.components.model.signatures import export
+    from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
     from tests.support import tiny_training
 
     keras.utils.set_random_seed(seed)
@@ -85,16 +86,15 @@ def write_member(folder: Path, name: str, head: str, seed: int) -> None:
     )
     write_assets(
         folder,
-        model_info(
+        ModelJson(
             name=name,
-            classes=CLASSES,
+            classes=tuple(CLASSES),
             image_size=64,
-            compact=COMPACT,
-            members=[{"name": name, "backbone": "MobileNet", "head": head, "weight": 1.0}],
+            compact=CompactFormat(**COMPACT),
+            members=(Member(name, "MobileNet", head, 1.0),),
             calibration=calibration.to_json(CLASSES),
-            thresholds={},
-            data_version="data-1",
-            code_version="code-1",
+            data="data-1",
+            code="code-1",
             synthetic=True,
         ),
     )

@@ -58,7 +58,7 @@ def exported(made, tmp_path_factory):
     from cxrflow.components.ensemble.predict import predict
     from cxrflow.components.ensemble.settings import EnsembleConfig
     from cxrflow.components.model.calibration import fit
-    from cxrflow.components.model.signatures import CompactFormat
+    from cxrflow.schema.model_json import CompactFormat
 
     read, _ = read_members(
         [made.root / "models" / name / "Format-Serving" for name in NAMES],

@@ -19,6 +19,7 @@ def model(root: Path, name: str, **changes: object) -> Path:
         "name": name,
         "classes": CLASSES,
         "image_size": 64,
+        "compact": {"image_size": 512, "encoding": "jpeg", "jpeg_quality": 95},
         "members": [{"name": name, "backbone": "MobileNet", "head": "simple", "weight": 1.0}],
         "calibration": {c: {"slope": 2.0, "intercept": 0.5} for c in CLASSES},
     }

@@ -10,16 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cxrflow.components.ingest.image import (
-    BadImage,
-    Header,
-    Limits,
-    read_header,
-    read_image,
-    verify_png,
-)
+from cxrflow.components.ingest.image import BadImage, read_header, read_image, verify_png
 from cxrflow.components.ingest.quarantine import Reason
-from cxrflow.schema.image_rules import PADDING, ImageLimits
+from cxrflow.schema import image_rules
+from cxrflow.schema.portable.image_rules import PADDING, Header, Limits
 from tests.support.odd_images import OK, make_odd_images
 
 ODD = make_odd_images()
@@ -123,10 +117,12 @@ def test_right_checksums_do_not_hide_wrong_pixels(png, change, reason):
     assert caught.value.reason == reason
 
 
-def test_chunks_out_of_place(png, png_chunk):
+def test_chunks_out_of_place(tmp_path, png, png_chunk):
     ihdr = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 4, 8, 0, 0, 0, 0))
     good = png(3, 4, RAW, before=png_chunk(b"tEXt", b"Comment\0x"), after=png_chunk(b"tIME", b"1"))
-    verify_png(good)
+    path, limits = tmp_path / "x.png", Limits(min_side=3, max_side=4, max_bytes=1000)
+    path.write_bytes(good)
+    assert read_image(path, limits)[0] == good
     cases = {
         "two palettes": (png(3, 4, RAW, before=2 * png_chunk(b"PLTE", bytes(6))), Reason.CORRUPT),
         "palette of 4 bytes": (png(3, 4, RAW, before=png_chunk(b"PLTE", bytes(4))), Reason.CORRUPT),
@@ -141,8 +137,9 @@ def test_chunks_out_of_place(png, png_chunk):
         "no pixels": (good[:33] + png_chunk(b"IEND", b""), Reason.CORRUPT),
     }
     for name, (data, reason) in cases.items():
+        path.write_bytes(data)
         with pytest.raises(BadImage) as caught:
-            verify_png(data)
+            read_image(path, limits)
         assert caught.value.reason == reason, name
 
 
@@ -238,10 +235,8 @@ def test_what_passes_decodes(png, data):
 def test_odd_images_are_held_to_the_rules_of_served_ones(tmp_path: Path, kind: str) -> None:
     odd, path = ODD[kind], tmp_path / "odd"
     path.write_bytes(odd.data)
-    served = ImageLimits()
-    limits = Limits(served.min_side, served.max_side, served.max_bytes)
     try:
-        data, _ = read_image(path, limits)
+        data, _ = read_image(path, image_rules.portable(image_rules.ImageLimits()))
         assert data == odd.data
         accepted = True
     except BadImage as error:

@@ -201,13 +201,13 @@ def test_full_disk_leaves_the_labels(pushed, monkeypatch):
         with pytest.raises(OSError, match=r"No space left on device: '.*/labels.json'"):
             change()
     assert (pushed / "labels.json").read_bytes() == before
-    assert not (pushed / ".labels.json").exists()
+    assert not (pushed / "labels.json.part").exists()
 
 
 def test_labels_are_moved_though_tf_serving_cannot_be_told(pushed):
     config = pushed.parent / "models.config"
     config.write_text("")
-    (pushed.parent / ".models.config").mkdir()  # where it is written first
+    (pushed.parent / "models.config.part").mkdir()  # where it is written first
     with pytest.raises(CxrflowError, match=r"moved, but TF Serving isn't told: .*models\.config"):
         promote(pushed, 100)
     assert read_labels(pushed).labels["stable"] == 100

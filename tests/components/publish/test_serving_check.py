@@ -33,7 +33,7 @@ def example(**features: bytes) -> bytes:
 
 
 def write_examples(root: Path) -> None:
-    """Raw ones plain, transformed ones as gzip and in another order, as Transform may write."""
+    """Raw ones, and transformed ones in another order."""
     import tensorflow as tf
 
     random = np.random.default_rng(0)
@@ -43,13 +43,10 @@ def write_examples(root: Path) -> None:
     ]
     raw = [example(**{"image/id": b"%d.png" % i, "image/encoded": p}) for i, p in enumerate(pngs)]
     transformed = [example(**{"image/id": b"%d.png" % i, "image": p}) for i, p in enumerate(pngs)]
-    for folder, name, compression, records in (
-        ("raw", "data-00000-of-00001", "", raw),
-        ("transformed", "data-00000-of-00001.gz", "GZIP", transformed[::-1]),
-    ):
-        path = root / folder / "Split-eval" / name
+    for folder, records in (("raw", raw), ("transformed", transformed[::-1])):
+        path = root / folder / "Split-eval" / "data-00000-of-00001"
         path.parent.mkdir(parents=True)
-        with tf.io.TFRecordWriter(str(path), compression) as writer:
+        with tf.io.TFRecordWriter(str(path)) as writer:
             for record in records:
                 writer.write(record)
 

@@ -13,7 +13,8 @@ from cxrflow.components.model.backbones import BACKBONES
 from cxrflow.components.model.calibration import Calibration
 from cxrflow.components.model.network import build_network
 from cxrflow.components.model.recipe import TrainConfig
-from cxrflow.components.model.signatures import CompactFormat, export
+from cxrflow.components.model.signatures import export
+from cxrflow.schema.model_json import CompactFormat
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow, pytest.mark.timeout(900)]
 

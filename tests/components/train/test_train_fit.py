@@ -31,7 +31,7 @@ def fit(splits: list[store.Stored], plan: TrainConfig, folder: Path) -> tuple[Ne
     return network, train(network, *splits, CLASSES, plan, folder / "work", folder / "logs")
 
 
-def test_images_are_read_in_order_from_plain_and_gzipped_files(tiny, splits):
+def test_images_are_read_in_order(tiny, splits):
     train_images, eval_images = splits
     assert (len(train_images), train_images.row) == (64, (64, 64, 1))
     assert eval_images.dtype == np.uint8

@@ -72,8 +72,7 @@ def test_from_transformed_examples_and_imagenet_weights(tmp_path, shared_dir):
     for split, n in (("train", 40), ("eval", 20), ("test", 20)):
         folder = tmp_path / f"Split-{split}"
         folder.mkdir()
-        path, gzip = str(folder / "examples-00000-of-00001.gz"), tf.io.TFRecordOptions("GZIP")
-        with tf.io.TFRecordWriter(path, gzip) as writer:
+        with tf.io.TFRecordWriter(str(folder / "examples-00000-of-00001")) as writer:
             for i in range(n):
                 image = rng.integers(0, 120, (64, 64, 1))
                 image[16:48, 16:48] += 130 * (i % 2)  # the finding: a bright square

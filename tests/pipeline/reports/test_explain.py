@@ -1,7 +1,6 @@
 """Boxes, overlays and sheets, with a model whose map is known."""
 
 import gzip
-import json
 from pathlib import Path
 
 import cv2
@@ -14,6 +13,7 @@ from cxrflow.pipeline.reports.explain import explain, find_model
 from cxrflow.pipeline.reports.overlay import PANEL, Panel, blend, over_image, sheet
 from cxrflow.pipeline.reports.truth import Truth
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.model_json import Member, ModelJson, write_model_json
 
 CLASSES = ["Effusion", "Mass"]
 HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"
@@ -130,9 +130,8 @@ def write_model(folder: Path, per_class: bool, **info) -> Path:
 
     model = Known()
     tf.saved_model.save(model, str(folder), signatures={"attention": model.attention})
-    described = {"classes": CLASSES, "members": [{"backbone": "B", "head": "h"}], **info}
-    (folder / "assets.extra").mkdir()
-    (folder / "assets.extra" / "model.json").write_text(json.dumps(described))
+    member = Member(name="m", backbone="B", head="h", weight=1.0)
+    write_model_json(folder, ModelJson(tuple(CLASSES), members=(member,), **info))
     return folder
 
 

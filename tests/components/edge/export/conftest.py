@@ -47,11 +47,12 @@ def made(tmp_path_factory) -> Made:
 def _write_model(folder: Path, head: str) -> Path:
     import keras
 
+    from cxrflow.components.model.assets import write_assets
     from cxrflow.components.model.calibration import Calibration
     from cxrflow.components.model.heads import find_head
-    from cxrflow.components.model.model_info import model_info, write_assets
     from cxrflow.components.model.recipe import TrainConfig
-    from cxrflow.components.model.signatures import CompactFormat, export
+    from cxrflow.components.model.signatures import export
+    from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
 
     keras.utils.set_random_seed(7)
     pixels = keras.Input((64, 64, 3))
@@ -79,16 +80,15 @@ def _write_model(folder: Path, head: str) -> Path:
     )
     write_assets(
         folder,
-        model_info(
+        ModelJson(
             name="small",
-            classes=CLASSES,
+            classes=tuple(CLASSES),
             image_size=64,
-            compact=COMPACT,
-            members=[{"name": "small", "backbone": "none", "head": head, "weight": 1.0}],
+            compact=CompactFormat(**COMPACT),
+            members=(Member("small", "none", head, 1.0),),
             calibration=calibration.to_json(CLASSES),
-            thresholds={},
-            data_version="data-1",
-            code_version="code-1",
+            data="data-1",
+            code="code-1",
             synthetic=True,
         ),
     )
@@ -120,7 +120,7 @@ def _write_split(folder: Path, count: int, raw: bool = False) -> dict[str, bytes
 
     originals = {}
     folder.mkdir(parents=True)
-    with tf.io.TFRecordWriter(str(folder / "data.gz"), "GZIP") as writer:
+    with tf.io.TFRecordWriter(str(folder / "data")) as writer:
         for i in range(count):
             labels = [float(i % 2 == 1), float(i % 3 == 0), 0.0]
             file = io.BytesIO()

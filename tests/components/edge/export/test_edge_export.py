@@ -38,6 +38,7 @@ def test_bundle_holds_what_the_contract_names(candidate, made):
         *(path.name for path in device_files()),
     }
     source = json.loads((made.model / "Format-Serving/assets.extra/model.json").read_text())
+    assert source.pop("format") == 2 and "format" not in info  # it has bundle_format
     assert {key: info[key] for key in source} == source
     assert info["frozen_graph"] == {"input": "image:0", "output": "probabilities:0"}
     assert info["preprocessing"] == {

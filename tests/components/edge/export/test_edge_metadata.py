@@ -9,16 +9,18 @@ import pytest
 from flatbuffers import number_types
 from flatbuffers.table import Table
 
+from cxrflow.schema.model_json import ModelJson
+
 pytestmark = pytest.mark.tf
 
-INFO = {
-    "name": "small",
-    "classes": ["Mass", "Pleural_Thickening", "Hernia"],
-    "image_size": 32,
-    "code": "c1",
-    "data": "d1",
-    "synthetic": True,
-}
+INFO = ModelJson(
+    name="small",
+    classes=("Mass", "Pleural_Thickening", "Hernia"),
+    image_size=32,
+    code="c1",
+    data="d1",
+    synthetic=True,
+)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +125,7 @@ def test_the_output_names_its_labels_which_are_in_the_zip(metadata, described):
         (entry,) = packed.infolist()
         assert entry.filename == file.text(0) == "labels.txt"
         assert entry.compress_type == zipfile.ZIP_STORED
-        assert packed.read(entry).decode().splitlines() == INFO["classes"]
+        assert packed.read(entry).decode().splitlines() == list(INFO.classes)
 
 
 def test_the_file_runs_as_before_and_is_the_same_each_time(model, described):

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxrflow.schema.model_json import CompactFormat, Member, ModelJson, write_model_json
+
 SIZE = 32
 CLASSES = ["Bright", "Striped", "Absent"]
 POINTS = {"youden": {"threshold": 0.5}, "sensitivity": {"threshold": 0.3}, "specificity": None}
@@ -40,7 +42,7 @@ def made(tmp_path_factory) -> Made:
     root = tmp_path_factory.mktemp("edge")
     images, labels = make_images(60)
     np.save(root / "pixels.npy", images)
-    write_examples(root / "examples" / "Split-eval" / "data.gz", images, labels)
+    write_examples(root / "examples" / "Split-eval" / "data", images, labels)
     concrete, answers = write_model(root / "model" / "Format-Serving", images)
     write_bundle(root / "bundle", concrete, images)
     return Made(
@@ -67,7 +69,7 @@ def write_examples(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     import tensorflow as tf
 
     path.parent.mkdir(parents=True)
-    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+    with tf.io.TFRecordWriter(str(path)) as writer:
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             content = tf.io.serialize_tensor(image[..., None]).numpy()
             patient = str(i // 2).encode()
@@ -115,10 +117,15 @@ def write_model(folder: Path, images: np.ndarray):
     module.model = network()
     concrete = concrete_function(module.model)
     tf.saved_model.save(module, str(folder), signatures={"pixels": concrete})
-    (folder / "assets.extra").mkdir()
-    info = {"name": "tiny", "classes": CLASSES, "image_size": SIZE, "compact": COMPACT}
-    info["synthetic"] = True
-    (folder / "assets.extra" / "model.json").write_text(json.dumps(info))
+    info = ModelJson(
+        tuple(CLASSES),
+        name="tiny",
+        image_size=SIZE,
+        compact=CompactFormat(**COMPACT),
+        members=(Member("tiny", "none", "none"),),
+        synthetic=True,
+    )
+    write_model_json(folder, info)
     rgb = np.repeat(images[..., None], 3, axis=-1).astype(np.float32)
     return concrete, concrete(tf.constant(rgb))["probabilities"].numpy()
 

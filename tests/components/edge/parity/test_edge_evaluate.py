@@ -258,7 +258,7 @@ def test_reasons(said, stderr, returncode, reason):
 
 def test_some_images_are_some_whole_patients(made, tmp_path):
     from cxrflow.components.edge.parity.sample import read_sample
-    from cxrflow.components.model.signatures import CompactFormat
+    from cxrflow.schema.model_json import CompactFormat
 
     files = [str(path) for path in (made.examples / "Split-eval").iterdir()]
     compact = CompactFormat(image_size=32, encoding="raw", jpeg_quality=95)

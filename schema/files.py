@@ -1,0 +1,73 @@
+"""Files and folders that are whole or not there at all, and locks, for the host's paths."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cxrflow.schema.portable.writing import lock, sync_path, written_aside
+
+
+@contextmanager
+def whole_file(path: Path, *, ending: str = ".part", sync: bool = False) -> Iterator[Path]:
+    """Another path to write to, which takes this one's place at the end, or goes if that fails.
+
+    Args:
+        path: of the file.
+        ending: added to its name for as long as it is written; of one's own where several
+            processes may write the file at the same time.
+        sync: whether a power cut, too, leaves the old file or the new one, whole.
+    """
+    with written_aside(os.fspath(path), ending, sync) as aside:
+        yield Path(aside)
+
+
+def write_whole(path: Path, text: str, *, ending: str = ".part", sync: bool = False) -> None:
+    """Writes a file in UTF-8, whole or not at all; see `whole_file`."""
+    with whole_file(path, ending=ending, sync=sync) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole_folder(path: Path, aside: Path, *, alone: bool = False) -> Iterator[Path]:
+    """The empty folder `aside`, which becomes `path` at the end, or goes if that fails.
+
+    Its entries are for the caller to sync. What a killed process left in `aside` is removed first.
+
+    Args:
+        path: where there is nothing, or an empty folder.
+        aside: in the same file system.
+        alone: locks `aside` until it has its place. For folders that nobody locks for reading.
+
+    Raises:
+        BlockingIOError: another process that is to be alone writes to `aside`.
+    """
+    aside.mkdir(parents=True, exist_ok=True)
+    handle = os.open(aside, os.O_RDONLY)
+    try:
+        if alone:
+            lock(handle)
+        for entry in aside.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        try:
+            yield aside
+            aside.rename(path)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+    finally:
+        os.close(handle)
+    sync_path(os.fspath(path.parent))
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[None]:
+    """Holds the lock of a file, made if it is missing, which goes with its process.
+
+    Raises:
+        BlockingIOError: another process holds it, and it isn't waited for.
+    """
+    with open(path, "w") as file:
+        lock(file.fileno(), wait=wait)
+        yield
