@@ -1,7 +1,9 @@
-"""The pipeline: every node, and what it gets from which. Imports TFX."""
+"""The pipeline: every node, and what it gets from which. Imports TFX.
+
+Nothing is looked up here: what the wiring needs to know of the world comes as `Facts`.
+"""
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,6 @@ from tfx import v1 as tfx
 from tfx.types.channel import BaseChannel, union
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
-from cxrflow.components.edge.device import device_files
 from cxrflow.components.edge.export.component import EdgeExport
 from cxrflow.components.edge.parity.component import EdgeEvaluator
 from cxrflow.components.edge.push.component import EdgePusher
@@ -21,19 +22,17 @@ from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelS
 from cxrflow.components.evaluate.gate import Limits
 from cxrflow.components.evaluate.tfma_config import eval_config
 from cxrflow.components.ingest.component import ImageExampleGen
-from cxrflow.components.ingest.folder import fingerprint
-from cxrflow.components.model.weights import weights_fingerprint
-from cxrflow.components.publish.component import Pusher, serving_check
-from cxrflow.components.publish.push import published
+from cxrflow.components.publish.component import Pusher, ServingCheck, serving_check
 from cxrflow.components.train.component import RecipeCheck
 from cxrflow.components.transform.component import Transform
 from cxrflow.components.validate.component import ValidationGate
-from cxrflow.pipeline.code_version import ROOT, code_version
-from cxrflow.pipeline.data import is_synthetic
+from cxrflow.pipeline.facts import Facts, edge_folder, serving_folder
 from cxrflow.pipeline.settings import BeamConfig, PipelineConfig
 
-TRAINING = ("components/train", "components/model", "components/images", "schema")
-SCHEMA = ROOT / "schema" / "schema.pbtxt"
+# Modules of ours that TFX's own nodes call.
+RUN_FN = "cxrflow.components.train.run.run_fn"
+EXTRACTORS = "cxrflow.components.evaluate.extractors"
+TFMA_CONFIG = "cxrflow.components.evaluate.tfma_config"  # names the metrics' module
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,13 @@ class Data:
     nodes: list[Any]
     example_gen: ImageExampleGen
     transform: Transform
-    version: str
-    synthetic: bool
+    facts: Facts
     compact: dict[str, Any]  # form of the transformed images
 
 
-def create_pipeline(config: PipelineConfig, data_dir: Path, root: Path) -> tfx.dsl.Pipeline:
+def create_pipeline(
+    config: PipelineConfig, data_dir: Path, root: Path, facts: Facts
+) -> tfx.dsl.Pipeline:
     """Wires all nodes: data, each member's training and evaluation, the model that is pushed.
 
     Args:
@@ -57,8 +57,8 @@ def create_pipeline(config: PipelineConfig, data_dir: Path, root: Path) -> tfx.d
         root: where artifacts, metadata and the pushed model go. Relative paths (the root is then
             the folder that is worked in) keep their caches when the root is moved.
     """
-    check = recipe_check(config)
-    data = data_nodes(config, data_dir, root, after=check)
+    check = recipe_check(config, facts)
+    data = data_nodes(config, data_dir, facts, after=check)
     trainers = {
         name: _trainer(name, recipe, config, data, root) for name, recipe in config.members.items()
     }
@@ -82,31 +82,34 @@ def create_pipeline(config: PipelineConfig, data_dir: Path, root: Path) -> tfx.d
     return assemble(config.name, nodes, config.beam, root)
 
 
-def recipe_check(config: PipelineConfig) -> RecipeCheck:
+def code_version(facts: Facts, node: Any) -> str:
+    """The hash of all that the executor of a class of nodes needs."""
+    return facts.sources.key(node.EXECUTOR_SPEC.executor_class.__module__)
+
+
+def recipe_check(config: PipelineConfig, facts: Facts) -> RecipeCheck:
     """The node that refuses a recipe before anything is read."""
     return RecipeCheck(
         recipes=json.dumps({n: dataclasses.asdict(r) for n, r in config.members.items()}),
         classes=len(config.ingest.classes),
-        weights=weights_fingerprint(config.members.values()),
-        code_version=code_version("components/train", "components/model", "schema"),
+        weights=facts.weights,
+        code_version=code_version(facts, RecipeCheck),
     )
 
 
-def data_nodes(config: PipelineConfig, data_dir: Path, root: Path, after: Any = None) -> Data:
+def data_nodes(config: PipelineConfig, data_dir: Path, facts: Facts, after: Any = None) -> Data:
     """Ingest, validation and Transform; they start when node `after` is through."""
-    synthetic = is_synthetic(data_dir)
-    data_version = fingerprint(data_dir)
     compact = dataclasses.asdict(config.transform)
     example_gen = ImageExampleGen(
         data_dir=str(data_dir),
         settings=json.dumps(dataclasses.asdict(config.ingest), sort_keys=True),
-        data_fingerprint=data_version,
-        code_version=code_version("components/ingest", "schema"),
+        data_fingerprint=facts.data_version,
+        code_version=code_version(facts, ImageExampleGen),
     )
     if after:
         example_gen.add_upstream_node(after)
     statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["records"])
-    schema_gen = tfx.components.ImportSchemaGen(schema_file=str(_named_by_content(SCHEMA, root)))
+    schema_gen = tfx.components.ImportSchemaGen(schema_file=str(facts.schema))
     example_validator = tfx.components.ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )
@@ -114,8 +117,8 @@ def data_nodes(config: PipelineConfig, data_dir: Path, root: Path, after: Any = 
         statistics=statistics_gen.outputs["statistics"],
         schema=schema_gen.outputs["schema"],
         anomalies=example_validator.outputs["anomalies"],
-        code_version=code_version("components/validate", "schema"),
-        synthetic=synthetic,
+        code_version=code_version(facts, ValidationGate),
+        synthetic=facts.synthetic,
         **dataclasses.asdict(config.validate),
     )
     transform = Transform(
@@ -125,7 +128,7 @@ def data_nodes(config: PipelineConfig, data_dir: Path, root: Path, after: Any = 
         custom_config={
             "classes": list(config.ingest.classes),
             **compact,
-            "code_version": code_version("components/transform", "components/images", "schema"),
+            "code_version": code_version(facts, Transform),
         },
     )
     transform.add_upstream_node(validation_gate)
@@ -137,7 +140,7 @@ def data_nodes(config: PipelineConfig, data_dir: Path, root: Path, after: Any = 
         validation_gate,
         transform,
     ]
-    return Data(nodes, example_gen, transform, data_version, synthetic, compact)
+    return Data(nodes, example_gen, transform, facts, compact)
 
 
 def assemble(name: str, nodes: list[Any], beam: BeamConfig, root: Path) -> tfx.dsl.Pipeline:
@@ -156,7 +159,7 @@ def assemble(name: str, nodes: list[Any], beam: BeamConfig, root: Path) -> tfx.d
 
 def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: Path) -> Any:
     return tfx.components.Trainer(
-        run_fn="cxrflow.components.train.run.run_fn",
+        run_fn=RUN_FN,
         examples=data.transform.outputs["transformed_examples"],
         transform_graph=data.transform.outputs["transform_graph"],
         train_args=tfx.proto.TrainArgs(splits=["train"]),
@@ -167,9 +170,9 @@ def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: P
             "transform": data.compact,
             "calibrate": dataclasses.asdict(config.calibrate),
             "classes": list(config.ingest.classes),
-            "synthetic": data.synthetic,
-            "data_version": data.version,
-            "code_version": code_version(*TRAINING),
+            "synthetic": data.facts.synthetic,
+            "data_version": data.facts.data_version,
+            "code_version": data.facts.sources.key(RUN_FN),
             "work_dir": str(root / "work" / name),
         },
     ).with_id(f"Trainer.{name}")
@@ -178,20 +181,15 @@ def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: P
 def _evaluator(
     model: BaseChannel, config: PipelineConfig, data: Data, baseline: BaseChannel | None = None
 ) -> Any:
-    code = _evaluate_code("ece", "extractors", "metrics", "plots", "scores", "tfma_config")
+    code = data.facts.sources.key(EXTRACTORS, TFMA_CONFIG)
     return tfx.components.Evaluator(
         examples=data.transform.outputs["transformed_examples"],
         model=model,
         baseline_model=baseline,
         example_splits=["eval", "test"],
         eval_config=eval_config(len(config.ingest.classes), config.evaluate.slices, code),
-        module_path="cxrflow.components.evaluate.extractors",
+        module_path=EXTRACTORS,
     )
-
-
-def _evaluate_code(*modules: str) -> str:
-    """Of these alone: a change in the dashboard evaluates nothing anew."""
-    return code_version(*(f"components/evaluate/{module}.py" for module in modules))
 
 
 def _gate(name: str, model: BaseChannel, evaluator: Any, data: Data, **options: Any) -> Gate:
@@ -199,8 +197,8 @@ def _gate(name: str, model: BaseChannel, evaluator: Any, data: Data, **options: 
         evaluation=evaluator.outputs["evaluation"],
         model=model,
         name=name,
-        synthetic=data.synthetic,
-        code_version=_evaluate_code("executor", "gate", "results", "verdict"),
+        synthetic=data.facts.synthetic,
+        code_version=code_version(data.facts, Gate),
         **options,
     )
 
@@ -233,14 +231,9 @@ def _ensemble(
         calibrate=dataclasses.asdict(config.calibrate),
         classes=list(config.ingest.classes),
         compact=data.compact,
-        synthetic=data.synthetic,
-        data_version=data.version,
-        code_version=code_version(
-            "components/ensemble",
-            *TRAINING,
-            "components/evaluate/results.py",
-            "components/evaluate/verdict.py",
-        ),
+        synthetic=data.facts.synthetic,
+        data_version=data.facts.data_version,
+        code_version=code_version(data.facts, Ensemble),
     )
 
 
@@ -271,7 +264,6 @@ def _pushed(
     model: BaseChannel, gate: Gate, config: PipelineConfig, data: Data, root: Path
 ) -> list[Any]:
     """The blessed model tried in a server, and put where servers look."""
-    serving = root / "serving" / config.name
     blessing = gate.outputs["blessing"]
     check = serving_check(
         model=model,
@@ -279,19 +271,21 @@ def _pushed(
         examples=data.example_gen.outputs["examples"],
         transformed_examples=data.transform.outputs["transformed_examples"],
         settings=dataclasses.asdict(config.serving_check),
-        code_version=code_version("components/publish", "serving", "schema/store"),
+        code_version=code_version(data.facts, ServingCheck),
     )
     pusher = Pusher(
         model=model,
         model_blessing=blessing,
         infra_blessing=check.outputs["blessing"] if check else None,
         push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(serving))
+            filesystem=tfx.proto.PushDestination.Filesystem(
+                base_directory=str(serving_folder(config, root))
+            )
         ),
         custom_config={
-            "code_version": code_version("components/publish", "serving", "schema/store"),
+            "code_version": code_version(data.facts, Pusher),
             "publish": dataclasses.asdict(config.publish),
-            "published": published(serving),  # a folder that was emptied is filled again
+            "published": data.facts.published,  # a folder that was emptied is filled again
         },
     )
     return [*([check] if check else []), pusher]
@@ -301,33 +295,29 @@ def _edge(
     model: BaseChannel, gates: list[Gate], config: PipelineConfig, data: Data, root: Path
 ) -> list[Any]:
     """The bundle for the device, each variant judged against the model it was made from."""
-    destination = root / "edge"
     settings = dataclasses.asdict(config.edge)
-    scripts = [str(path.relative_to(ROOT)) for path in device_files()]
-    # Each uses the other's: the export runs its variants, the evaluation knows what they are.
-    packages = ("components/edge/export", "components/edge/parity")
     export = EdgeExport(
         model=model,
         verdicts=union([gate.outputs["verdict"] for gate in gates]),
         examples=data.example_gen.outputs["examples"],
         transformed_examples=data.transform.outputs["transformed_examples"],
         settings=settings,
-        synthetic=data.synthetic,
-        code_version=code_version(*packages, "schema/image_rules.py", *scripts),
+        synthetic=data.facts.synthetic,
+        code_version=code_version(data.facts, EdgeExport),
     )
     evaluator = EdgeEvaluator(
         candidate=export.outputs["candidate"],
         model=model,
         transformed_examples=data.transform.outputs["transformed_examples"],
         settings=settings,
-        code_version=code_version(*packages, "edge/frozen.py"),
+        code_version=code_version(data.facts, EdgeEvaluator),
     )
     pusher = EdgePusher(
         bundle=evaluator.outputs["bundle"],
-        destination=str(destination),
+        destination=str(edge_folder(root)),
         keep_versions=config.edge.keep_versions,
-        published=published(destination),
-        code_version=code_version("components/publish", "components/edge/push", "schema/store"),
+        published=data.facts.published_edge,
+        code_version=code_version(data.facts, EdgePusher),
     )
     return [export, evaluator, pusher]
 
@@ -336,12 +326,3 @@ def _beam_args(beam: BeamConfig) -> list[str]:
     # DirectRunner would first try to download a Go binary, and wait where packets are dropped.
     args = ["--runner=FnApiRunner", f"--direct_num_workers={beam.workers}"]
     return args + (["--direct_running_mode=multi_processing"] if beam.workers > 1 else [])
-
-
-def _named_by_content(schema: Path, root: Path) -> Path:
-    """Copies the schema to a path that changes with it: ImportSchemaGen's cache knows only that."""
-    content = schema.read_bytes()
-    copy = root / "schema" / hashlib.sha256(content).hexdigest()[:16] / schema.name
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    copy.write_bytes(content)
-    return copy

@@ -1,8 +1,6 @@
 """The nodes that check a blessed model in a server, and that publish it."""
 
 import json
-import shutil
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +14,6 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from cxrflow.components.publish.check_executor import Executor as CheckExecutor
 from cxrflow.components.publish.executor import Executor
-from cxrflow.schema.errors import CxrflowError
 
 
 class Pusher(TfxPusher):
@@ -104,18 +101,13 @@ def serving_check(
     settings: Mapping[str, Any],
     code_version: str = "",
 ) -> base_component.BaseComponent | None:
-    """The node that `settings["kind"]` asks for; arguments as for `ServingCheck`.
-
-    Raises:
-        CxrflowError: infra_validator is asked for and Docker doesn't answer.
-    """
+    """The node that `settings["kind"]` asks for; arguments as for `ServingCheck`."""
     if settings["kind"] == "none":
         return None
     if settings["kind"] == "embedded":
         return ServingCheck(
             model, model_blessing, examples, transformed_examples, settings, code_version
         )
-    _require_docker()
     proto = infra_validator_pb2
     return InfraValidator(
         model=model,
@@ -133,12 +125,3 @@ def serving_check(
             num_examples=settings["images"],
         ),
     )
-
-
-def _require_docker() -> None:
-    docker = shutil.which("docker")
-    if not docker or subprocess.run([docker, "info"], capture_output=True).returncode:
-        raise CxrflowError(
-            "serving_check.kind infra_validator needs Docker, which doesn't answer here: start it, "
-            "or take embedded"
-        )
