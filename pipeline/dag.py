@@ -4,7 +4,6 @@ Nothing is looked up here: what the wiring needs to know of the world comes as `
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,27 @@ from tfx.types.channel import BaseChannel, union
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from cxrflow.components.edge.export.component import EdgeExport
+from cxrflow.components.edge.export.settings import EdgeExportSettings
 from cxrflow.components.edge.parity.component import EdgeEvaluator
 from cxrflow.components.edge.push.component import EdgePusher
+from cxrflow.components.edge.push.settings import EdgePusherSettings
 from cxrflow.components.ensemble.component import Ensemble
-from cxrflow.components.ensemble.settings import ENSEMBLE
+from cxrflow.components.ensemble.settings import ENSEMBLE, EnsembleSettings
 from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
 from cxrflow.components.evaluate.gate import Limits
+from cxrflow.components.evaluate.settings import GateSettings
 from cxrflow.components.evaluate.tfma_config import eval_config
 from cxrflow.components.ingest.component import ImageExampleGen
-from cxrflow.components.publish.component import Pusher, ServingCheck, serving_check
+from cxrflow.components.ingest.settings import IngestSettings
+from cxrflow.components.node import Node
+from cxrflow.components.publish.component import Pusher, ServingCheck, infra_validator
+from cxrflow.components.publish.settings import PusherSettings
 from cxrflow.components.train.component import RecipeCheck
+from cxrflow.components.train.settings import RecipeCheckSettings
 from cxrflow.components.transform.component import Transform
+from cxrflow.components.transform.settings import TransformSettings
 from cxrflow.components.validate.component import ValidationGate
+from cxrflow.components.validate.settings import ValidationGateSettings
 from cxrflow.pipeline.facts import Facts, edge_folder, serving_folder
 from cxrflow.pipeline.settings import BeamConfig, PipelineConfig
 
@@ -43,7 +51,6 @@ class Data:
     example_gen: ImageExampleGen
     transform: Transform
     facts: Facts
-    compact: dict[str, Any]  # form of the transformed images
 
 
 def create_pipeline(
@@ -82,29 +89,28 @@ def create_pipeline(
     return assemble(config.name, nodes, config.beam, root)
 
 
-def code_version(facts: Facts, node: Any) -> str:
+def code_version(facts: Facts, node: type[Node]) -> str:
     """The hash of all that the executor of a class of nodes needs."""
-    return facts.sources.key(node.EXECUTOR_SPEC.executor_class.__module__)
+    return facts.sources.key(node.EXECUTOR.__module__)
 
 
 def recipe_check(config: PipelineConfig, facts: Facts) -> RecipeCheck:
     """The node that refuses a recipe before anything is read."""
     return RecipeCheck(
-        recipes=json.dumps({n: dataclasses.asdict(r) for n, r in config.members.items()}),
-        classes=len(config.ingest.classes),
-        weights=facts.weights,
-        code_version=code_version(facts, RecipeCheck),
+        RecipeCheckSettings(
+            recipes=config.members, classes=len(config.ingest.classes), weights=facts.weights
+        ),
+        code_version(facts, RecipeCheck),
     )
 
 
 def data_nodes(config: PipelineConfig, data_dir: Path, facts: Facts, after: Any = None) -> Data:
     """Ingest, validation and Transform; they start when node `after` is through."""
-    compact = dataclasses.asdict(config.transform)
     example_gen = ImageExampleGen(
-        data_dir=str(data_dir),
-        settings=json.dumps(dataclasses.asdict(config.ingest), sort_keys=True),
-        data_fingerprint=facts.data_version,
-        code_version=code_version(facts, ImageExampleGen),
+        IngestSettings(
+            data_dir=str(data_dir), data_version=facts.data_version, ingest=config.ingest
+        ),
+        code_version(facts, ImageExampleGen),
     )
     if after:
         example_gen.add_upstream_node(after)
@@ -114,22 +120,18 @@ def data_nodes(config: PipelineConfig, data_dir: Path, facts: Facts, after: Any 
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )
     validation_gate = ValidationGate(
+        ValidationGateSettings(limits=config.validate, synthetic=facts.synthetic),
+        code_version(facts, ValidationGate),
         statistics=statistics_gen.outputs["statistics"],
         schema=schema_gen.outputs["schema"],
         anomalies=example_validator.outputs["anomalies"],
-        code_version=code_version(facts, ValidationGate),
-        synthetic=facts.synthetic,
-        **dataclasses.asdict(config.validate),
     )
     transform = Transform(
+        TransformSettings(classes=config.ingest.classes, compact=config.transform),
+        code_version(facts, Transform),
         examples=example_gen.outputs["examples"],
         records=example_gen.outputs["records"],
         schema=schema_gen.outputs["schema"],
-        custom_config={
-            "classes": list(config.ingest.classes),
-            **compact,
-            "code_version": code_version(facts, Transform),
-        },
     )
     transform.add_upstream_node(validation_gate)
     nodes = [
@@ -140,7 +142,7 @@ def data_nodes(config: PipelineConfig, data_dir: Path, facts: Facts, after: Any 
         validation_gate,
         transform,
     ]
-    return Data(nodes, example_gen, transform, facts, compact)
+    return Data(nodes, example_gen, transform, facts)
 
 
 def assemble(name: str, nodes: list[Any], beam: BeamConfig, root: Path) -> tfx.dsl.Pipeline:
@@ -167,7 +169,7 @@ def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: P
         custom_config={
             "name": name,
             "train": dataclasses.asdict(recipe),
-            "transform": data.compact,
+            "transform": dataclasses.asdict(config.transform),
             "calibrate": dataclasses.asdict(config.calibrate),
             "classes": list(config.ingest.classes),
             "synthetic": data.facts.synthetic,
@@ -192,30 +194,22 @@ def _evaluator(
     )
 
 
-def _gate(name: str, model: BaseChannel, evaluator: Any, data: Data, **options: Any) -> Gate:
-    return Gate(
-        evaluation=evaluator.outputs["evaluation"],
-        model=model,
-        name=name,
-        synthetic=data.facts.synthetic,
-        code_version=code_version(data.facts, Gate),
-        **options,
-    )
-
-
 def _judged_member(
     name: str, model: BaseChannel, config: PipelineConfig, data: Data
 ) -> tuple[Any, Gate]:
     """A member's scores on eval and test, and the verdict, which looks at eval alone."""
     evaluator = _evaluator(model, config, data).with_id(f"Evaluator.{name}")
-    gate = _gate(
-        name,
-        model,
-        evaluator,
-        data,
-        classes=config.ingest.classes,
-        limits=config.evaluate.members,
-        split="eval",
+    gate = Gate(
+        GateSettings(
+            classes=config.ingest.classes,
+            limits=config.evaluate.members,
+            name=name,
+            split="eval",
+            synthetic=data.facts.synthetic,
+        ),
+        code_version(data.facts, Gate),
+        evaluation=evaluator.outputs["evaluation"],
+        model=model,
     )
     return evaluator, gate.with_id(f"Gate.{name}")
 
@@ -223,17 +217,20 @@ def _judged_member(
 def _ensemble(
     models: list[BaseChannel], gates: list[Gate], config: PipelineConfig, data: Data
 ) -> Ensemble:
+    settings = EnsembleSettings(
+        ensemble=config.ensemble,
+        calibrate=config.calibrate,
+        classes=config.ingest.classes,
+        compact=config.transform,
+        synthetic=data.facts.synthetic,
+        data_version=data.facts.data_version,
+    )
     return Ensemble(
+        settings,
+        code_version(data.facts, Ensemble),
         models=union(models),
         verdicts=union([gate.outputs["verdict"] for gate in gates]),
         examples=data.transform.outputs["transformed_examples"],
-        settings=dataclasses.asdict(config.ensemble),
-        calibrate=dataclasses.asdict(config.calibrate),
-        classes=list(config.ingest.classes),
-        compact=data.compact,
-        synthetic=data.facts.synthetic,
-        data_version=data.facts.data_version,
-        code_version=code_version(data.facts, Ensemble),
     )
 
 
@@ -248,13 +245,16 @@ def _judged(name: str, model: BaseChannel, config: PipelineConfig, data: Data) -
     baseline = last_blessed.outputs["model"]
     evaluator = _evaluator(model, config, data, baseline)
     limits = {f.name: getattr(config.evaluate, f.name) for f in dataclasses.fields(Limits)}
-    gate = _gate(
-        name,
-        model,
-        evaluator,
-        data,
-        classes=config.ingest.classes,
-        limits=Limits(**limits),
+    gate = Gate(
+        GateSettings(
+            classes=config.ingest.classes,
+            limits=Limits(**limits),
+            name=name,
+            synthetic=data.facts.synthetic,
+        ),
+        code_version(data.facts, Gate),
+        evaluation=evaluator.outputs["evaluation"],
+        model=model,
         baseline_model=baseline,
     )
     return [last_blessed, evaluator, gate]
@@ -265,59 +265,68 @@ def _pushed(
 ) -> list[Any]:
     """The blessed model tried in a server, and put where servers look."""
     blessing = gate.outputs["blessing"]
-    check = serving_check(
-        model=model,
-        model_blessing=blessing,
-        examples=data.example_gen.outputs["examples"],
-        transformed_examples=data.transform.outputs["transformed_examples"],
-        settings=dataclasses.asdict(config.serving_check),
-        code_version=code_version(data.facts, ServingCheck),
+    check = _serving_check(model, blessing, config, data)
+    settings = PusherSettings(
+        destination=str(serving_folder(config, root)),
+        publish=config.publish,
+        published=data.facts.published,
     )
     pusher = Pusher(
+        settings,
+        code_version(data.facts, Pusher),
         model=model,
         model_blessing=blessing,
         infra_blessing=check.outputs["blessing"] if check else None,
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(
-                base_directory=str(serving_folder(config, root))
-            )
-        ),
-        custom_config={
-            "code_version": code_version(data.facts, Pusher),
-            "publish": dataclasses.asdict(config.publish),
-            "published": data.facts.published,  # a folder that was emptied is filled again
-        },
     )
     return [*([check] if check else []), pusher]
+
+
+def _serving_check(
+    model: BaseChannel, blessing: BaseChannel, config: PipelineConfig, data: Data
+) -> Any:
+    """The node that the settings ask for, if any."""
+    settings = config.serving_check
+    examples = data.example_gen.outputs["examples"]
+    if settings.kind == "none":
+        return None
+    if settings.kind == "infra_validator":
+        return infra_validator(settings, model, examples)
+    return ServingCheck(
+        settings,
+        code_version(data.facts, ServingCheck),
+        model=model,
+        model_blessing=blessing,
+        examples=examples,
+        transformed_examples=data.transform.outputs["transformed_examples"],
+    )
 
 
 def _edge(
     model: BaseChannel, gates: list[Gate], config: PipelineConfig, data: Data, root: Path
 ) -> list[Any]:
     """The bundle for the device, each variant judged against the model it was made from."""
-    settings = dataclasses.asdict(config.edge)
     export = EdgeExport(
+        EdgeExportSettings(edge=config.edge, synthetic=data.facts.synthetic),
+        code_version(data.facts, EdgeExport),
         model=model,
         verdicts=union([gate.outputs["verdict"] for gate in gates]),
         examples=data.example_gen.outputs["examples"],
         transformed_examples=data.transform.outputs["transformed_examples"],
-        settings=settings,
-        synthetic=data.facts.synthetic,
-        code_version=code_version(data.facts, EdgeExport),
     )
     evaluator = EdgeEvaluator(
+        config.edge,
+        code_version(data.facts, EdgeEvaluator),
         candidate=export.outputs["candidate"],
         model=model,
         transformed_examples=data.transform.outputs["transformed_examples"],
-        settings=settings,
-        code_version=code_version(data.facts, EdgeEvaluator),
     )
-    pusher = EdgePusher(
-        bundle=evaluator.outputs["bundle"],
+    settings = EdgePusherSettings(
         destination=str(edge_folder(root)),
         keep_versions=config.edge.keep_versions,
         published=data.facts.published_edge,
-        code_version=code_version(data.facts, EdgePusher),
+    )
+    pusher = EdgePusher(
+        settings, code_version(data.facts, EdgePusher), bundle=evaluator.outputs["bundle"]
     )
     return [export, evaluator, pusher]
 

@@ -106,7 +106,7 @@ def create_study(
                 "experiment": experiment,
                 "tune": dataclasses.asdict(config.tune),
                 "train": dataclasses.asdict(config.train),
-                "transform": data.compact,
+                "transform": dataclasses.asdict(config.transform),
                 "classes": list(config.ingest.classes),
                 "synthetic": known.synthetic,
                 "weights": known.weights,

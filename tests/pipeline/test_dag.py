@@ -190,6 +190,14 @@ def test_without_edge_and_serving_check() -> None:
     assert pushed_after == {"Trainer.mobilenet_attention", "Gate"}
 
 
+def test_tfx_own_serving_check_takes_the_place_of_ours() -> None:
+    nodes = wired(config.load("nih", ["serving_check.kind=infra_validator"]))
+    expected = WIRED["nih"].keys() - {"ServingCheck"} | {"InfraValidator"}
+    assert nodes.keys() == expected
+    upstream = {node.id for node in nodes["Pusher"].upstream_nodes}
+    assert upstream == {"Trainer.mobilenet_attention", "Gate", "InfraValidator"}
+
+
 def test_wiring_touches_no_file_and_starts_no_process() -> None:
     demo = config.load("demo")
     wired(demo)  # what is imported late is imported now

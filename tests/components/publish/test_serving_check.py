@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cxrflow.components.publish.settings import ServingCheckConfig
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.store.versions import list_versions
 
@@ -113,11 +114,12 @@ def run(tmp_path_factory) -> SimpleNamespace:
     ):
         candidate = imported(f"Trainer.{case}", model, artifacts.Model, reimport=True)
         check = ServingCheck(
+            ServingCheckConfig(**SETTINGS | changes),
+            "1",
             model=candidate.outputs["result"],
             model_blessing=blessing.outputs["result"],
             examples=raw.outputs["result"],
             transformed_examples=transformed.outputs["result"],
-            settings=SETTINGS | changes,
         ).with_id(f"ServingCheck.{case}")
         destination = tfx.proto.PushDestination.Filesystem(
             base_directory=str(root / "serving" / case)
@@ -207,7 +209,6 @@ def test_tfx_reads_the_blessings(run):
 def test_a_server_that_refuses_says_why(tmp_path):
     """The reason comes from the server's process, as the model itself runs here."""
     from cxrflow.components.publish.check import check_serving, read_samples
-    from cxrflow.components.publish.settings import ServingCheckConfig
 
     write_examples(tmp_path)
     write_model(tmp_path / "model")
@@ -227,7 +228,6 @@ def test_a_server_that_refuses_says_why(tmp_path):
 def test_answers_that_are_not_finite_differ():
     from cxrflow.components.publish.check import Sample, _compare
     from cxrflow.components.publish.report import CheckReport
-    from cxrflow.components.publish.settings import ServingCheckConfig
 
     answers = iter([[0.5, np.nan], [0.5], [0.5, 0.25]])
     server = SimpleNamespace(probabilities=lambda image: np.array(next(answers)))
@@ -254,22 +254,19 @@ def test_samples_must_be_there(tmp_path):
     assert len(read_samples(raw, transformed, 99)) == IMAGES
 
 
-def test_the_node_by_kind():
+def test_tfx_own_check_asks_what_the_settings_say():
     from tfx import v1 as tfx
-    from tfx.components import InfraValidator
 
-    from cxrflow.components.publish.component import ServingCheck, serving_check
+    from cxrflow.components.publish.component import infra_validator
 
     kinds = tfx.types.standard_artifacts
-    channels = [
-        tfx.dsl.Channel(type=kind)
-        for kind in (kinds.Model, kinds.ModelBlessing, kinds.Examples, kinds.Examples)
-    ]
-    settings = {"kind": "none", "images": 3, "start_seconds": 60, "docker_image_tag": "2.21.0"}
-    assert serving_check(*channels, settings) is None
-    embedded = serving_check(*channels, settings | {"kind": "embedded"})
-    assert isinstance(embedded, ServingCheck)
-    validator = serving_check(*channels, settings | {"kind": "infra_validator"})
-    assert isinstance(validator, InfraValidator)
-    spec = json.loads(validator.spec.exec_properties["serving_spec"])
-    assert spec["tensorflow_serving"]["tags"] == ["2.21.0"]
+    model, examples = (tfx.dsl.Channel(type=kind) for kind in (kinds.Model, kinds.Examples))
+    settings = ServingCheckConfig(
+        kind="infra_validator", images=3, start_seconds=60, docker_image_tag="2.19.0"
+    )
+    properties = infra_validator(settings, model, examples).exec_properties
+    serving = json.loads(properties["serving_spec"])
+    assert serving["tensorflow_serving"]["tags"] == ["2.19.0"]
+    assert json.loads(properties["validation_spec"])["max_loading_time_seconds"] == 60
+    asked = json.loads(properties["request_spec"])
+    assert (asked["split_name"], asked["num_examples"]) == ("eval", 3)
