@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cxrflow.components.publish.settings import ServingCheckConfig
+from cxrflow.components.publish.settings import PublishConfig, PusherSettings, ServingCheckConfig
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.store.versions import list_versions
 
@@ -105,12 +105,12 @@ def run(tmp_path_factory) -> SimpleNamespace:
         for name, value in (("Yes", 1), ("No", 0))
     )
     nodes = [raw, transformed, yes, no]
-    for case, model, blessing, pusher_class, changes in (
-        ("good", "good", yes, tfx.components.Pusher, {}),
-        ("other", "other", yes, Pusher, {}),
-        ("slow", "good", yes, Pusher, {"max_latency_ms": 0.01, "max_memory_mb": 10}),
-        ("broken", "broken", yes, Pusher, {}),
-        ("refused", "good", no, Pusher, {}),
+    for case, model, blessing, changes in (
+        ("good", "good", yes, {}),
+        ("other", "other", yes, {}),
+        ("slow", "good", yes, {"max_latency_ms": 0.01, "max_memory_mb": 10}),
+        ("broken", "broken", yes, {}),
+        ("refused", "good", no, {}),
     ):
         candidate = imported(f"Trainer.{case}", model, artifacts.Model, reimport=True)
         check = ServingCheck(
@@ -121,14 +121,19 @@ def run(tmp_path_factory) -> SimpleNamespace:
             examples=raw.outputs["result"],
             transformed_examples=transformed.outputs["result"],
         ).with_id(f"ServingCheck.{case}")
-        destination = tfx.proto.PushDestination.Filesystem(
-            base_directory=str(root / "serving" / case)
-        )
-        pusher = pusher_class(
-            model=candidate.outputs["result"],
-            infra_blessing=check.outputs["blessing"],
-            push_destination=tfx.proto.PushDestination(filesystem=destination),
-        ).with_id(f"Pusher.{case}")
+        base_dir = str(root / "serving" / case)
+        inputs = {
+            "model": candidate.outputs["result"],
+            "infra_blessing": check.outputs["blessing"],
+        }
+        if case == "good":  # TFX's own honours the check too
+            filesystem = tfx.proto.PushDestination.Filesystem(base_directory=base_dir)
+            destination = tfx.proto.PushDestination(filesystem=filesystem)
+            pusher = tfx.components.Pusher(push_destination=destination, **inputs)
+        else:
+            settings = PusherSettings(destination=base_dir, publish=PublishConfig(), published="")
+            pusher = Pusher(settings, "1", **inputs)
+        pusher = pusher.with_id(f"Pusher.{case}")
         nodes += [candidate, check, pusher]
     tfx.orchestration.LocalDagRunner().run(
         tfx.dsl.Pipeline(
