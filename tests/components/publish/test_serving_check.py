@@ -12,6 +12,7 @@ import pytest
 
 from cxrflow.components.publish.settings import PublishConfig, PusherSettings, ServingCheckConfig
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.model_json import ModelJson
 from cxrflow.schema.store.versions import list_versions
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
@@ -56,7 +57,7 @@ def write_model(folder: Path, error: float = 0.0) -> None:
     """`error` is added to what is served, and not to the Trainer's own outputs."""
     import tensorflow as tf
 
-    from cxrflow.components.model.model_info import write_assets
+    from cxrflow.components.model.assets import write_assets
 
     class Tiny(tf.Module):
         def probabilities(self, images):
@@ -76,7 +77,7 @@ def write_model(folder: Path, error: float = 0.0) -> None:
     model, saved = Tiny(), folder / "Format-Serving"
     signatures = {"serving_default": model.serve, "transformed_examples": model.transformed}
     tf.saved_model.save(model, str(saved), signatures=signatures)
-    write_assets(saved, {"classes": ["A", "B"], "image_size": 8})
+    write_assets(saved, ModelJson(classes=("A", "B"), image_size=8))
 
 
 @pytest.fixture(scope="module")
