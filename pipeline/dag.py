@@ -1,8 +1,9 @@
-"""The pipeline: every node, and what it gets from which. Imports TFX."""
+"""The pipeline: every node, and what it gets from which. Imports TFX.
+
+Nothing is looked up here: what the wiring needs to know of the world comes as `Facts`.
+"""
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,29 +12,35 @@ from tfx import v1 as tfx
 from tfx.types.channel import BaseChannel, union
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
-from cxrflow.components.edge.device import device_files
 from cxrflow.components.edge.export.component import EdgeExport
+from cxrflow.components.edge.export.settings import EdgeExportSettings
 from cxrflow.components.edge.parity.component import EdgeEvaluator
 from cxrflow.components.edge.push.component import EdgePusher
+from cxrflow.components.edge.push.settings import EdgePusherSettings
 from cxrflow.components.ensemble.component import Ensemble
-from cxrflow.components.ensemble.settings import ENSEMBLE
+from cxrflow.components.ensemble.settings import ENSEMBLE, EnsembleSettings
 from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
 from cxrflow.components.evaluate.gate import Limits
+from cxrflow.components.evaluate.settings import GateSettings
 from cxrflow.components.evaluate.tfma_config import eval_config
 from cxrflow.components.ingest.component import ImageExampleGen
-from cxrflow.components.ingest.folder import fingerprint
-from cxrflow.components.model.weights import weights_fingerprint
-from cxrflow.components.publish.component import Pusher, serving_check
-from cxrflow.components.publish.push import published
+from cxrflow.components.ingest.settings import IngestSettings
+from cxrflow.components.node import Node
+from cxrflow.components.publish.component import Pusher, ServingCheck, infra_validator
+from cxrflow.components.publish.settings import PusherSettings
 from cxrflow.components.train.component import RecipeCheck
+from cxrflow.components.train.settings import RecipeCheckSettings
 from cxrflow.components.transform.component import Transform
+from cxrflow.components.transform.settings import TransformSettings
 from cxrflow.components.validate.component import ValidationGate
-from cxrflow.pipeline.code_version import ROOT, code_version
-from cxrflow.pipeline.data import is_synthetic
+from cxrflow.components.validate.settings import ValidationGateSettings
+from cxrflow.pipeline.facts import Facts, edge_folder, serving_folder
 from cxrflow.pipeline.settings import BeamConfig, PipelineConfig
 
-TRAINING = ("components/train", "components/model", "components/images", "schema")
-SCHEMA = ROOT / "schema" / "schema.pbtxt"
+# Modules of ours that TFX's own nodes call.
+RUN_FN = "cxrflow.components.train.run.run_fn"
+EXTRACTORS = "cxrflow.components.evaluate.extractors"
+TFMA_CONFIG = "cxrflow.components.evaluate.tfma_config"  # names the metrics' module
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,12 @@ class Data:
     nodes: list[Any]
     example_gen: ImageExampleGen
     transform: Transform
-    version: str
-    synthetic: bool
-    compact: dict[str, Any]  # form of the transformed images
+    facts: Facts
 
 
-def create_pipeline(config: PipelineConfig, data_dir: Path, root: Path) -> tfx.dsl.Pipeline:
+def create_pipeline(
+    config: PipelineConfig, data_dir: Path, root: Path, facts: Facts
+) -> tfx.dsl.Pipeline:
     """Wires all nodes: data, each member's training and evaluation, the model that is pushed.
 
     Args:
@@ -57,8 +64,8 @@ def create_pipeline(config: PipelineConfig, data_dir: Path, root: Path) -> tfx.d
         root: where artifacts, metadata and the pushed model go. Relative paths (the root is then
             the folder that is worked in) keep their caches when the root is moved.
     """
-    check = recipe_check(config)
-    data = data_nodes(config, data_dir, root, after=check)
+    check = recipe_check(config, facts)
+    data = data_nodes(config, data_dir, facts, after=check)
     trainers = {
         name: _trainer(name, recipe, config, data, root) for name, recipe in config.members.items()
     }
@@ -82,51 +89,49 @@ def create_pipeline(config: PipelineConfig, data_dir: Path, root: Path) -> tfx.d
     return assemble(config.name, nodes, config.beam, root)
 
 
-def recipe_check(config: PipelineConfig) -> RecipeCheck:
+def code_version(facts: Facts, node: type[Node]) -> str:
+    """The hash of all that the executor of a class of nodes needs."""
+    return facts.sources.key(node.EXECUTOR.__module__)
+
+
+def recipe_check(config: PipelineConfig, facts: Facts) -> RecipeCheck:
     """The node that refuses a recipe before anything is read."""
     return RecipeCheck(
-        recipes=json.dumps({n: dataclasses.asdict(r) for n, r in config.members.items()}),
-        classes=len(config.ingest.classes),
-        weights=weights_fingerprint(config.members.values()),
-        code_version=code_version("components/train", "components/model", "schema"),
+        RecipeCheckSettings(
+            recipes=config.members, classes=len(config.ingest.classes), weights=facts.weights
+        ),
+        code_version(facts, RecipeCheck),
     )
 
 
-def data_nodes(config: PipelineConfig, data_dir: Path, root: Path, after: Any = None) -> Data:
+def data_nodes(config: PipelineConfig, data_dir: Path, facts: Facts, after: Any = None) -> Data:
     """Ingest, validation and Transform; they start when node `after` is through."""
-    synthetic = is_synthetic(data_dir)
-    data_version = fingerprint(data_dir)
-    compact = dataclasses.asdict(config.transform)
     example_gen = ImageExampleGen(
-        data_dir=str(data_dir),
-        settings=json.dumps(dataclasses.asdict(config.ingest), sort_keys=True),
-        data_fingerprint=data_version,
-        code_version=code_version("components/ingest", "schema"),
+        IngestSettings(
+            data_dir=str(data_dir), data_version=facts.data_version, ingest=config.ingest
+        ),
+        code_version(facts, ImageExampleGen),
     )
     if after:
         example_gen.add_upstream_node(after)
     statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["records"])
-    schema_gen = tfx.components.ImportSchemaGen(schema_file=str(_named_by_content(SCHEMA, root)))
+    schema_gen = tfx.components.ImportSchemaGen(schema_file=str(facts.schema))
     example_validator = tfx.components.ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )
     validation_gate = ValidationGate(
+        ValidationGateSettings(limits=config.validate, synthetic=facts.synthetic),
+        code_version(facts, ValidationGate),
         statistics=statistics_gen.outputs["statistics"],
         schema=schema_gen.outputs["schema"],
         anomalies=example_validator.outputs["anomalies"],
-        code_version=code_version("components/validate", "schema"),
-        synthetic=synthetic,
-        **dataclasses.asdict(config.validate),
     )
     transform = Transform(
+        TransformSettings(classes=config.ingest.classes, compact=config.transform),
+        code_version(facts, Transform),
         examples=example_gen.outputs["examples"],
         records=example_gen.outputs["records"],
         schema=schema_gen.outputs["schema"],
-        custom_config={
-            "classes": list(config.ingest.classes),
-            **compact,
-            "code_version": code_version("components/transform", "components/images", "schema"),
-        },
     )
     transform.add_upstream_node(validation_gate)
     nodes = [
@@ -137,7 +142,7 @@ def data_nodes(config: PipelineConfig, data_dir: Path, root: Path, after: Any = 
         validation_gate,
         transform,
     ]
-    return Data(nodes, example_gen, transform, data_version, synthetic, compact)
+    return Data(nodes, example_gen, transform, facts)
 
 
 def assemble(name: str, nodes: list[Any], beam: BeamConfig, root: Path) -> tfx.dsl.Pipeline:
@@ -156,7 +161,7 @@ def assemble(name: str, nodes: list[Any], beam: BeamConfig, root: Path) -> tfx.d
 
 def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: Path) -> Any:
     return tfx.components.Trainer(
-        run_fn="cxrflow.components.train.run.run_fn",
+        run_fn=RUN_FN,
         examples=data.transform.outputs["transformed_examples"],
         transform_graph=data.transform.outputs["transform_graph"],
         train_args=tfx.proto.TrainArgs(splits=["train"]),
@@ -164,12 +169,12 @@ def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: P
         custom_config={
             "name": name,
             "train": dataclasses.asdict(recipe),
-            "transform": data.compact,
+            "transform": dataclasses.asdict(config.transform),
             "calibrate": dataclasses.asdict(config.calibrate),
             "classes": list(config.ingest.classes),
-            "synthetic": data.synthetic,
-            "data_version": data.version,
-            "code_version": code_version(*TRAINING),
+            "synthetic": data.facts.synthetic,
+            "data_version": data.facts.data_version,
+            "code_version": data.facts.sources.key(RUN_FN),
             "work_dir": str(root / "work" / name),
         },
     ).with_id(f"Trainer.{name}")
@@ -178,30 +183,14 @@ def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: P
 def _evaluator(
     model: BaseChannel, config: PipelineConfig, data: Data, baseline: BaseChannel | None = None
 ) -> Any:
-    code = _evaluate_code("ece", "extractors", "metrics", "plots", "scores", "tfma_config")
+    code = data.facts.sources.key(EXTRACTORS, TFMA_CONFIG)
     return tfx.components.Evaluator(
         examples=data.transform.outputs["transformed_examples"],
         model=model,
         baseline_model=baseline,
         example_splits=["eval", "test"],
         eval_config=eval_config(len(config.ingest.classes), config.evaluate.slices, code),
-        module_path="cxrflow.components.evaluate.extractors",
-    )
-
-
-def _evaluate_code(*modules: str) -> str:
-    """Of these alone: a change in the dashboard evaluates nothing anew."""
-    return code_version(*(f"components/evaluate/{module}.py" for module in modules))
-
-
-def _gate(name: str, model: BaseChannel, evaluator: Any, data: Data, **options: Any) -> Gate:
-    return Gate(
-        evaluation=evaluator.outputs["evaluation"],
-        model=model,
-        name=name,
-        synthetic=data.synthetic,
-        code_version=_evaluate_code("executor", "gate", "results", "verdict"),
-        **options,
+        module_path=EXTRACTORS,
     )
 
 
@@ -210,14 +199,17 @@ def _judged_member(
 ) -> tuple[Any, Gate]:
     """A member's scores on eval and test, and the verdict, which looks at eval alone."""
     evaluator = _evaluator(model, config, data).with_id(f"Evaluator.{name}")
-    gate = _gate(
-        name,
-        model,
-        evaluator,
-        data,
-        classes=config.ingest.classes,
-        limits=config.evaluate.members,
-        split="eval",
+    gate = Gate(
+        GateSettings(
+            classes=config.ingest.classes,
+            limits=config.evaluate.members,
+            name=name,
+            split="eval",
+            synthetic=data.facts.synthetic,
+        ),
+        code_version(data.facts, Gate),
+        evaluation=evaluator.outputs["evaluation"],
+        model=model,
     )
     return evaluator, gate.with_id(f"Gate.{name}")
 
@@ -225,22 +217,20 @@ def _judged_member(
 def _ensemble(
     models: list[BaseChannel], gates: list[Gate], config: PipelineConfig, data: Data
 ) -> Ensemble:
+    settings = EnsembleSettings(
+        ensemble=config.ensemble,
+        calibrate=config.calibrate,
+        classes=config.ingest.classes,
+        compact=config.transform,
+        synthetic=data.facts.synthetic,
+        data_version=data.facts.data_version,
+    )
     return Ensemble(
+        settings,
+        code_version(data.facts, Ensemble),
         models=union(models),
         verdicts=union([gate.outputs["verdict"] for gate in gates]),
         examples=data.transform.outputs["transformed_examples"],
-        settings=dataclasses.asdict(config.ensemble),
-        calibrate=dataclasses.asdict(config.calibrate),
-        classes=list(config.ingest.classes),
-        compact=data.compact,
-        synthetic=data.synthetic,
-        data_version=data.version,
-        code_version=code_version(
-            "components/ensemble",
-            *TRAINING,
-            "components/evaluate/results.py",
-            "components/evaluate/verdict.py",
-        ),
     )
 
 
@@ -255,13 +245,16 @@ def _judged(name: str, model: BaseChannel, config: PipelineConfig, data: Data) -
     baseline = last_blessed.outputs["model"]
     evaluator = _evaluator(model, config, data, baseline)
     limits = {f.name: getattr(config.evaluate, f.name) for f in dataclasses.fields(Limits)}
-    gate = _gate(
-        name,
-        model,
-        evaluator,
-        data,
-        classes=config.ingest.classes,
-        limits=Limits(**limits),
+    gate = Gate(
+        GateSettings(
+            classes=config.ingest.classes,
+            limits=Limits(**limits),
+            name=name,
+            synthetic=data.facts.synthetic,
+        ),
+        code_version(data.facts, Gate),
+        evaluation=evaluator.outputs["evaluation"],
+        model=model,
         baseline_model=baseline,
     )
     return [last_blessed, evaluator, gate]
@@ -271,63 +264,69 @@ def _pushed(
     model: BaseChannel, gate: Gate, config: PipelineConfig, data: Data, root: Path
 ) -> list[Any]:
     """The blessed model tried in a server, and put where servers look."""
-    serving = root / "serving" / config.name
     blessing = gate.outputs["blessing"]
-    check = serving_check(
-        model=model,
-        model_blessing=blessing,
-        examples=data.example_gen.outputs["examples"],
-        transformed_examples=data.transform.outputs["transformed_examples"],
-        settings=dataclasses.asdict(config.serving_check),
-        code_version=code_version("components/publish", "serving", "schema/store"),
+    check = _serving_check(model, blessing, config, data)
+    settings = PusherSettings(
+        destination=str(serving_folder(config, root)),
+        publish=config.publish,
+        published=data.facts.published,
     )
     pusher = Pusher(
+        settings,
+        code_version(data.facts, Pusher),
         model=model,
         model_blessing=blessing,
         infra_blessing=check.outputs["blessing"] if check else None,
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(serving))
-        ),
-        custom_config={
-            "code_version": code_version("components/publish", "serving", "schema/store"),
-            "publish": dataclasses.asdict(config.publish),
-            "published": published(serving),  # a folder that was emptied is filled again
-        },
     )
     return [*([check] if check else []), pusher]
+
+
+def _serving_check(
+    model: BaseChannel, blessing: BaseChannel, config: PipelineConfig, data: Data
+) -> Any:
+    """The node that the settings ask for, if any."""
+    settings = config.serving_check
+    examples = data.example_gen.outputs["examples"]
+    if settings.kind == "none":
+        return None
+    if settings.kind == "infra_validator":
+        return infra_validator(settings, model, examples)
+    return ServingCheck(
+        settings,
+        code_version(data.facts, ServingCheck),
+        model=model,
+        model_blessing=blessing,
+        examples=examples,
+        transformed_examples=data.transform.outputs["transformed_examples"],
+    )
 
 
 def _edge(
     model: BaseChannel, gates: list[Gate], config: PipelineConfig, data: Data, root: Path
 ) -> list[Any]:
     """The bundle for the device, each variant judged against the model it was made from."""
-    destination = root / "edge"
-    settings = dataclasses.asdict(config.edge)
-    scripts = [str(path.relative_to(ROOT)) for path in device_files()]
-    # Each uses the other's: the export runs its variants, the evaluation knows what they are.
-    packages = ("components/edge/export", "components/edge/parity")
     export = EdgeExport(
+        EdgeExportSettings(edge=config.edge, synthetic=data.facts.synthetic),
+        code_version(data.facts, EdgeExport),
         model=model,
         verdicts=union([gate.outputs["verdict"] for gate in gates]),
         examples=data.example_gen.outputs["examples"],
         transformed_examples=data.transform.outputs["transformed_examples"],
-        settings=settings,
-        synthetic=data.synthetic,
-        code_version=code_version(*packages, "schema/image_rules.py", *scripts),
     )
     evaluator = EdgeEvaluator(
+        config.edge,
+        code_version(data.facts, EdgeEvaluator),
         candidate=export.outputs["candidate"],
         model=model,
         transformed_examples=data.transform.outputs["transformed_examples"],
-        settings=settings,
-        code_version=code_version(*packages, "edge/frozen.py"),
+    )
+    settings = EdgePusherSettings(
+        destination=str(edge_folder(root)),
+        keep_versions=config.edge.keep_versions,
+        published=data.facts.published_edge,
     )
     pusher = EdgePusher(
-        bundle=evaluator.outputs["bundle"],
-        destination=str(destination),
-        keep_versions=config.edge.keep_versions,
-        published=published(destination),
-        code_version=code_version("components/publish", "components/edge/push", "schema/store"),
+        settings, code_version(data.facts, EdgePusher), bundle=evaluator.outputs["bundle"]
     )
     return [export, evaluator, pusher]
 
@@ -336,12 +335,3 @@ def _beam_args(beam: BeamConfig) -> list[str]:
     # DirectRunner would first try to download a Go binary, and wait where packets are dropped.
     args = ["--runner=FnApiRunner", f"--direct_num_workers={beam.workers}"]
     return args + (["--direct_running_mode=multi_processing"] if beam.workers > 1 else [])
-
-
-def _named_by_content(schema: Path, root: Path) -> Path:
-    """Copies the schema to a path that changes with it: ImportSchemaGen's cache knows only that."""
-    content = schema.read_bytes()
-    copy = root / "schema" / hashlib.sha256(content).hexdigest()[:16] / schema.name
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    copy.write_bytes(content)
-    return copy

@@ -1,6 +1,8 @@
 """The two orchestrators that a run can use, and where its artifacts lie. Imports TFX."""
 
 import logging as std_logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from absl import logging
@@ -9,16 +11,30 @@ from ml_metadata.metadata_store import MetadataStore
 from tfx import v1 as tfx
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 
-# BeamDagRunner takes no options, and Beam's own default first tries to download a Go binary.
-StandardOptions.DEFAULT_RUNNER = "FnApiRunner"
-
 
 def run(pipeline: tfx.dsl.Pipeline, engine: str) -> None:
     """Runs `pipeline` with TFX's runner for `engine` ("local" or "beam")."""
     logging.set_verbosity(logging.INFO)
     std_logging.getLogger("apache_beam").setLevel(std_logging.WARNING)
-    runner = BeamDagRunner() if engine == "beam" else tfx.orchestration.LocalDagRunner()
-    runner.run(pipeline)
+    if engine == "local":
+        tfx.orchestration.LocalDagRunner().run(pipeline)
+        return
+    with _fn_api_runner():
+        BeamDagRunner().run(pipeline)
+
+
+@contextmanager
+def _fn_api_runner() -> Iterator[None]:
+    """Makes Beam's own runner in this process the default one.
+
+    BeamDagRunner takes no options, and Beam's default first tries to download a Go binary.
+    """
+    before = StandardOptions.DEFAULT_RUNNER
+    StandardOptions.DEFAULT_RUNNER = "FnApiRunner"
+    try:
+        yield
+    finally:
+        StandardOptions.DEFAULT_RUNNER = before
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,9 @@ def run_pipeline(
     """Runs the whole pipeline and leaves its record in `<root>/run.json`; see `execute`."""
 
     def create(config: settings.PipelineConfig, folder: Path, root: Path) -> Any:
-        from cxrflow.pipeline import dag
+        from cxrflow.pipeline import dag, facts
 
-        return dag.create_pipeline(config, data_dir=folder, root=root)
+        return dag.create_pipeline(config, folder, root, facts.gather(config, folder, root))
 
     run = execute(create, config, data_dir, root, engine, shown)
     run.write(root)

@@ -9,12 +9,14 @@ from pydantic import Field, model_validator
 from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.ensemble.settings import ENSEMBLE, METHODS, EnsembleConfig, final_model
 from cxrflow.components.evaluate.gate import Limits
+from cxrflow.components.ingest.settings import IngestConfig
 from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.model.settings import CalibrateConfig
 from cxrflow.components.publish.settings import PublishConfig, ServingCheckConfig
 from cxrflow.components.study.settings import TuneConfig
-from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
-from cxrflow.schema.image_rules import ImageLimits
-from cxrflow.schema.settings import Count, Fraction, Pixels, Positive, Rate, Share, settings
+from cxrflow.components.transform.settings import TransformConfig
+from cxrflow.components.validate.settings import ValidateConfig
+from cxrflow.schema.settings import Count, Fraction, Positive, Rate, settings
 
 ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -29,85 +31,6 @@ class PhantomConfig:
     """Of the drawing: the same seed gives the same bytes."""
     prevalence_scale: Rate = 1.0
     """Multiplies every finding's prevalence, so that small sets have enough of each."""
-
-
-_UNSERVED = "models refuse such images once they are served"
-
-
-@settings
-class IngestConfig:
-    """What ImageExampleGen reads and refuses, and how it splits."""
-
-    classes: tuple[Literal[CLASSES_14], ...] = Field(DEFAULT_CLASSES, min_length=1)
-    """Findings to predict, in the order of the outputs."""
-    cohort: Literal["all", "findings"] = "all"
-    """all: X-rays without a finding are negatives; findings: only X-rays with one of the
-    classes."""
-    split: Literal["auto", "official", "hash"] = "auto"
-    """official: by the lists beside the table; hash: by patient id; auto: official where they
-    lie."""
-    eval_share: Share = 0.15
-    """Share of the patients outside test that goes to eval."""
-    test_share: Share = 0.2
-    """Share of all patients that goes to test, where no official lists decide."""
-    split_salt: str = "cxrflow"
-    """Hashed with the patient id: another salt makes another split."""
-    max_bad_share: Share = 0.01
-    """Largest share of images in quarantine; above it the run stops."""
-    min_side: Positive = 64
-    """Shortest side of an image to train on, in pixels."""
-    max_side: Positive = 5120
-    """Longest side of an image to train on, in pixels."""
-    max_bytes: Positive = 16 * 2**20
-    """Largest image file to train on, in bytes."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "IngestConfig":
-        if len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes names a class twice")
-        if self.min_side > self.max_side:
-            raise ValueError(f"min_side {self.min_side} is above max_side {self.max_side}")
-        served = ImageLimits()
-        if self.min_side < served.min_side:
-            raise ValueError(f"min_side {self.min_side} is below {served.min_side}: {_UNSERVED}")
-        for name in ("max_side", "max_bytes"):
-            if (value := getattr(self, name)) > (most := getattr(served, name)):
-                raise ValueError(f"{name} {value} is above {most}: {_UNSERVED}")
-        return self
-
-
-@settings
-class ValidateConfig:
-    """Limits on the distance between splits, from 0 to 1, beyond chance (3 / sqrt(images))."""
-
-    max_eval_distance: Fraction = 0.1
-    """Largest distance of a feature's distribution in eval from train."""
-    max_test_distance: Fraction = 0.3
-    """Largest distance in test from train; the official test list differs by design."""
-
-
-@settings
-class TransformConfig:
-    """The compact image that Transform writes and all later steps read."""
-
-    image_size: Pixels = 512
-    """Side of the compact square image that Transform writes, in pixels."""
-    encoding: Literal["jpeg", "raw"] = "jpeg"
-    """How the compact image is kept: jpeg is about ten times smaller than raw."""
-    jpeg_quality: int = Field(95, ge=1, le=100)
-    """JPEG quality of the compact image."""
-
-
-@settings
-class CalibrateConfig:
-    """How logits become probabilities, and which operating points model.json names."""
-
-    method: Literal["platt", "none"] = "platt"
-    """How logits become probabilities: platt is fitted on eval, per class; none is the sigmoid."""
-    sensitivity: Fraction = 0.9
-    """Of the operating point with a fixed sensitivity."""
-    specificity: Fraction = 0.9
-    """Of the operating point with a fixed specificity."""
 
 
 @settings

@@ -10,10 +10,13 @@ from cxrflow.components.study.plan import check
 from cxrflow.components.study.results import ExperimentResult, as_frame, read_results
 from cxrflow.components.study.settings import EXPERIMENTS, Experiment
 from cxrflow.components.study.tables import page, winner
+from cxrflow.pipeline import facts
 from cxrflow.pipeline.run import execute
 from cxrflow.pipeline.settings import PipelineConfig
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import write_whole
+
+TUNER_FN = "cxrflow.components.study.tuner.tuner_fn"  # what TFX's Tuner calls
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ def run_study(
     check(experiments, config.tune, config.train, config.transform.image_size)
 
     def create(config: PipelineConfig, folder: Path, root: Path) -> Any:
-        return create_study(config, folder, root, experiments)
+        known = facts.gather(one_recipe(config), folder, root)
+        return create_study(config, folder, root, known, experiments)
 
     run = execute(create, config, data_dir, root, "local")
     target = root / "study"
@@ -62,22 +66,38 @@ def run_study(
     return pages
 
 
+def one_recipe(config: PipelineConfig) -> PipelineConfig:
+    """The settings without members and without what is done with a finished model."""
+    return dataclasses.replace(
+        config,
+        models={},
+        serving_check=dataclasses.replace(config.serving_check, kind="none"),
+        edge=dataclasses.replace(config.edge, model=""),
+    )
+
+
 def create_study(
-    config: PipelineConfig, data_dir: Path, root: Path, experiments: Sequence[Experiment]
+    config: PipelineConfig,
+    data_dir: Path,
+    root: Path,
+    known: facts.Facts,
+    experiments: Sequence[Experiment],
 ) -> Any:
-    """Wires data nodes and a Tuner each; the data nodes are those of `dag.create_pipeline`."""
+    """Wires data nodes and a Tuner each; the data nodes are those of `dag.create_pipeline`.
+
+    known: of `facts.gather` with `one_recipe(config)`.
+    """
     from tfx import v1 as tfx
 
-    from cxrflow.components.model.weights import weights_fingerprint
     from cxrflow.components.study.component import Tuner
     from cxrflow.pipeline import dag
-    from cxrflow.pipeline.code_version import code_version
 
-    recipe_check = dag.recipe_check(dataclasses.replace(config, models={}))
-    data = dag.data_nodes(config, data_dir, root, after=recipe_check)
+    recipe_check = dag.recipe_check(one_recipe(config), known)
+    data = dag.data_nodes(config, data_dir, known, after=recipe_check)
+    executor = Tuner.EXECUTOR_SPEC.executor_class.__module__
     tuners = [
         Tuner(
-            tuner_fn="cxrflow.components.study.tuner.tuner_fn",
+            tuner_fn=TUNER_FN,
             examples=data.transform.outputs["transformed_examples"],
             transform_graph=data.transform.outputs["transform_graph"],
             train_args=tfx.proto.TrainArgs(splits=["train"]),
@@ -86,14 +106,11 @@ def create_study(
                 "experiment": experiment,
                 "tune": dataclasses.asdict(config.tune),
                 "train": dataclasses.asdict(config.train),
-                "transform": data.compact,
+                "transform": dataclasses.asdict(config.transform),
                 "classes": list(config.ingest.classes),
-                "synthetic": data.synthetic,
-                "weights": weights_fingerprint([config.train]),
-                "code_version": code_version(
-                    *(f"components/study/{name}.py" for name in ("plan", "settings", "tuner")),
-                    *dag.TRAINING,
-                ),
+                "synthetic": known.synthetic,
+                "weights": known.weights,
+                "code_version": known.sources.key(executor, TUNER_FN),
                 "work_dir": str(root / "work" / _node(experiment)),
             },
         ).with_id(_node(experiment))

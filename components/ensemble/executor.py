@@ -20,10 +20,11 @@ from cxrflow.components.ensemble.graph import Members, export_ensemble
 from cxrflow.components.ensemble.members import LeftOut, Member, read_members
 from cxrflow.components.ensemble.predict import predict
 from cxrflow.components.ensemble.report import FILE_NAME
-from cxrflow.components.ensemble.settings import ENSEMBLE, METHODS, EnsembleConfig
+from cxrflow.components.ensemble.settings import ENSEMBLE, METHODS, EnsembleSettings
 from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
 from cxrflow.components.model.thresholds import class_thresholds
+from cxrflow.components.node import read_settings
 from cxrflow.schema import model_json
 from cxrflow.schema.model_json import CompactFormat, ModelJson
 
@@ -38,14 +39,9 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Combines the models that passed their gates; see `component.Ensemble`."""
-        config = {
-            key: json.loads(exec_properties[key])
-            for key in ("settings", "calibrate", "classes", "compact")
-        }
-        settings = EnsembleConfig(**config["settings"])
-        classes = config["classes"]
-        compact = CompactFormat(**config["compact"])
-        synthetic = bool(exec_properties["synthetic"])
+        settings = read_settings(EnsembleSettings, exec_properties)
+        classes, synthetic = list(settings.classes), settings.synthetic
+        compact = CompactFormat(**asdict(settings.compact))
 
         chosen_members, left_out = read_members(
             [Path(path_utils.serving_model_path(m.uri)) for m in input_dict["models"]],
@@ -53,16 +49,15 @@ class Executor(base_executor.BaseExecutor):
             classes,
         )
         members = Members(chosen_members)
+        batch_size = settings.ensemble.batch_size
         predictions = {
-            split: predict(
-                members, _files(input_dict["examples"], split), compact, settings.batch_size
-            )
+            split: predict(members, _files(input_dict["examples"], split), compact, batch_size)
             for split in ("eval", "test")
         }
-        found = compare([m.name for m in chosen_members], predictions, settings)
+        found = compare([m.name for m in chosen_members], predictions, settings.ensemble)
         method = found.methods[found.chosen]
         labels = predictions["eval"].labels
-        calibration = calibrate(config["calibrate"]["method"], method.eval_log_odds, labels)
+        calibration = calibrate(settings.calibrate.method, method.eval_log_odds, labels)
         described = _describe(chosen_members, method.combination.weights)
 
         model = artifact_utils.get_single_instance(output_dict["model"])
@@ -82,10 +77,10 @@ class Executor(base_executor.BaseExecutor):
                     classes,
                     labels,
                     calibration.apply(method.eval_log_odds),
-                    config["calibrate"]["sensitivity"],
-                    config["calibrate"]["specificity"],
+                    settings.calibrate.sensitivity,
+                    settings.calibrate.specificity,
                 ),
-                data=exec_properties["data_version"],
+                data=settings.data_version,
                 code=exec_properties["code_version"],
                 synthetic=synthetic,
             ),

@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from cxrflow.components.model.settings import CalibrateConfig
+from cxrflow.components.transform.settings import TransformConfig
 from cxrflow.schema.settings import Positive, Rate, settings
 
 ENSEMBLE = "ensemble"  # the combined model, among the names of models
@@ -26,6 +28,24 @@ class EnsembleConfig:
     """stacked: inverse strength of the regression's L2 penalty."""
     batch_size: Positive = 32
     """Images predicted at once."""
+
+
+@settings
+class EnsembleSettings:
+    """Of the node Ensemble."""
+
+    ensemble: EnsembleConfig
+    """How members are combined."""
+    calibrate: CalibrateConfig
+    """Probabilities and operating points, as a Trainer's."""
+    classes: tuple[str, ...]
+    """Names in the order of the labels."""
+    compact: TransformConfig
+    """Form of the transformed images."""
+    synthetic: bool
+    """The images are phantoms."""
+    data_version: str
+    """Of the data, for model.json."""
 
 
 def final_model(trained: Collection[str]) -> str:

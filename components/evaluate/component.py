@@ -1,33 +1,25 @@
 """The nodes around TFX's Evaluator: which model to compare with, and the gate."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import ml_metadata as mlmd
 from tfx import types
-from tfx.dsl.components.base import base_component, executor_spec
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
     LatestBlessedModelStrategy,
 )
-from tfx.types import standard_artifacts
-from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.types.standard_artifacts import Model, ModelBlessing, ModelEvaluation
 from tfx.utils import path_utils
 
+from cxrflow.components import artifacts
 from cxrflow.components.evaluate.executor import Executor
-from cxrflow.components.evaluate.gate import Limits
+from cxrflow.components.evaluate.settings import GateSettings
+from cxrflow.components.node import Input, Node, Output
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import read_model_json
 
 # Models that differ in one of these fields of model.json can't be scored on the same examples.
 COMPARABLE = ("classes", "compact", "synthetic")
-
-
-class VerdictArtifact(types.Artifact):
-    """A folder with `verdict.json`."""
-
-    TYPE_NAME = "CxrflowVerdict"
 
 
 class LatestOtherBlessedModelStrategy(LatestBlessedModelStrategy):
@@ -63,81 +55,24 @@ def _comparable(model: types.Artifact) -> tuple[object, ...] | None:
     return tuple(getattr(info, field) for field in COMPARABLE)
 
 
-class GateSpec(ComponentSpec):
-    """Inputs, outputs and settings of `Gate`."""
-
-    INPUTS = {  # noqa: RUF012 (TFX's interface)
-        "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
-        "model": ChannelParameter(type=standard_artifacts.Model),
-        "baseline_model": ChannelParameter(type=standard_artifacts.Model, optional=True),
-    }
-    OUTPUTS = {  # noqa: RUF012
-        "blessing": ChannelParameter(type=standard_artifacts.ModelBlessing, optional=True),
-        "verdict": ChannelParameter(type=VerdictArtifact),
-    }
-    PARAMETERS = {  # noqa: RUF012
-        "classes": ExecutionParameter(type=str),  # JSON list
-        "limits": ExecutionParameter(type=str),  # JSON object
-        "name": ExecutionParameter(type=str),
-        "split": ExecutionParameter(type=str),
-        "synthetic": ExecutionParameter(type=int),
-        "code_version": ExecutionParameter(type=str),
-    }
-
-
-class Gate(base_component.BaseComponent):
+class Gate(Node):
     """Judges a model by its per-class AUC on one split, and says why or why not.
 
     Outputs `verdict`, a folder with `verdict.json`; on the test split also `blessing`, a
     ModelBlessing as TFX's Evaluator writes it, which Resolver and Pusher honour.
     """
 
-    SPEC_CLASS = GateSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+    EXECUTOR = Executor
+    SETTINGS = GateSettings
 
-    def __init__(
-        self,
-        evaluation: types.BaseChannel,
-        model: types.BaseChannel,
-        classes: Sequence[str],
-        limits: Limits,
-        name: str,
-        split: str = "test",
-        baseline_model: types.BaseChannel | None = None,
-        synthetic: bool = False,
-        code_version: str = "",
-    ):
-        """Makes the node.
+    evaluation: Input[ModelEvaluation]  # TFX's Evaluator's, run with `tfma_config.eval_config`
+    model: Input[Model]  # the one evaluated
+    baseline_model: Input[Model] | None  # the one that the Evaluator compared with
+    blessing: Output[ModelBlessing] | None
+    verdict: Output[artifacts.Verdict]
 
-        Args:
-            evaluation: TFX's Evaluator's, run with `tfma_config.eval_config`.
-            model: the model evaluated.
-            classes: names in the order of the labels.
-            limits: what the model must reach.
-            name: the model's, for the verdict.
-            split: the one that decides.
-            baseline_model: the one that the Evaluator compared with.
-            synthetic: the test split holds phantoms.
-            code_version: a changed one runs the node again.
-        """
+    def __init__(self, settings: GateSettings, code_version: str, **inputs: Any) -> None:
+        """Makes the node."""
         # An ensemble's member is never the last blessed model: only what may be pushed is blessed.
-        blessing = (
-            {"blessing": types.Channel(type=standard_artifacts.ModelBlessing)}
-            if split == "test"
-            else {}
-        )
-        super().__init__(
-            spec=GateSpec(
-                evaluation=evaluation,
-                model=model,
-                baseline_model=baseline_model,
-                classes=json.dumps(list(classes)),
-                limits=json.dumps(asdict(limits), sort_keys=True),
-                name=name,
-                split=split,
-                synthetic=int(synthetic),
-                code_version=code_version,
-                verdict=types.Channel(type=VerdictArtifact),
-                **blessing,
-            )
-        )
+        without = () if settings.split == "test" else ("blessing",)
+        super().__init__(settings, code_version, without, **inputs)

@@ -10,10 +10,12 @@ from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from cxrflow.components.evaluate.gate import Limits, judge
+from cxrflow.components.evaluate.gate import judge
 from cxrflow.components.evaluate.results import load_evaluation
+from cxrflow.components.evaluate.settings import GateSettings
 from cxrflow.components.evaluate.tfma_config import BASELINE, CANDIDATE
 from cxrflow.components.evaluate.verdict import write_verdict
+from cxrflow.components.node import read_settings
 
 
 class Executor(base_executor.BaseExecutor):
@@ -29,15 +31,16 @@ class Executor(base_executor.BaseExecutor):
         evaluation = artifact_utils.get_single_uri(input_dict["evaluation"])
         model = artifact_utils.get_single_instance(input_dict["model"])
         baselines = input_dict.get("baseline_model") or []
-        results = load_evaluation(Path(evaluation), json.loads(exec_properties["classes"]))
+        settings = read_settings(GateSettings, exec_properties)
+        results = load_evaluation(Path(evaluation), settings.classes)
         verdict = judge(
             results[CANDIDATE],
-            Limits(**json.loads(exec_properties["limits"])),
-            name=exec_properties["name"],
-            split=exec_properties["split"],
+            settings.limits,
+            name=settings.name,
+            split=settings.split,
             baseline=results.get(BASELINE),
             baseline_uri=baselines[0].uri if baselines else "",
-            synthetic=bool(exec_properties["synthetic"]),
+            synthetic=settings.synthetic,
         )
         output = artifact_utils.get_single_instance(output_dict["verdict"])
         write_verdict(verdict, Path(output.uri))

@@ -1,40 +1,14 @@
-"""ImageExampleGen: the TFX node that turns a folder of chest X-rays into raw tf.Examples."""
+"""ImageExampleGen: the node that turns a folder of chest X-rays into raw tf.Examples."""
 
-from tfx import types
-from tfx.dsl.components.base import base_beam_component, executor_spec
-from tfx.types import artifact, component_spec, standard_artifacts, system_artifacts
+from tfx.types.standard_artifacts import Examples
 
+from cxrflow.components import artifacts
 from cxrflow.components.ingest.executor import Executor
+from cxrflow.components.ingest.settings import IngestSettings
+from cxrflow.components.node import Node, Output
 
 
-class Quarantine(artifact.Artifact):
-    """What ingest set aside: `quarantine.csv` (image, row, reason, detail) and `summary.json`.
-
-    Custom properties: `rows` (looked at), `set_aside`, and the count of each reason that occurred.
-    """
-
-    TYPE_NAME = "Quarantine"
-    TYPE_ANNOTATION = system_artifacts.Dataset
-
-
-class ImageExampleGenSpec(component_spec.ComponentSpec):
-    """Outputs and execution properties of ImageExampleGen."""
-
-    PARAMETERS = {  # noqa: RUF012
-        "data_dir": component_spec.ExecutionParameter(type=str),
-        "settings": component_spec.ExecutionParameter(type=str),
-        "data_fingerprint": component_spec.ExecutionParameter(type=str),
-        "code_version": component_spec.ExecutionParameter(type=str),
-    }
-    INPUTS = {}  # noqa: RUF012
-    OUTPUTS = {  # noqa: RUF012
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        "records": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        "quarantine": component_spec.ChannelParameter(type=Quarantine),
-    }
-
-
-class ImageExampleGen(base_beam_component.BaseBeamComponent):
+class ImageExampleGen(Node):
     """Reads a data folder in Kaggle's layout.
 
     Outputs:
@@ -44,26 +18,9 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
         quarantine: what was set aside, and why.
     """
 
-    SPEC_CLASS = ImageExampleGenSpec
-    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+    EXECUTOR = Executor
+    SETTINGS = IngestSettings
 
-    def __init__(self, data_dir: str, settings: str, data_fingerprint: str, code_version: str):
-        """Constructs the node.
-
-        Args:
-            data_dir: absolute path of the data folder.
-            settings: JSON of `cxrflow.components.ingest.plan.Settings`.
-            data_fingerprint: `ingest.folder.fingerprint(data_dir)`; new data, new run.
-            code_version: hash of this step's source; new code, new run.
-        """
-        super().__init__(
-            ImageExampleGenSpec(
-                data_dir=data_dir,
-                settings=settings,
-                data_fingerprint=data_fingerprint,
-                code_version=code_version,
-                examples=types.Channel(type=standard_artifacts.Examples),
-                records=types.Channel(type=standard_artifacts.Examples),
-                quarantine=types.Channel(type=Quarantine),
-            )
-        )
+    examples: Output[Examples]
+    records: Output[Examples]
+    quarantine: Output[artifacts.Quarantine]

@@ -26,7 +26,9 @@ from cxrflow.components.ingest.plan import (
     why_stop,
 )
 from cxrflow.components.ingest.quarantine import Problem, count_reasons, write_report
+from cxrflow.components.ingest.settings import IngestSettings
 from cxrflow.components.ingest.split import unit_hash
+from cxrflow.components.node import read_settings
 from cxrflow.schema import features, progress
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.image_rules import Header, Limits
@@ -64,12 +66,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 is empty, or the disk is too full. TFX deletes the outputs of a failed step, so the
                 report then lies in the folder `stopped` beside them, which the message names.
         """
-        settings = json.loads(exec_properties["settings"])
+        given = read_settings(IngestSettings, exec_properties)
+        settings = asdict(given.ingest)
         examples, records, quarantine = (
             artifact_utils.get_single_instance(output_dict[key])
             for key in ("examples", "records", "quarantine")
         )
-        plan = make_plan(exec_properties["data_dir"], settings)
+        plan = make_plan(given.data_dir, settings)
         problems = list(plan.problems)
         # Rows alone may be reason enough to stop, before gigabytes are copied.
         stop = why_not_start(plan, settings)

@@ -83,12 +83,13 @@ def build_backbone(
     Raises CxrflowError for an unknown name.
     """
     import keras
-    from keras.src.utils import naming  # keras.backend.clear_session would forget more than names
+
+    from cxrflow.components.private_api import forget_layer_names
 
     backbone = find_backbone(name)
     application = getattr(keras.applications, backbone.module)
     options = {"alpha": alpha} if backbone.alphas else {}
-    naming.reset_uids()
+    forget_layer_names()
     pixels = keras.Input((image_size, image_size, 3), name="image")
     scaled = application.preprocess_input(pixels)
     if color == "gray":

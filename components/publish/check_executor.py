@@ -1,6 +1,5 @@
 """Runs the serving check inside TFX."""
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from cxrflow.components.node import read_settings
 from cxrflow.components.publish.check import check_serving, read_samples
 from cxrflow.components.publish.report import CheckReport
 from cxrflow.components.publish.settings import ServingCheckConfig
@@ -31,7 +31,7 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Checks `model`; see `component.ServingCheck`."""
-        config = ServingCheckConfig(**json.loads(exec_properties["settings"]))
+        config = read_settings(ServingCheckConfig, exec_properties)
         found = self._check(input_dict, config)
         found.write(Path(artifact_utils.get_single_uri(output_dict["report"])))
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])

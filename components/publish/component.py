@@ -1,144 +1,76 @@
 """The nodes that check a blessed model in a server, and that publish it."""
 
-import json
-import shutil
-import subprocess
-from collections.abc import Mapping
-from typing import Any
-
 from tfx import types
 from tfx.components import InfraValidator
-from tfx.components import Pusher as TfxPusher
-from tfx.dsl.components.base import base_component, executor_spec
-from tfx.proto import infra_validator_pb2
-from tfx.types import standard_artifacts
-from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.proto import infra_validator_pb2 as proto
+from tfx.types.standard_artifacts import (
+    Examples,
+    InfraBlessing,
+    Model,
+    ModelBlessing,
+    PushedModel,
+)
 
+from cxrflow.components import artifacts
+from cxrflow.components.node import Input, Node, Output
 from cxrflow.components.publish.check_executor import Executor as CheckExecutor
 from cxrflow.components.publish.executor import Executor
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.components.publish.settings import PusherSettings, ServingCheckConfig
 
 
-class Pusher(TfxPusher):
-    """TFX's Pusher with our crash-safe executor.
+class Pusher(Node):
+    """TFX's Pusher with our crash-safe executor and settings; inputs and output are the same."""
 
-    `custom_config` may hold `publish`, the fields of `PublishConfig`.
-    """
+    EXECUTOR = Executor
+    SETTINGS = PusherSettings
 
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
-
-
-class ServingReport(types.Artifact):
-    """A folder with `serving_check.json`."""
-
-    TYPE_NAME = "CxrflowServingReport"
+    model: Input[Model]
+    model_blessing: Input[ModelBlessing] | None
+    infra_blessing: Input[InfraBlessing] | None
+    pushed_model: Output[PushedModel]
 
 
-class ServingCheckSpec(ComponentSpec):
-    """Inputs, outputs and settings of `ServingCheck`."""
-
-    INPUTS = {  # noqa: RUF012 (TFX's interface)
-        "model": ChannelParameter(type=standard_artifacts.Model),
-        "model_blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
-        "examples": ChannelParameter(type=standard_artifacts.Examples),
-        "transformed_examples": ChannelParameter(type=standard_artifacts.Examples),
-    }
-    OUTPUTS = {  # noqa: RUF012
-        "blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
-        "report": ChannelParameter(type=ServingReport),
-    }
-    PARAMETERS = {  # noqa: RUF012
-        "settings": ExecutionParameter(type=str),  # JSON object
-        "code_version": ExecutionParameter(type=str),
-    }
-
-
-class ServingCheck(base_component.BaseComponent):
+class ServingCheck(Node):
     """Serves the candidate and asks it as a client would.
 
     Outputs `blessing`, an InfraBlessing as TFX's InfraValidator writes it, which the Pusher
     honours, and `report`, a folder with `serving_check.json`.
     """
 
-    SPEC_CLASS = ServingCheckSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(CheckExecutor)
+    EXECUTOR = CheckExecutor
+    SETTINGS = ServingCheckConfig
 
-    def __init__(
-        self,
-        model: types.BaseChannel,
-        model_blessing: types.BaseChannel,
-        examples: types.BaseChannel,
-        transformed_examples: types.BaseChannel,
-        settings: Mapping[str, Any],
-        code_version: str = "",
-    ):
-        """Makes the node.
-
-        Args:
-            model: the candidate.
-            model_blessing: Gate's; a model without it isn't checked, and not blessed here either.
-            examples: ImageExampleGen's, with a split eval.
-            transformed_examples: Transform's.
-            settings: fields of `ServingCheckConfig`.
-            code_version: a changed one runs the node again.
-        """
-        super().__init__(
-            spec=ServingCheckSpec(
-                model=model,
-                model_blessing=model_blessing,
-                examples=examples,
-                transformed_examples=transformed_examples,
-                settings=json.dumps(dict(settings), sort_keys=True),
-                code_version=code_version,
-                blessing=types.Channel(type=standard_artifacts.InfraBlessing),
-                report=types.Channel(type=ServingReport),
-            )
-        )
+    model: Input[Model]  # the candidate
+    model_blessing: Input[ModelBlessing]  # without it nothing is checked, nor blessed here
+    examples: Input[Examples]  # ImageExampleGen's, with a split eval
+    transformed_examples: Input[Examples]
+    blessing: Output[InfraBlessing]
+    report: Output[artifacts.ServingReport]
 
 
-def serving_check(
-    model: types.BaseChannel,
-    model_blessing: types.BaseChannel,
-    examples: types.BaseChannel,
-    transformed_examples: types.BaseChannel,
-    settings: Mapping[str, Any],
-    code_version: str = "",
-) -> base_component.BaseComponent | None:
-    """The node that `settings["kind"]` asks for; arguments as for `ServingCheck`.
+def infra_validator(
+    settings: ServingCheckConfig, model: types.BaseChannel, examples: types.BaseChannel
+) -> InfraValidator:
+    """TFX's own check, in the tensorflow/serving image, which needs Docker.
 
-    Raises:
-        CxrflowError: infra_validator is asked for and Docker doesn't answer.
+    Args:
+        settings: image, time and number of examples.
+        model: the candidate.
+        examples: ImageExampleGen's, with a split eval.
     """
-    if settings["kind"] == "none":
-        return None
-    if settings["kind"] == "embedded":
-        return ServingCheck(
-            model, model_blessing, examples, transformed_examples, settings, code_version
-        )
-    _require_docker()
-    proto = infra_validator_pb2
     return InfraValidator(
         model=model,
         examples=examples,
         serving_spec=proto.ServingSpec(
-            tensorflow_serving=proto.TensorFlowServing(tags=[settings["docker_image_tag"]]),
+            tensorflow_serving=proto.TensorFlowServing(tags=[settings.docker_image_tag]),
             local_docker=proto.LocalDockerConfig(),
         ),
         validation_spec=proto.ValidationSpec(
-            max_loading_time_seconds=settings["start_seconds"], num_tries=2
+            max_loading_time_seconds=settings.start_seconds, num_tries=2
         ),
         request_spec=proto.RequestSpec(
             tensorflow_serving=proto.TensorFlowServingRequestSpec(signature_names=["examples"]),
             split_name="eval",
-            num_examples=settings["images"],
+            num_examples=settings.images,
         ),
     )
-
-
-def _require_docker() -> None:
-    docker = shutil.which("docker")
-    if not docker or subprocess.run([docker, "info"], capture_output=True).returncode:
-        raise CxrflowError(
-            "serving_check.kind infra_validator needs Docker, which doesn't answer here: start it, "
-            "or take embedded"
-        )

@@ -38,3 +38,15 @@ class ServingCheckConfig:
     """Seconds until the server answers, loading and warm-up included."""
     docker_image_tag: str = "2.21.0"
     """Of tensorflow/serving, for infra_validator."""
+
+
+@settings
+class PusherSettings:
+    """Of Pusher."""
+
+    destination: str
+    """Local folder of the versions."""
+    publish: PublishConfig
+    """What a push does besides copying."""
+    published: str
+    """`push.published` of the destination: a folder that was emptied is filled again."""

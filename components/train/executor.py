@@ -9,8 +9,9 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.node import read_settings
 from cxrflow.components.train.check import check_recipes
+from cxrflow.components.train.settings import RecipeCheckSettings
 
 
 class Executor(base_executor.BaseExecutor):
@@ -27,11 +28,8 @@ class Executor(base_executor.BaseExecutor):
         Raises:
             CxrflowError: names the first member at fault.
         """
-        recipes = json.loads(exec_properties["recipes"])
-        sizes = check_recipes(
-            {name: TrainConfig(**recipe) for name, recipe in recipes.items()},
-            exec_properties["classes"],
-        )
+        settings = read_settings(RecipeCheckSettings, exec_properties)
+        sizes = check_recipes(settings.recipes, settings.classes)
         path = Path(artifact_utils.get_single_uri(output_dict["report"])) / "networks.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {name: dataclasses.asdict(size) for name, size in sizes.items()}

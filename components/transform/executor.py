@@ -2,11 +2,10 @@
 
 import functools
 import glob
-import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -26,7 +25,9 @@ from tfx_bsl.coders import example_coder
 from tfx_bsl.tfxio import tensor_representation_util, tensor_to_arrow, tf_example_record
 
 from cxrflow.components.images.records import split_records
+from cxrflow.components.node import read_settings
 from cxrflow.components.transform.preprocessing import preprocessing_fn
+from cxrflow.components.transform.settings import TransformSettings
 from cxrflow.schema import progress
 from cxrflow.schema.features import SPLIT
 
@@ -61,6 +62,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Writes the transform graph and the transformed examples."""
+        settings = read_settings(TransformSettings, exec_properties)
         examples, records, schema = (
             artifact_utils.get_single_instance(input_dict[key])
             for key in ("examples", "records", "schema")
@@ -72,7 +74,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         self._analyze(
             os.path.join(artifact_utils.get_split_uri([records], "train"), "*"),
             io_utils.get_only_uri_in_dir(schema.uri),
-            json.loads(exec_properties["custom_config"]),
+            {"classes": settings.classes, **asdict(settings.compact)},
             graph.uri,
         )
         splits = artifact_utils.decode_split_names(examples.split_names)

@@ -14,7 +14,9 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
+from cxrflow.components.node import read_settings
 from cxrflow.components.validate.gate import anomalies_in_words, distance_in_words, distances
+from cxrflow.components.validate.settings import ValidationGateSettings
 from cxrflow.schema.errors import CxrflowError
 
 
@@ -54,7 +56,11 @@ class Executor(base_executor.BaseExecutor):
             )
             raise CxrflowError(_stopped(problems, advice))
 
-        limits = {split: exec_properties[f"max_{split}_distance"] for split in ("eval", "test")}
+        settings = read_settings(ValidationGateSettings, exec_properties)
+        limits = {
+            "eval": settings.limits.max_eval_distance,
+            "test": settings.limits.max_test_distance,
+        }
         measured = distances(
             stats, tfdv.load_schema_text(io_utils.get_only_uri_in_dir(schema.uri)), limits
         )
@@ -70,7 +76,7 @@ class Executor(base_executor.BaseExecutor):
         report = Path(artifact_utils.get_single_uri(output_dict["report"])) / "report.json"
         report.parent.mkdir(parents=True, exist_ok=True)
         content = {
-            "synthetic": bool(exec_properties["synthetic"]),
+            "synthetic": settings.synthetic,
             "images": {split: int(part.datasets[0].num_examples) for split, part in stats.items()},
             "distances": [dataclasses.asdict(distance) for distance in measured],
         }

@@ -9,7 +9,7 @@ CXRFLOW_SET      overrides, separated by spaces: "train.epochs=3 train.seed=1"
 import os
 from pathlib import Path
 
-from cxrflow.pipeline import config, dag, data, engines, store
+from cxrflow.pipeline import config, dag, data, engines, facts, store
 from cxrflow.pipeline.record import path_below
 from cxrflow.pipeline.run import inside, with_absolute_weights
 from cxrflow.schema.paths import require_root
@@ -26,5 +26,7 @@ def run_from_environment(engine: str) -> None:
     root.mkdir(parents=True, exist_ok=True)
     with inside(root):
         store.make_relative(Path("metadata.sqlite"))
-        pipeline = dag.create_pipeline(settings, Path(path_below(str(found), root)), Path())
+        found = Path(path_below(str(found), root))
+        known = facts.gather(settings, found, Path())
+        pipeline = dag.create_pipeline(settings, found, Path(), known)
         engines.run(pipeline, engine)

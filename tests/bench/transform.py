@@ -7,7 +7,6 @@ runs from its first report of progress to its end: tracing graphs and reading ta
 """
 
 import csv
-import dataclasses
 import json
 import logging
 import os
@@ -161,9 +160,10 @@ def _artifact(kind: type, folder: Path) -> Any:
 def _ingest(root: Path) -> None:
     from tfx.types.standard_artifacts import Examples
 
-    from cxrflow.components.ingest.component import Quarantine
+    from cxrflow.components.artifacts import Quarantine
     from cxrflow.components.ingest.executor import Executor
-    from cxrflow.pipeline.settings import IngestConfig
+    from cxrflow.components.ingest.settings import IngestConfig, IngestSettings
+    from cxrflow.components.node import to_json
 
     kinds = {"examples": Examples, "records": Examples, "quarantine": Quarantine}
     for name in kinds:
@@ -172,8 +172,9 @@ def _ingest(root: Path) -> None:
         {},
         {name: [_artifact(kind, root / name)] for name, kind in kinds.items()},
         {
-            "data_dir": str(root / "data"),
-            "settings": json.dumps(dataclasses.asdict(IngestConfig())),
+            "settings": to_json(
+                IngestSettings(data_dir=str(root / "data"), data_version="", ingest=IngestConfig())
+            )
         },
     )
 
@@ -181,8 +182,9 @@ def _ingest(root: Path) -> None:
 def _transform(root: Path) -> None:
     from tfx.types.standard_artifacts import Examples, Schema, TransformGraph
 
+    from cxrflow.components.node import to_json
     from cxrflow.components.transform.executor import Executor
-    from cxrflow.pipeline.settings import TransformConfig
+    from cxrflow.components.transform.settings import TransformConfig, TransformSettings
     from cxrflow.schema.classes import DEFAULT_CLASSES
     from cxrflow.schema.features import SPLITS
 
@@ -198,12 +200,13 @@ def _transform(root: Path) -> None:
     }
     for artifact in outputs.values():
         shutil.rmtree(artifact.uri, ignore_errors=True)
-    config = {"classes": DEFAULT_CLASSES, **dataclasses.asdict(TransformConfig(image_size=SIZE))}
+    compact = TransformConfig(image_size=SIZE)
+    settings = TransformSettings(classes=DEFAULT_CLASSES, compact=compact)
     _executor(Executor, root).Do(
         {name: [artifact] for name, artifact in inputs.items()}
         | {"schema": [_artifact(Schema, schema)]},
         {name: [artifact] for name, artifact in outputs.items()},
-        {"custom_config": json.dumps(config)},
+        {"settings": to_json(settings)},
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.pipeline import code_version, config, data
+from cxrflow.pipeline import config, data
 from cxrflow.pipeline.run import Run, _as_one_line, only_run_in, with_absolute_weights
 from cxrflow.schema.errors import CxrflowError
 
@@ -109,17 +109,3 @@ def test_profile_without_data(tmp_path: Path) -> None:
         data.find(config.parse({}), None, tmp_path)
     with pytest.raises(CxrflowError, match="no folder"):
         data.find(config.parse({}), tmp_path / "missing", tmp_path)
-
-
-def test_code_version_follows_the_code(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(code_version, "ROOT", tmp_path)
-    for package in ("a", "b"):
-        (tmp_path / package).mkdir()
-        (tmp_path / package / "code.py").write_text("1")
-    before = code_version.code_version("a")
-    (tmp_path / "b" / "code.py").write_text("2")
-    assert code_version.code_version("a") == before
-    (tmp_path / "a" / "notes.txt").write_text("not code")
-    assert code_version.code_version("a") == before
-    (tmp_path / "a" / "code.py").write_text("2")
-    assert code_version.code_version("a") != before

@@ -7,15 +7,21 @@ from pathlib import Path
 import pytest
 
 from cxrflow.components.ingest.phantom import write_phantoms
-from cxrflow.pipeline import config, study
-from cxrflow.pipeline.study import create_study, find_experiments, run_study
+from cxrflow.pipeline import config, facts, study
+from cxrflow.pipeline.study import create_study, find_experiments, one_recipe, run_study
 
 
 def test_a_study_is_wired_inside_its_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stop(BaseException):
         """Ends the run once it is wired."""
 
-    def wired(settings: config.PipelineConfig, folder: Path, root: Path, experiments: list) -> None:
+    def wired(
+        settings: config.PipelineConfig,
+        folder: Path,
+        root: Path,
+        known: facts.Facts,
+        experiments: list,
+    ) -> None:
         seen.update(folder=folder, root=root, experiments=experiments, cwd=Path.cwd())
         raise Stop
 
@@ -42,6 +48,8 @@ def test_a_study_is_wired_inside_its_root(tmp_path: Path, monkeypatch: pytest.Mo
 def test_its_paths_are_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_phantoms(tmp_path / "xrays", 4, 0, 6.0, workers=1)
-    pipeline = create_study(config.load("study"), Path("xrays"), Path(), find_experiments("head"))
+    settings = config.load("study")
+    known = facts.gather(one_recipe(settings), Path("xrays"), Path())
+    pipeline = create_study(settings, Path("xrays"), Path(), known, find_experiments("head"))
     assert str(tmp_path) not in repr([node.exec_properties for node in pipeline.components])
     assert pipeline.pipeline_info.pipeline_root == "artifacts"

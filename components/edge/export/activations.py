@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from tensorflow.lite.python.schema_py_generated import ModelT, Padding
 
 from cxrflow.components.edge.export.flatbuffer import convolutions
 from cxrflow.components.edge.export.source import rgb
+from cxrflow.components.private_api import ModelT, Padding, computed_tensors
 from cxrflow.schema.progress import report
 
 _MEAN_IMAGES = 50  # their pixels and places are far more
@@ -62,7 +62,7 @@ def observe(model: bytes, windows: Iterable[Window], pixels: np.ndarray) -> Acti
     )
     interpreter.allocate_tensors()
     (image,) = interpreter.get_input_details()
-    outputs = {int(x) for one in interpreter._get_ops_details() for x in one["outputs"]}
+    outputs = computed_tensors(interpreter)
     found = Activations()
     every = -(-len(pixels) // _MEAN_IMAGES)
     looked_at = len(pixels[::every])

@@ -1,6 +1,5 @@
 """Runs the edge export inside TFX."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from cxrflow.components.edge.export.bundle import export_bundle
-from cxrflow.components.edge.export.settings import EdgeConfig
+from cxrflow.components.edge.export.settings import EdgeExportSettings
 from cxrflow.components.evaluate.verdict import FILE_NAME, read_verdict
+from cxrflow.components.node import read_settings
 
 EXPORTED = "exported"
 
@@ -28,7 +28,8 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """Exports `model`; see `component.EdgeExport`."""
         candidate = artifact_utils.get_single_instance(output_dict["candidate"])
-        candidate.set_int_custom_property("synthetic", int(exec_properties["synthetic"]))
+        settings = read_settings(EdgeExportSettings, exec_properties)
+        candidate.set_int_custom_property("synthetic", int(settings.synthetic))
         folder = Path(candidate.uri)
         verdicts = [read_verdict(Path(v.uri) / FILE_NAME) for v in input_dict["verdicts"]]
         refused = [verdict.name for verdict in verdicts if not verdict.blessed]
@@ -42,6 +43,6 @@ class Executor(base_executor.BaseExecutor):
             Path(path_utils.serving_model_path(model.uri)),
             Path(artifact_utils.get_split_uri(input_dict["transformed_examples"], "train")),
             Path(artifact_utils.get_split_uri(input_dict["examples"], "eval")),
-            EdgeConfig(**json.loads(exec_properties["settings"])),
+            settings.edge,
             folder,
         )

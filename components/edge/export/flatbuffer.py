@@ -4,7 +4,9 @@ import copy
 from typing import Any
 
 import numpy as np
-from tensorflow.lite.python.schema_py_generated import (
+
+from cxrflow.components.edge.export.half import to_half
+from cxrflow.components.private_api import (
     BufferT,
     BuiltinOperator,
     ModelT,
@@ -12,10 +14,8 @@ from tensorflow.lite.python.schema_py_generated import (
     OperatorT,
     TensorT,
     TensorType,
+    flatbuffer_utils,
 )
-from tensorflow.lite.tools import flatbuffer_utils
-
-from cxrflow.components.edge.export.half import to_half
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 

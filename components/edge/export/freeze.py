@@ -5,11 +5,13 @@ import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-from tensorflow.python.framework.meta_graph import strip_graph_default_valued_attrs
 
 from cxrflow.components.edge.export.fixed import to_fixed
 from cxrflow.components.edge.export.source import INPUT, OUTPUT, Source
+from cxrflow.components.private_api import (
+    convert_variables_to_constants_v2,
+    strip_graph_default_valued_attrs,
+)
 
 
 def freeze(source: Source) -> GraphDef:

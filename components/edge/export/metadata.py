@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import flatbuffers
 import numpy as np
-from tensorflow.lite.python.schema_py_generated import BufferT, MetadataT
 
 from cxrflow.components.edge.export.flatbuffer import read, write
+from cxrflow.components.private_api import BufferT, MetadataT
 from cxrflow.schema.model_json import ModelJson
 
 LABELS = "labels.txt"

@@ -2,14 +2,6 @@
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.lite.python.convert import mlir_quantize
-from tensorflow.lite.python.schema_py_generated import (
-    ModelT,
-    QuantizationParametersT,
-    SubGraphT,
-    TensorType,
-)
-from tensorflow.lite.python.util import modify_model_io_type
 
 from cxrflow.components.edge.export.activations import Activations, observe, windows_of
 from cxrflow.components.edge.export.flatbuffer import (
@@ -20,6 +12,14 @@ from cxrflow.components.edge.export.flatbuffer import (
     store_as_half,
     values,
     write,
+)
+from cxrflow.components.private_api import (
+    ModelT,
+    QuantizationParametersT,
+    SubGraphT,
+    TensorType,
+    mlir_quantize,
+    modify_model_io_type,
 )
 
 _HEAD = "head_"  # what a head's layers are named

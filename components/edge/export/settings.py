@@ -53,3 +53,13 @@ class EdgeConfig:
     """Longest wait for a variant's first answer, and from each to the next; then it is killed."""
     keep_versions: Positive = 5
     """Pushed bundles that stay."""
+
+
+@settings
+class EdgeExportSettings:
+    """Of EdgeExport."""
+
+    edge: EdgeConfig
+    """How many images, how weights are stored, what variants must keep."""
+    synthetic: bool
+    """The images are phantoms."""

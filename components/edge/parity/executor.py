@@ -1,7 +1,6 @@
 """Runs the edge evaluation inside TFX."""
 
 import glob
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from tfx.utils import path_utils
 from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.edge.parity.evaluate import evaluate, write_bundle
 from cxrflow.components.edge.parity.report import ParityReport, write_report
+from cxrflow.components.node import read_settings
 from cxrflow.schema.model_json import read_model_json
 
 SPLIT = "eval"
@@ -39,7 +39,7 @@ class Executor(base_executor.BaseExecutor):
                 Path(candidate.uri),
                 saved_model,
                 glob.glob(os.path.join(split, "*")),
-                EdgeConfig(**json.loads(exec_properties["settings"])),
+                read_settings(EdgeConfig, exec_properties),
             )
         else:
             info = read_model_json(saved_model)

@@ -9,6 +9,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from cxrflow.components.edge.parity.report import read_report
+from cxrflow.components.edge.push.settings import EdgePusherSettings
+from cxrflow.components.node import read_settings
 from cxrflow.components.publish.push import push_bundle
 
 
@@ -21,7 +23,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Pushes `bundle`; see `edge_component.EdgePusher`."""
+        """Pushes `bundle`; see `component.EdgePusher`."""
         bundle = artifact_utils.get_single_instance(input_dict["bundle"])
         push = artifact_utils.get_single_instance(output_dict["push"])
         blessed = bundle.get_int_custom_property("blessed")
@@ -29,12 +31,13 @@ class Executor(base_executor.BaseExecutor):
         if not blessed:
             logging.warning("no edge bundle is pushed: none of its variants is blessed")
             return
+        settings = read_settings(EdgePusherSettings, exec_properties)
         folder = Path(bundle.uri)
         found = read_report(folder)
         version_dir = push_bundle(
             folder,
-            Path(exec_properties["destination"]),
-            exec_properties["keep_versions"],
+            Path(settings.destination),
+            settings.keep_versions,
             notes={"synthetic": found.synthetic, "variants": found.blessed},
         )
         push.set_string_custom_property("edge_destination", str(version_dir))

@@ -146,9 +146,8 @@ def run_ensemble(made):
     """Runs the executor as TFX does; returns the folders of `model` and `report`."""
     from tfx.types.standard_artifacts import Examples, Model
 
-    from cxrflow.components.ensemble.component import EnsembleReport
+    from cxrflow.components.artifacts import EnsembleReport, Verdict
     from cxrflow.components.ensemble.executor import Executor
-    from cxrflow.components.evaluate.component import VerdictArtifact
 
     def artifact(kind: type, folder: Path):
         made_artifact = kind()
@@ -161,7 +160,7 @@ def run_ensemble(made):
         Executor().Do(
             {
                 "models": [artifact(Model, folder) for folder in models],
-                "verdicts": [artifact(VerdictArtifact, folder) for folder in verdicts],
+                "verdicts": [artifact(Verdict, folder) for folder in verdicts],
                 "examples": [examples],
             },
             {
@@ -169,14 +168,16 @@ def run_ensemble(made):
                 "report": [artifact(EnsembleReport, out / "report")],
             },
             {
-                "settings": json.dumps({"method": method, "batch_size": 32}),
-                "calibrate": json.dumps(
-                    {"method": "platt", "sensitivity": 0.9, "specificity": 0.8}
+                "settings": json.dumps(
+                    {
+                        "ensemble": {"method": method, "batch_size": 32},
+                        "calibrate": {"sensitivity": 0.9, "specificity": 0.8},
+                        "classes": CLASSES,
+                        "compact": COMPACT,
+                        "synthetic": True,
+                        "data_version": "data-1",
+                    }
                 ),
-                "classes": json.dumps(CLASSES),
-                "compact": json.dumps(COMPACT),
-                "synthetic": 1,
-                "data_version": "data-1",
                 "code_version": "code-1",
             },
         )

@@ -78,8 +78,10 @@ def run(root: Path, model: str) -> None:
     from tfx import v1 as tfx
 
     from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
+    from cxrflow.components.evaluate.settings import GateSettings
     from cxrflow.components.evaluate.tfma_config import eval_config
     from cxrflow.components.publish.component import Pusher
+    from cxrflow.components.publish.settings import PublishConfig, PusherSettings
 
     artifacts = tfx.types.standard_artifacts
     examples = tfx.dsl.Importer(
@@ -105,25 +107,22 @@ def run(root: Path, model: str) -> None:
         eval_config=eval_config(len(CLASSES), SLICES, code_version="1"),
         module_path="cxrflow.components.evaluate.extractors",
     )
+    limits = Limits(min_auc=0.6, min_positives=20)
     gate = Gate(
+        GateSettings(classes=tuple(CLASSES), limits=limits, name="tiny", synthetic=True),
+        "1",
         evaluation=evaluator.outputs["evaluation"],
         model=candidate,
         baseline_model=resolver.outputs["model"],
-        classes=CLASSES,
-        limits=Limits(min_auc=0.6, min_positives=20),
-        name="tiny",
-        synthetic=True,
-        code_version="1",
     )
+    serving = root / "serving" / "cxrflow"
     pusher = Pusher(
+        PusherSettings(
+            destination=str(serving), publish=PublishConfig(), published=published(serving)
+        ),
+        "1",
         model=candidate,
         model_blessing=gate.outputs["blessing"],
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(
-                base_directory=str(root / "serving" / "cxrflow")
-            )
-        ),
-        custom_config={"published": published(root / "serving" / "cxrflow")},
     )
     tfx.orchestration.LocalDagRunner().run(
         tfx.dsl.Pipeline(

@@ -19,7 +19,7 @@ def execute(tmp_path: Path):
     """Runs the executor; returns its three artifacts."""
     from tfx.types import standard_artifacts
 
-    from cxrflow.components.ingest.component import Quarantine
+    from cxrflow.components.artifacts import Quarantine
     from cxrflow.components.ingest.executor import Executor
 
     def run(data_dir: Path, settings: dict, root: str = "root"):
@@ -33,8 +33,8 @@ def execute(tmp_path: Path):
         context = Executor.Context(
             beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(tmp_path), unique_id="7"
         )
-        properties = dict(data_fingerprint="f", code_version="c", settings=json.dumps(settings))
-        Executor(context).Do({}, outputs, properties | {"data_dir": str(data_dir)})
+        given = {"data_dir": str(data_dir), "data_version": "f", "ingest": settings}
+        Executor(context).Do({}, outputs, {"settings": json.dumps(given), "code_version": "c"})
         return [artifacts[0] for artifacts in outputs.values()]
 
     return run
@@ -155,16 +155,14 @@ def test_a_full_disk_is_noticed_before_anything_is_written(
 
 def test_the_node(data_folder, settings):
     from cxrflow.components.ingest.component import ImageExampleGen
+    from cxrflow.components.ingest.settings import IngestConfig, IngestSettings
 
-    node = ImageExampleGen(
-        data_dir=str(data_folder(ROWS)),
-        settings=json.dumps(settings),
-        data_fingerprint="f",
-        code_version="c",
-    )
+    data_dir = str(data_folder(ROWS))
+    given = IngestSettings(data_dir=data_dir, data_version="f", ingest=IngestConfig(**settings))
+    node = ImageExampleGen(given, "c")
     assert node.id == "ImageExampleGen"
     assert [channel.type_name for channel in node.outputs.values()] == [
         "Examples",
         "Examples",
-        "Quarantine",
+        "cxrflow.Quarantine",
     ]

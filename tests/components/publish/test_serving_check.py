@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cxrflow.components.publish.settings import PublishConfig, PusherSettings, ServingCheckConfig
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.model_json import ModelJson
 from cxrflow.schema.store.versions import list_versions
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
@@ -55,7 +57,7 @@ def write_model(folder: Path, error: float = 0.0) -> None:
     """`error` is added to what is served, and not to the Trainer's own outputs."""
     import tensorflow as tf
 
-    from cxrflow.components.model.model_info import write_assets
+    from cxrflow.components.model.assets import write_assets
 
     class Tiny(tf.Module):
         def probabilities(self, images):
@@ -75,7 +77,7 @@ def write_model(folder: Path, error: float = 0.0) -> None:
     model, saved = Tiny(), folder / "Format-Serving"
     signatures = {"serving_default": model.serve, "transformed_examples": model.transformed}
     tf.saved_model.save(model, str(saved), signatures=signatures)
-    write_assets(saved, {"classes": ["A", "B"], "image_size": 8})
+    write_assets(saved, ModelJson(classes=("A", "B"), image_size=8))
 
 
 @pytest.fixture(scope="module")
@@ -104,29 +106,35 @@ def run(tmp_path_factory) -> SimpleNamespace:
         for name, value in (("Yes", 1), ("No", 0))
     )
     nodes = [raw, transformed, yes, no]
-    for case, model, blessing, pusher_class, changes in (
-        ("good", "good", yes, tfx.components.Pusher, {}),
-        ("other", "other", yes, Pusher, {}),
-        ("slow", "good", yes, Pusher, {"max_latency_ms": 0.01, "max_memory_mb": 10}),
-        ("broken", "broken", yes, Pusher, {}),
-        ("refused", "good", no, Pusher, {}),
+    for case, model, blessing, changes in (
+        ("good", "good", yes, {}),
+        ("other", "other", yes, {}),
+        ("slow", "good", yes, {"max_latency_ms": 0.01, "max_memory_mb": 10}),
+        ("broken", "broken", yes, {}),
+        ("refused", "good", no, {}),
     ):
         candidate = imported(f"Trainer.{case}", model, artifacts.Model, reimport=True)
         check = ServingCheck(
+            ServingCheckConfig(**SETTINGS | changes),
+            "1",
             model=candidate.outputs["result"],
             model_blessing=blessing.outputs["result"],
             examples=raw.outputs["result"],
             transformed_examples=transformed.outputs["result"],
-            settings=SETTINGS | changes,
         ).with_id(f"ServingCheck.{case}")
-        destination = tfx.proto.PushDestination.Filesystem(
-            base_directory=str(root / "serving" / case)
-        )
-        pusher = pusher_class(
-            model=candidate.outputs["result"],
-            infra_blessing=check.outputs["blessing"],
-            push_destination=tfx.proto.PushDestination(filesystem=destination),
-        ).with_id(f"Pusher.{case}")
+        base_dir = str(root / "serving" / case)
+        inputs = {
+            "model": candidate.outputs["result"],
+            "infra_blessing": check.outputs["blessing"],
+        }
+        if case == "good":  # TFX's own honours the check too
+            filesystem = tfx.proto.PushDestination.Filesystem(base_directory=base_dir)
+            destination = tfx.proto.PushDestination(filesystem=filesystem)
+            pusher = tfx.components.Pusher(push_destination=destination, **inputs)
+        else:
+            settings = PusherSettings(destination=base_dir, publish=PublishConfig(), published="")
+            pusher = Pusher(settings, "1", **inputs)
+        pusher = pusher.with_id(f"Pusher.{case}")
         nodes += [candidate, check, pusher]
     tfx.orchestration.LocalDagRunner().run(
         tfx.dsl.Pipeline(
@@ -207,7 +215,6 @@ def test_tfx_reads_the_blessings(run):
 def test_a_server_that_refuses_says_why(tmp_path):
     """The reason comes from the server's process, as the model itself runs here."""
     from cxrflow.components.publish.check import check_serving, read_samples
-    from cxrflow.components.publish.settings import ServingCheckConfig
 
     write_examples(tmp_path)
     write_model(tmp_path / "model")
@@ -227,7 +234,6 @@ def test_a_server_that_refuses_says_why(tmp_path):
 def test_answers_that_are_not_finite_differ():
     from cxrflow.components.publish.check import Sample, _compare
     from cxrflow.components.publish.report import CheckReport
-    from cxrflow.components.publish.settings import ServingCheckConfig
 
     answers = iter([[0.5, np.nan], [0.5], [0.5, 0.25]])
     server = SimpleNamespace(probabilities=lambda image: np.array(next(answers)))
@@ -254,27 +260,19 @@ def test_samples_must_be_there(tmp_path):
     assert len(read_samples(raw, transformed, 99)) == IMAGES
 
 
-def test_the_node_by_kind(monkeypatch, tmp_path):
+def test_tfx_own_check_asks_what_the_settings_say():
     from tfx import v1 as tfx
-    from tfx.components import InfraValidator
 
-    from cxrflow.components.publish.component import ServingCheck, serving_check
+    from cxrflow.components.publish.component import infra_validator
 
     kinds = tfx.types.standard_artifacts
-    channels = [
-        tfx.dsl.Channel(type=kind)
-        for kind in (kinds.Model, kinds.ModelBlessing, kinds.Examples, kinds.Examples)
-    ]
-    settings = {"kind": "none", "images": 3, "start_seconds": 60, "docker_image_tag": "2.21.0"}
-    assert serving_check(*channels, settings) is None
-    embedded = serving_check(*channels, settings | {"kind": "embedded"})
-    assert isinstance(embedded, ServingCheck)
-    monkeypatch.setenv("PATH", str(tmp_path))  # no Docker there
-    with pytest.raises(CxrflowError, match="needs Docker"):
-        serving_check(*channels, settings | {"kind": "infra_validator"})
-    (tmp_path / "docker").write_text("#!/bin/sh\n")
-    (tmp_path / "docker").chmod(0o755)
-    validator = serving_check(*channels, settings | {"kind": "infra_validator"})
-    assert isinstance(validator, InfraValidator)
-    spec = json.loads(validator.spec.exec_properties["serving_spec"])
-    assert spec["tensorflow_serving"]["tags"] == ["2.21.0"]
+    model, examples = (tfx.dsl.Channel(type=kind) for kind in (kinds.Model, kinds.Examples))
+    settings = ServingCheckConfig(
+        kind="infra_validator", images=3, start_seconds=60, docker_image_tag="2.19.0"
+    )
+    properties = infra_validator(settings, model, examples).exec_properties
+    serving = json.loads(properties["serving_spec"])
+    assert serving["tensorflow_serving"]["tags"] == ["2.19.0"]
+    assert json.loads(properties["validation_spec"])["max_loading_time_seconds"] == 60
+    asked = json.loads(properties["request_spec"])
+    assert (asked["split_name"], asked["num_examples"]) == ("eval", 3)

@@ -44,7 +44,8 @@ def test_what_cannot_be_built_is_said_with_the_members_name(
 
 
 def test_equal_networks_are_built_once(monkeypatch):
-    from cxrflow.components.train import check, network
+    from cxrflow.components.model import network
+    from cxrflow.components.train import check
 
     built = []
     real = network.build_network
@@ -62,14 +63,12 @@ def test_equal_networks_are_built_once(monkeypatch):
 
 
 def test_node(tmp_path):
-    from cxrflow.components.train.component import RecipeCheck, RecipeReport
+    from cxrflow.components.artifacts import RecipeReport
+    from cxrflow.components.train.component import RecipeCheck
+    from cxrflow.components.train.settings import RecipeCheckSettings
 
-    node = RecipeCheck(
-        recipes=json.dumps({"m": {**SMALL, "finetune_from": "head"}}),
-        classes=3,
-        weights="none",
-        code_version="1",
-    )
+    recipes = {"m": TrainConfig(**SMALL, finetune_from="head")}
+    node = RecipeCheck(RecipeCheckSettings(recipes=recipes, classes=3, weights="none"), "1")
     report = RecipeReport()
     report.uri = str(tmp_path / "report")
     executor = node.EXECUTOR_SPEC.executor_class()

@@ -89,20 +89,15 @@ def transformed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "schema" / "schema.pbtxt").write_text(SCHEMA.read_text())
     graph = artifact(standard_artifacts.TransformGraph, "graph")
     examples = artifact(standard_artifacts.Examples, "examples")
-    config = {
-        "classes": CLASSES,
-        "image_size": SIZE,
-        "encoding": "raw",
-        "jpeg_quality": 95,
-        "code_version": "1",
-    }
+    compact = {"image_size": SIZE, "encoding": "raw", "jpeg_quality": 95}
+    settings = {"classes": CLASSES, "compact": compact}
     executor = Executor(
         Executor.Context(beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(root))
     )
     executor.Do(
         {"examples": [raw], "records": [records], "schema": [schema]},
         {"transform_graph": [graph], "transformed_examples": [examples]},
-        {"custom_config": json.dumps(config)},
+        {"settings": json.dumps(settings)},
     )
     assert examples.split_names == '["train", "eval"]'
     assert examples.get_int_custom_property("synthetic") == 1

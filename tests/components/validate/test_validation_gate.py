@@ -142,7 +142,7 @@ def _run(root: Path, splits: dict[str, list[dict[str, Any]]], limits: dict[str, 
     """Runs the executor on statistics and anomalies that lie as TFX's nodes write them."""
     from tfx.types import standard_artifacts
 
-    from cxrflow.components.validate.component import ValidationReport
+    from cxrflow.components.artifacts import ValidationReport
     from cxrflow.components.validate.executor import Executor
 
     def artifact(kind: type, name: str) -> Any:
@@ -165,10 +165,11 @@ def _run(root: Path, splits: dict[str, list[dict[str, Any]]], limits: dict[str, 
     schema = artifact(standard_artifacts.Schema, "schema")
     (root / "schema").mkdir()
     (root / "schema" / "schema.pbtxt").write_text(SCHEMA_FILE.read_text())
+    limits = {"max_eval_distance": 0.0, "max_test_distance": 0.0, **limits}
     Executor().Do(
         {"statistics": [statistics], "schema": [schema], "anomalies": [anomalies]},
         {"report": [artifact(ValidationReport, "report")]},
-        {"max_eval_distance": 0.0, "max_test_distance": 0.0, "synthetic": 1, **limits},
+        {"settings": json.dumps({"limits": limits, "synthetic": True})},
     )
     return root / "report" / "report.json"
 

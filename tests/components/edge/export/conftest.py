@@ -146,9 +146,8 @@ def run_export(made):
     """Runs the executor as TFX does; returns the output artifact."""
     from tfx.types.standard_artifacts import Examples, Model
 
-    from cxrflow.components.edge.export.component import EdgeCandidate
+    from cxrflow.components import artifacts
     from cxrflow.components.edge.export.executor import Executor
-    from cxrflow.components.evaluate.component import VerdictArtifact
     from cxrflow.components.evaluate.verdict import Verdict, write_verdict
 
     def artifact(kind: type, folder: Path):
@@ -177,10 +176,10 @@ def run_export(made):
         examples, transformed = (artifact(Examples, x) for x in (made.examples, made.transformed))
         examples.split_names, transformed.split_names = '["eval"]', '["train"]'
         verdicts = [
-            artifact(VerdictArtifact, verdict(folder.parent / f"verdict{number}", yes))
+            artifact(artifacts.Verdict, verdict(folder.parent / f"verdict{number}", yes))
             for number, yes in enumerate(blessed)
         ]
-        candidate = artifact(EdgeCandidate, folder)
+        candidate = artifact(artifacts.EdgeCandidate, folder)
         Executor().Do(
             {
                 "model": [artifact(Model, made.model)],
@@ -189,7 +188,7 @@ def run_export(made):
                 "transformed_examples": [transformed],
             },
             {"candidate": [candidate]},
-            {"settings": json.dumps(settings), "synthetic": 1, "code_version": ""},
+            {"settings": json.dumps({"edge": settings, "synthetic": True}), "code_version": ""},
         )
         return candidate
 

@@ -27,9 +27,11 @@ def run(made, tmp_path_factory) -> SimpleNamespace:
     from tfx import v1 as tfx
     from tfx.types import standard_artifacts as artifacts
 
-    from cxrflow.components.edge.export.component import EdgeCandidate
+    from cxrflow.components.artifacts import EdgeCandidate
+    from cxrflow.components.edge.export.settings import EdgeConfig
     from cxrflow.components.edge.parity.component import EdgeEvaluator
     from cxrflow.components.edge.push.component import EdgePusher
+    from cxrflow.components.edge.push.settings import EdgePusherSettings
 
     root = tmp_path_factory.mktemp("run")
 
@@ -51,15 +53,18 @@ def run(made, tmp_path_factory) -> SimpleNamespace:
         properties = {"exported": exported}
         candidate = imported(case, bundle, EdgeCandidate, custom_properties=properties)
         evaluator = EdgeEvaluator(
+            EdgeConfig(**settings),
+            "1",
             candidate=candidate.outputs["result"],
             model=model.outputs["result"],
             transformed_examples=examples.outputs["result"],
-            settings=settings,
         ).with_id(f"EdgeEvaluator.{case}")
         pusher = EdgePusher(
+            EdgePusherSettings(
+                destination=str(root / "pushed" / case / "edge"), keep_versions=2, published=""
+            ),
+            "1",
             bundle=evaluator.outputs["bundle"],
-            destination=str(root / "pushed" / case / "edge"),
-            keep_versions=2,
         ).with_id(f"EdgePusher.{case}")
         nodes += [candidate, evaluator, pusher]
     metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(root / "sqlite"))
@@ -77,7 +82,7 @@ def run(made, tmp_path_factory) -> SimpleNamespace:
         return found
 
     pushes = {}
-    for push in MetadataStore(metadata).get_artifacts_by_type("CxrflowEdgePush"):
+    for push in MetadataStore(metadata).get_artifacts_by_type("cxrflow.EdgePush"):
         (case,) = [case for case in CASES if f"EdgePusher.{case}/" in push.uri]
         pushes[case] = push.custom_properties
     return SimpleNamespace(root=root, folder=folder, pushes=pushes)

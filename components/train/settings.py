@@ -1,0 +1,16 @@
+"""What RecipeCheck looks at, as data."""
+
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.schema.settings import Positive, settings
+
+
+@settings
+class RecipeCheckSettings:
+    """Of RecipeCheck."""
+
+    recipes: dict[str, TrainConfig]
+    """Members' recipes by name."""
+    classes: Positive
+    """How many."""
+    weights: str
+    """`weights.weights_fingerprint` of the recipes: other files, new run."""

@@ -1,0 +1,83 @@
+"""What a pipeline's wiring needs to know of the world, looked up before it; imports no TFX."""
+
+import hashlib
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxrflow.components.ingest.folder import fingerprint
+from cxrflow.components.model.weights import weights_fingerprint
+from cxrflow.components.publish.push import published
+from cxrflow.pipeline.cache_key import ROOT, Sources
+from cxrflow.pipeline.data import is_synthetic
+from cxrflow.pipeline.settings import PipelineConfig
+from cxrflow.schema.errors import CxrflowError
+
+SCHEMA = ROOT / "schema" / "schema.pbtxt"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The data, the code and what is published already, at one moment."""
+
+    data_version: str  # `folder.fingerprint`
+    synthetic: bool  # the X-rays are phantoms
+    weights: str  # `weights.weights_fingerprint` of all members
+    schema: Path  # a copy whose path changes with the content
+    published: str  # `push.published` of the model
+    published_edge: str  # and of the edge bundle
+    sources: Sources  # the code, for cache keys
+
+
+def gather(config: PipelineConfig, data_dir: Path, root: Path) -> Facts:
+    """Looks everything up, and copies the data's schema below `root`.
+
+    Args:
+        config: a run's settings.
+        data_dir: the X-rays.
+        root: the run's folder.
+
+    Raises:
+        CxrflowError: the data folder can't be read, or a node of the pipeline needs Docker, which
+            doesn't answer.
+    """
+    if config.serving_check.kind == "infra_validator":
+        _require_docker()
+    return Facts(
+        data_version=fingerprint(data_dir),
+        synthetic=is_synthetic(data_dir),
+        weights=weights_fingerprint(config.members.values()),
+        schema=_named_by_content(SCHEMA, root),
+        published=published(serving_folder(config, root)),
+        published_edge=published(edge_folder(root)),
+        sources=Sources.read(),
+    )
+
+
+def serving_folder(config: PipelineConfig, root: Path) -> Path:
+    """Where the pushed model's versions lie."""
+    return root / "serving" / config.name
+
+
+def edge_folder(root: Path) -> Path:
+    """Where the pushed edge bundles lie."""
+    return root / "edge"
+
+
+def _named_by_content(schema: Path, root: Path) -> Path:
+    """Copies the schema to a path that changes with it: ImportSchemaGen's cache knows only that."""
+    content = schema.read_bytes()
+    copy = root / "schema" / hashlib.sha256(content).hexdigest()[:16] / schema.name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(content)
+    return copy
+
+
+def _require_docker() -> None:
+    docker = shutil.which("docker")
+    if not docker or subprocess.run([docker, "info"], capture_output=True).returncode:
+        raise CxrflowError(
+            "serving_check.kind infra_validator needs Docker, which doesn't answer here: start it, "
+            "or take embedded"
+        )

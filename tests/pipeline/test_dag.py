@@ -1,0 +1,224 @@
+"""Which nodes a profile has, what each gets from which, and its cache key; no data, no run."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxrflow.pipeline import config
+from cxrflow.pipeline.cache_key import Sources
+from cxrflow.pipeline.facts import Facts
+from tests.support.executors import EXECUTORS
+
+pytestmark = pytest.mark.tf
+
+NOWHERE = Path("/nowhere")
+FACTS = Facts(
+    data_version="data-1",
+    synthetic=True,
+    weights="weights-1",
+    schema=NOWHERE / "schema.pbtxt",
+    published="",
+    published_edge="",
+    sources=Sources.read(),
+)
+DATA = {
+    "RecipeCheck": set(),
+    "ImageExampleGen": {"RecipeCheck"},
+    "StatisticsGen": {"ImageExampleGen"},
+    "ImportSchemaGen": set(),
+    "ExampleValidator": {"StatisticsGen", "ImportSchemaGen"},
+    "ValidationGate": {"StatisticsGen", "ImportSchemaGen", "ExampleValidator"},
+    "Transform": {"ImageExampleGen", "ImportSchemaGen", "ValidationGate"},
+}
+
+
+def judged(model: str) -> dict[str, set[str]]:
+    """The nodes after the model that is pushed, which node `model` puts out."""
+    return {
+        "LastBlessedModel": {model},
+        "Evaluator": {"Transform", model, "LastBlessedModel"},
+        "Gate": {"Evaluator", model, "LastBlessedModel"},
+        "ServingCheck": {model, "Gate", "ImageExampleGen", "Transform"},
+        "Pusher": {model, "Gate", "ServingCheck"},
+    }
+
+
+def edge(model: str, *gates: str) -> dict[str, set[str]]:
+    return {
+        "EdgeExport": {model, *gates, "ImageExampleGen", "Transform"},
+        "EdgeEvaluator": {"EdgeExport", model, "Transform"},
+        "EdgePusher": {"EdgeEvaluator"},
+    }
+
+
+def one_model(name: str) -> dict[str, set[str]]:
+    trainer = f"Trainer.{name}"
+    return {**DATA, trainer: {"Transform"}, **judged(trainer), **edge(trainer, "Gate")}
+
+
+def ensemble(small: str, *others: str) -> dict[str, set[str]]:
+    """Member `small` goes to the devices."""
+    members = (small, *others)
+    nodes = dict(DATA)
+    for name in members:
+        nodes[f"Trainer.{name}"] = {"Transform"}
+        nodes[f"Evaluator.{name}"] = {"Transform", f"Trainer.{name}"}
+        nodes[f"Gate.{name}"] = {f"Evaluator.{name}", f"Trainer.{name}"}
+    trained = {f"{node}.{name}" for node in ("Trainer", "Gate") for name in members}
+    nodes["Ensemble"] = {"Transform", *trained}
+    return {**nodes, **judged("Ensemble"), **edge(f"Trainer.{small}", f"Gate.{small}", "Gate")}
+
+
+WIRED = {
+    "demo": ensemble("attention", "lse"),
+    "nih": one_model("mobilenet_attention"),
+    "nih_mini": ensemble(
+        "attention", "attention_narrow", "attention_more", "simple", "class_attention"
+    ),
+    "nih_sample": one_model("mobilenet_attention"),
+    "study": one_model("mobilenet_simple"),
+}
+
+
+@pytest.mark.parametrize("profile", config.profiles())
+def test_nodes_and_edges_of_each_profile(profile: str) -> None:
+    nodes = wired(config.load(profile))
+    found = {
+        name: {upstream.id for upstream in node.upstream_nodes} for name, node in nodes.items()
+    }
+    assert found == WIRED[profile]
+
+
+@pytest.mark.parametrize("profile", config.profiles())
+def test_keys_of_each_profile(profile: str) -> None:
+    for name, node in wired(config.load(profile)).items():
+        modules = EXECUTORS.get(name.partition(".")[0])
+        if modules:
+            assert FACTS.sources.key(*modules) in repr(node.exec_properties), name
+        else:
+            assert name in OF_TFX_ALONE
+
+
+OF_TFX_ALONE = {"StatisticsGen", "ImportSchemaGen", "ExampleValidator", "LastBlessedModel"}
+TRAINERS = {"Trainer.attention", "Trainer.lse"}
+GATES = {"Gate.attention", "Gate.lse", "Gate"}
+EVALUATORS = {"Evaluator.attention", "Evaluator.lse", "Evaluator"}
+WITH_IMAGE_RULES = {
+    "ImageExampleGen",
+    "Transform",
+    *TRAINERS,
+    "Ensemble",
+    "ServingCheck",
+    "EdgeExport",
+    "EdgeEvaluator",
+}
+CHANGES = (
+    ("schema/image_rules.py", WITH_IMAGE_RULES),  # which are part of the exported graphs
+    ("pipeline/reports/dashboard/pages.py", set()),
+    ("pipeline/dag.py", set()),
+    ("components/train/fit.py", TRAINERS),
+    ("components/validate/gate.py", {"ValidationGate"}),
+    ("components/evaluate/extractors.py", EVALUATORS),
+    ("components/evaluate/gate.py", GATES),
+    ("serving/rest.py", {"ServingCheck"}),
+    ("components/publish/push.py", {"ServingCheck", "Pusher", "EdgePusher"}),
+    ("edge/infer.py", {"EdgeExport", "EdgeEvaluator"}),
+)
+
+
+@pytest.mark.parametrize(("path", "nodes"), CHANGES)
+def test_a_change_in_the_code_concerns_these_nodes(path: str, nodes: set[str]) -> None:
+    demo = config.load("demo")
+    sources = FACTS.sources.changed(path, FACTS.sources.files[path] + b"\n# changed\n")
+    before, after = wired(demo), wired(demo, dataclasses.replace(FACTS, sources=sources))
+    changed = {n for n in before if before[n].exec_properties != after[n].exec_properties}
+    assert changed == nodes
+
+
+FACTS_CHANGES = (
+    ({"data_version": "data-2"}, {"ImageExampleGen", *TRAINERS, "Ensemble"}),
+    ({"weights": "weights-2"}, {"RecipeCheck"}),
+    ({"schema": NOWHERE / "other.pbtxt"}, {"ImportSchemaGen"}),
+    ({"published": "1700000000 damaged"}, {"Pusher"}),
+    ({"published_edge": "1700000000 damaged"}, {"EdgePusher"}),
+)
+
+
+@pytest.mark.parametrize(("change", "nodes"), FACTS_CHANGES)
+def test_a_changed_fact_concerns_these_nodes(change: dict[str, Any], nodes: set[str]) -> None:
+    demo = config.load("demo")
+    before, after = wired(demo), wired(demo, dataclasses.replace(FACTS, **change))
+    changed = {n for n in before if before[n].exec_properties != after[n].exec_properties}
+    assert changed == nodes
+
+
+SETTINGS_CHANGES = (
+    ("ingest.max_bad_share=0.02", {"ImageExampleGen"}),
+    ("validate.max_eval_distance=0.2", {"ValidationGate"}),
+    ("transform.jpeg_quality=90", {"Transform", *TRAINERS, "Ensemble"}),
+    ("train.epochs=3", {"RecipeCheck", *TRAINERS}),
+    ("models.lse.epochs=3", {"RecipeCheck", "Trainer.lse"}),
+    ("calibrate.sensitivity=0.8", {*TRAINERS, "Ensemble"}),
+    ("ensemble.folds=3", {"Ensemble"}),
+    ("evaluate.slices=[view]", EVALUATORS),
+    ("evaluate.min_auc=0.1", {"Gate"}),
+    ("evaluate.members.min_auc=0.1", GATES - {"Gate"}),
+    ("evaluate.min_shown=5", set()),  # the dashboard's
+    ("serving_check.images=3", {"ServingCheck"}),
+    ("publish.keep_versions=3", {"Pusher"}),
+    ("edge.keep_versions=3", {"EdgeExport", "EdgeEvaluator", "EdgePusher"}),
+    ("beam.workers=2", set()),
+    ("tune.batch_size=16", set()),
+)
+
+
+@pytest.mark.parametrize(("override", "nodes"), SETTINGS_CHANGES)
+def test_a_changed_setting_concerns_these_nodes(override: str, nodes: set[str]) -> None:
+    before, after = wired(config.load("demo")), wired(config.load("demo", [override]))
+    changed = {n for n in before if before[n].exec_properties != after[n].exec_properties}
+    assert changed == nodes
+
+
+def test_without_edge_and_serving_check() -> None:
+    nodes = wired(config.load("nih", ["edge.enabled=false", "serving_check.kind=none"]))
+    expected = WIRED["nih"].keys() - {"ServingCheck", "EdgeExport", "EdgeEvaluator", "EdgePusher"}
+    assert nodes.keys() == expected
+    pushed_after = {upstream.id for upstream in nodes["Pusher"].upstream_nodes}
+    assert pushed_after == {"Trainer.mobilenet_attention", "Gate"}
+
+
+def test_tfx_own_serving_check_takes_the_place_of_ours() -> None:
+    nodes = wired(config.load("nih", ["serving_check.kind=infra_validator"]))
+    expected = WIRED["nih"].keys() - {"ServingCheck"} | {"InfraValidator"}
+    assert nodes.keys() == expected
+    upstream = {node.id for node in nodes["Pusher"].upstream_nodes}
+    assert upstream == {"Trainer.mobilenet_attention", "Gate", "InfraValidator"}
+
+
+def test_wiring_touches_no_file_and_starts_no_process() -> None:
+    demo = config.load("demo")
+    wired(demo)  # what is imported late is imported now
+    seen: list[tuple[str, object]] = []
+    active = True
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if active and event.partition(".")[0] in ("open", "os", "subprocess", "socket", "shutil"):
+            seen.append((event, arguments))
+
+    sys.addaudithook(hook)  # stays until Python ends
+    try:
+        wired(demo)
+    finally:
+        active = False
+    assert not seen
+
+
+def wired(settings: config.PipelineConfig, facts: Facts = FACTS) -> dict[str, Any]:
+    """The nodes by id."""
+    from cxrflow.pipeline import dag
+
+    pipeline = dag.create_pipeline(settings, NOWHERE / "data", NOWHERE / "root", facts)
+    return {node.id: node for node in pipeline.components}

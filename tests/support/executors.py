@@ -1,0 +1,21 @@
+"""Which modules of ours each node runs, by hand: what the tests hold the computed keys against."""
+
+EXECUTORS = {
+    "RecipeCheck": ("cxrflow.components.train.executor",),
+    "ImageExampleGen": ("cxrflow.components.ingest.executor",),
+    "ValidationGate": ("cxrflow.components.validate.executor",),
+    "Transform": ("cxrflow.components.transform.executor",),
+    "Trainer": ("cxrflow.components.train.run",),
+    "Evaluator": (
+        "cxrflow.components.evaluate.extractors",
+        "cxrflow.components.evaluate.tfma_config",
+    ),
+    "Gate": ("cxrflow.components.evaluate.executor",),
+    "Ensemble": ("cxrflow.components.ensemble.executor",),
+    "ServingCheck": ("cxrflow.components.publish.check_executor",),
+    "Pusher": ("cxrflow.components.publish.executor",),
+    "EdgeExport": ("cxrflow.components.edge.export.executor",),
+    "EdgeEvaluator": ("cxrflow.components.edge.parity.executor",),
+    "EdgePusher": ("cxrflow.components.edge.push.executor",),
+    "Tuner": ("cxrflow.components.study.executor", "cxrflow.components.study.tuner"),
+}
