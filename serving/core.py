@@ -157,6 +157,10 @@ class Core:
             if not future.cancel():
                 await asyncio.wait({waiting})
             raise
+        finally:
+            # An error's traceback holds this frame: with the futures, which hold the error, the
+            # request's bytes would stay until Python looks for cycles.
+            del future, waiting
 
     async def _run(self, question: Question, call: Call) -> Values:
         """Queues the request, in pieces of the largest batch, and waits for the answer."""
@@ -184,6 +188,8 @@ class Core:
             for future in futures:
                 if not future.cancel() and not future.cancelled():
                     future.exception()  # asyncio logs those that nobody looked at
+            futures.clear()  # no cycle, as in _in_thread
+            future = None
         joined = (
             answers[0]
             if len(answers) == 1
@@ -201,11 +207,16 @@ async def _all(futures: list["asyncio.Future[Values]"], deadline: float) -> list
     done, waiting = await asyncio.wait(
         futures, timeout=max(0.0, left), return_when=asyncio.FIRST_EXCEPTION
     )
-    for future in done:
-        future.result()  # raises
-    if waiting:
-        raise expired()
-    return [future.result() for future in futures]
+    try:
+        for future in done:
+            future.result()  # raises
+        if waiting:
+            raise expired()
+        return [future.result() for future in futures]
+    finally:
+        future = None  # no cycle, as in _in_thread
+        done.clear()
+        waiting.clear()
 
 
 def _named_scores(question: Question, values: Values) -> list[list[tuple[str, float]]]:

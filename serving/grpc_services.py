@@ -121,13 +121,16 @@ class Services:
             messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext
         ) -> Message:
             started, data, call = time.perf_counter(), b"", self._call(context)
-            request, code = kind(), grpc.StatusCode.OK
+            model, size, code = "", 0, grpc.StatusCode.OK
 
             def read() -> Message:
+                nonlocal data, model
+                packed, data, request = data, b"", kind()  # no copy stays that nobody needs
                 try:
-                    request.ParseFromString(data)
+                    request.ParseFromString(packed)
                 except DecodeError:
                     raise invalid("The request can't be parsed") from None
+                model = _model(request)
                 return request
 
             under_way = 0  # from the whole message on
@@ -139,11 +142,14 @@ class Services:
                 self._require_going_on()
                 started, under_way = time.perf_counter(), 1
                 self.under_way += under_way
-                with self._messages.counted(data):
+                size = len(data)
+                with self._messages.counted(size):
                     return await answer(read, context, call)
             except StatusError as error:
-                code = error.code
-                await context.abort(code, str(error))
+                code, text = error.code, str(error)
+                # Its traceback holds the request's bytes; gRPC keeps the error that abort raises.
+                error.__traceback__ = error.__context__ = None
+                await context.abort(code, text)
                 raise AssertionError("abort raises") from error
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED
@@ -156,7 +162,6 @@ class Services:
             finally:
                 self.under_way -= under_way
                 seconds = time.perf_counter() - started
-                model, size = _model(request), len(data)
                 self._metrics.count(model, code.name, method, "gRPC", seconds, size)
                 if self._config.access_log:
                     access.log(

@@ -68,18 +68,18 @@ class Messages:
         raise invalid("The request has no message")
 
     @contextmanager
-    def counted(self, message: bytes) -> Iterator[None]:
-        """Counts a message until its request is answered.
+    def counted(self, size: int) -> Iterator[None]:
+        """Counts a message of so many bytes until its request is answered.
 
         Raises StatusError UNAVAILABLE if those under way leave no room for it.
         """
-        if self._held + len(message) > self._max_total:
+        if self._held + size > self._max_total:
             raise StatusError(
                 grpc.StatusCode.UNAVAILABLE,
                 f"requests under way hold {self._held} bytes already; try again",
             )
-        self._held += len(message)
+        self._held += size
         try:
             yield
         finally:
-            self._held -= len(message)
+            self._held -= size

@@ -21,6 +21,7 @@ from cxrflow.serving.grpc_services import REFLECTION, SERVICES, Services, add_re
 from cxrflow.serving.http import BACKLOG, HttpServer
 from cxrflow.serving.loop import front
 from cxrflow.serving.manager import Manager
+from cxrflow.serving.memory import return_large_blocks
 from cxrflow.serving.metrics import Metrics
 from cxrflow.serving.rest import Rest
 from cxrflow.serving.settings import ServerConfig
@@ -215,6 +216,7 @@ def running(
 
 def serve(root: Path, config: ServerConfig, ready: Callable[[Server], None]) -> None:
     """Serves until SIGTERM or SIGINT, then drains; `ready` is called once requests are answered."""
+    return_large_blocks()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
