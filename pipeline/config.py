@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from cxrflow.pipeline.settings import PipelineConfig
 from cxrflow.schema.errors import CxrflowError, did_you_mean
 from cxrflow.schema.setting_docs import describe
+from cxrflow.schema.yaml_file import read_yaml
 
 __all__ = ["PROFILES", "PipelineConfig", "load", "parse", "profiles", "to_dict"]
 
@@ -34,7 +35,7 @@ def load(profile: str | None, overrides: Iterable[str] = ()) -> PipelineConfig:
             type or in conflict.
     """
     path = None if profile is None else _find(profile)
-    values = read_yaml(path) if path else {}
+    values = read_yaml(path, "`section:` blocks, such as `train:`") if path else {}
     changed = deepcopy(values)
     overrides = list(overrides)
     for override in overrides:
@@ -76,38 +77,6 @@ def _find(profile: str) -> Path:
         f"no profile {profile!r}{did_you_mean(profile, known)}: name one of {', '.join(known)} or "
         "a YAML file (.yaml)"
     )
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping; an empty one is an empty mapping.
-
-    Raises:
-        CxrflowError: it can't be read, isn't YAML, holds something else or a key twice.
-    """
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
-    except OSError as error:
-        raise CxrflowError(f"{path} can't be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise CxrflowError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise CxrflowError(f"{path} must hold `section:` blocks, such as `train:`")
-    return values
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error; PyYAML keeps the last one silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1 and key != "<<":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} stands there twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
 
 
 @dataclass(frozen=True)

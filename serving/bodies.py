@@ -77,19 +77,12 @@ class Bodies:
                 body.chunks.append(chunk)
                 body.size += len(chunk)
                 body.moved = time.monotonic()
-            whole = b"".join(body.chunks)
+            encoding = request.headers.get("content-encoding", "identity").strip().lower()
+            if encoding not in ("", "identity"):
+                await self._inflate(body, encoding)
+            return b"".join(body.chunks)
         finally:
             self._coming.discard(body)
-        encoding = request.headers.get("content-encoding", "identity").strip().lower()
-        if encoding in ("", "identity"):
-            return whole
-        if encoding != "gzip":
-            raise StatusError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"Content-Encoding {encoding[:40]} is not gzip",
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            )
-        return self._inflate(whole)
 
     async def _check_framing(self, request: Request, body: _Body) -> None:
         lengths = request.headers.getlist("content-length")
@@ -144,17 +137,30 @@ class Bodies:
     def _total(self) -> int:
         return self._held + sum(body.size for body in self._coming)
 
-    def _inflate(self, data: bytes) -> bytes:
+    async def _inflate(self, body: _Body, encoding: str) -> None:
+        """Undoes gzip, once there is room: a few KB can inflate to the largest body."""
+        if encoding != "gzip":
+            raise StatusError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"Content-Encoding {encoding[:40]} is not gzip",
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            )
+        packed = b"".join(body.chunks)
+        size = min(int.from_bytes(packed[-4:], "little"), self.max_body)  # as a gzip ends
+        await self._make_room(body, size)
+        body.size += size
+        inflater = zlib.decompressobj(wbits=31)
         try:
-            gzip = zlib.decompressobj(wbits=31)
-            found = gzip.decompress(data, self.max_body + 1)
+            found = await asyncio.to_thread(inflater.decompress, packed, size + 1)
         except zlib.error:
             raise invalid("The body is no gzip") from None
+        if body.dropped.is_set():
+            raise _too_slow()
         if len(found) > self.max_body:
             raise self._too_large()
-        if not gzip.eof or gzip.unused_data:
+        if not inflater.eof or inflater.unused_data:
             raise invalid("The body is no gzip, or is cut short")
-        return found
+        body.chunks = [found]
 
 
 async def _next(request: Request, body: _Body) -> Message:

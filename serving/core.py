@@ -1,52 +1,32 @@
 """What requests ask for, whichever way they come: the semantics of TF Serving.
 
-Codes and texts follow tensorflow_serving/servables/tensorflow/{predict_util,classifier}.cc,
-model_servers/{server_core,get_model_status_impl}.cc and core/basic_manager.cc. Three things differ:
-a request that names neither version nor label gets the stable version, where TF Serving takes the
-highest one loaded, so that a canary sees only requests that ask for it; Classify is answered (see
-`Core.classify`), where TF Serving refuses signatures that weren't exported for it; and
-GetModelMetadata knows the field model.json.
+Two things differ from tensorflow_serving/model_servers/server_core.cc and core/basic_manager.cc: a
+request that names neither version nor label gets the stable version, where TF Serving takes the
+highest one loaded, so that a canary sees only requests that ask for it; and Classify is answered
+(see `Core.classify`), where TF Serving refuses signatures that weren't exported for it.
 """
 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import grpc
 import numpy as np
-from google.protobuf import wrappers_pb2
 from google.protobuf.message import Message
-from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow_serving.apis import (
-    classification_pb2,
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_management_pb2,
-    model_pb2,
-    predict_pb2,
-)
+from tensorflow_serving.apis import classification_pb2, model_pb2, predict_pb2
 
 from cxrflow.serving import open_inference, rest_json
 from cxrflow.serving.batching import Task, expired
-from cxrflow.serving.manager import Manager, Version
+from cxrflow.serving.manager import Manager
 from cxrflow.serving.places import Places
-from cxrflow.serving.reload import sources
-from cxrflow.serving.request_images import check_images
-from cxrflow.serving.servable import DEFAULT_SIGNATURE, EXAMPLES
+from cxrflow.serving.questions import Question, Questions, fill_spec
 from cxrflow.serving.settings import ServerConfig
-from cxrflow.serving.status import StatusError, invalid, not_found
-from cxrflow.serving.tensors import to_array, to_proto
-
-_METADATA = "signature_def"
-# Ours: assets.extra/model.json as a StringValue, for clients to name classes by.
-_MODEL_JSON = "model.json"
-_CLASSIFY = "tensorflow/serving/classify"
-
+from cxrflow.serving.status import invalid
+from cxrflow.serving.tensors import distinct, to_proto
 
 T = TypeVar("T")
 
@@ -57,16 +37,6 @@ class Call:
 
     deadline: float  # of time.monotonic
     version: int | None = None  # that answers, once it is known
-
-
-@dataclass(frozen=True)
-class _Question:
-    """A checked request: what to compute, with which version."""
-
-    version: Version
-    signature: str
-    inputs: dict[str, np.ndarray]
-    outputs: tuple[str, ...]
 
 
 Values = dict[str, np.ndarray]
@@ -81,6 +51,7 @@ class Core:
 
     def __init__(self, manager: Manager, config: ServerConfig):
         self.manager, self._config = manager, config
+        self._questions = Questions(manager, config)
         batching = config.batching
         most = batching.max_queue + batching.threads * batching.max_batch_size
         self.places = Places(most, config.refusal_pause)
@@ -93,41 +64,25 @@ class Core:
     async def predict(self, read: Callable[[], predict_pb2.PredictRequest], call: Call) -> Message:
         """PredictionService.Predict; `read` parses the request."""
 
-        def ask(leases: ExitStack) -> _Question:
-            request = read()
-            _require_spec(request)
-            version, name, definition = self._find(request.model_spec, DEFAULT_SIGNATURE, leases)
-            outputs = _outputs(request.output_filter, definition)
-            return _Question(version, name, self._inputs(request.inputs, definition), outputs)
-
-        def answer(question: _Question, values: Values) -> Message:
+        def answer(question: Question, values: Values) -> Message:
             response = predict_pb2.PredictResponse()
-            _fill_spec(response.model_spec, question.version, question.signature)
+            fill_spec(response.model_spec, question.version, question.signature)
             for output, value in values.items():
                 response.outputs[output].CopyFrom(to_proto(value))
             return response
 
-        return await self._answered(ask, answer, call)
+        return await self._answered(
+            lambda leases: self._questions.predict(read(), leases), answer, call
+        )
 
     async def predict_json(self, spec: model_pb2.ModelSpec, body: bytes, call: Call) -> bytes:
         """REST's :predict; the body that answers another one."""
         by_row = False
 
-        def ask(leases: ExitStack) -> _Question:
+        def ask(leases: ExitStack) -> Question:
             nonlocal by_row
-            asked = rest_json.parse_predict(body, self._config.max_json_values)
-            by_row = asked.by_row
-            spec.signature_name = asked.signature or DEFAULT_SIGNATURE
-            try:
-                version, name, definition = self._find(spec, DEFAULT_SIGNATURE, leases)
-            except SignatureError as error:
-                raise invalid(
-                    f'Serving signature name: "{error.name}" not found in signature def'
-                ) from None
-            arrays = rest_json.to_arrays(asked, definition, self._config.max_request_images)
-            protos = {key: to_proto(value) for key, value in arrays.items()}
-            inputs = self._inputs(protos, definition)
-            return _Question(version, name, inputs, _outputs((), definition))
+            question, by_row = self._questions.predict_json(spec, body, leases)
+            return question
 
         return await self._answered(
             ask, lambda _, values: rest_json.from_outputs(values, by_row), call
@@ -142,67 +97,47 @@ class Core:
         may be left out. `read` parses the request.
         """
 
-        def ask(leases: ExitStack) -> _Question:
-            request = read()
-            _require_spec(request)
-            return self._classification(request.model_spec, _examples(request.input), leases)
-
-        def answer(question: _Question, values: Values) -> Message:
+        def answer(question: Question, values: Values) -> Message:
             response = classification_pb2.ClassificationResponse()
-            _fill_spec(response.model_spec, question.version, question.signature)
+            fill_spec(response.model_spec, question.version, question.signature)
             for row in _named_scores(question, values):
                 found = response.result.classifications.add()
                 for label, score in row:
                     found.classes.add(label=label, score=score)
             return response
 
-        return await self._answered(ask, answer, call)
+        return await self._answered(
+            lambda leases: self._questions.classify(read(), leases), answer, call
+        )
 
     async def classify_json(self, spec: model_pb2.ModelSpec, body: bytes, call: Call) -> bytes:
         """REST's :classify."""
-
-        def ask(leases: ExitStack) -> _Question:
-            name, examples = rest_json.parse_classify(body, self._config.max_json_values)
-            spec.signature_name = name
-            serialized = [example.SerializeToString() for example in examples]
-            return self._classification(spec, serialized, leases)
-
         return await self._answered(
-            ask, lambda q, values: rest_json.from_classes(_named_scores(q, values)), call
+            lambda leases: self._questions.classify_json(spec, body, leases),
+            lambda question, values: rest_json.from_classes(_named_scores(question, values)),
+            call,
         )
 
     async def infer_json(self, spec: model_pb2.ModelSpec, body: bytes, call: Call) -> bytes:
         """The Open Inference Protocol's infer, with the default signature."""
         request_id = None
 
-        def ask(leases: ExitStack) -> _Question:
+        def ask(leases: ExitStack) -> Question:
             nonlocal request_id
-            asked = rest_json.parse(body, self._config.max_json_values)
-            request_id = asked.get("id")
-            version, name, definition = self._find(spec, DEFAULT_SIGNATURE, leases)
-            arrays, wanted = open_inference.parse_infer(asked, definition)
-            protos = {key: to_proto(value) for key, value in arrays.items()}
-            inputs = self._inputs(protos, definition)
-            return _Question(version, name, inputs, _outputs(wanted, definition))
+            question, request_id = self._questions.infer_json(spec, body, leases)
+            return question
 
-        def answer(question: _Question, values: Values) -> bytes:
+        def answer(question: Question, values: Values) -> bytes:
             answered = model_pb2.ModelSpec()
-            _fill_spec(answered, question.version)
+            fill_spec(answered, question.version)
             return rest_json.dump(open_inference.infer_response(answered, request_id, values))
 
         return await self._answered(ask, answer, call)
 
-    def open_metadata(self, spec: model_pb2.ModelSpec) -> dict[str, Any]:
-        """The Open Inference Protocol's metadata of a model."""
-        with self.manager.lease(spec) as version:
-            definition = _signature(version, DEFAULT_SIGNATURE)
-            versions = [n for n, v in self.manager.statuses(spec.name).items() if v.servable]
-            return open_inference.model_metadata(spec.name, sorted(versions), definition)
-
     async def _answered(
         self,
-        ask: Callable[[ExitStack], _Question],
-        answer: Callable[[_Question, Values], T],
+        ask: Callable[[ExitStack], Question],
+        answer: Callable[[Question, Values], T],
         call: Call,
     ) -> T:
         """Checks, computes and answers, with one of the places and a lease of the version."""
@@ -222,114 +157,12 @@ class Core:
             if not future.cancel():
                 await asyncio.wait({waiting})
             raise
+        finally:
+            # An error's traceback holds this frame: with the futures, which hold the error, the
+            # request's bytes would stay until Python looks for cycles.
+            del future, waiting
 
-    def _find(
-        self, spec: model_pb2.ModelSpec, default: str, leases: ExitStack
-    ) -> tuple[Version, str, meta_graph_pb2.SignatureDef]:
-        """The version, its signature's name and what that takes."""
-        _require_name(spec)
-        version = leases.enter_context(self.manager.lease(spec))
-        name = spec.signature_name or default
-        return version, name, _signature(version, name)
-
-    def _classification(
-        self, spec: model_pb2.ModelSpec, serialized: list[bytes], leases: ExitStack
-    ) -> _Question:
-        try:
-            version, name, definition = self._find(spec, EXAMPLES, leases)
-        except SignatureError as error:
-            raise invalid(f"No signature was found with the name: {error.name}") from None
-        if name != EXAMPLES or not version.classes or "probabilities" not in definition.outputs:
-            raise invalid(
-                f"Expected classification signature method_name to be {_CLASSIFY}. "
-                f"Was: {definition.method_name}; use Predict, or the signature {EXAMPLES}"
-            )
-        if not serialized:
-            raise invalid("Input is empty.")
-        self._check_count(len(serialized))
-        inputs = {EXAMPLES: np.array(serialized, object)}
-        check_images(inputs, self._config)
-        return _Question(version, name, inputs, ("probabilities",))
-
-    def metadata(self, request: get_model_metadata_pb2.GetModelMetadataRequest) -> Message:
-        """PredictionService.GetModelMetadata."""
-        _require_spec(request)
-        if not request.metadata_field:
-            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-        for field in request.metadata_field:
-            if field not in (_METADATA, _MODEL_JSON):
-                raise invalid(f"Metadata field {field} is not supported")
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        with self.manager.lease(request.model_spec) as version:
-            assert version.servable
-            for name, definition in version.servable.signatures.items():
-                signatures.signature_def[name].CopyFrom(definition)
-            _fill_spec(response.model_spec, version)
-            info = wrappers_pb2.StringValue(value=version.info)
-        for field, value in ((_METADATA, signatures), (_MODEL_JSON, info)):
-            if field in request.metadata_field:
-                response.metadata[field].Pack(value)
-        return response
-
-    def status(self, request: get_model_status_pb2.GetModelStatusRequest) -> Message:
-        """ModelService.GetModelStatus."""
-        _require_spec(request)
-        spec = request.model_spec
-        versions = self.manager.statuses(spec.name)
-        choice = spec.WhichOneof("version_choice")
-        if choice:
-            number = (
-                self.manager.labelled(spec.name, spec.version_label)
-                if choice == "version_label"
-                else spec.version.value
-            )
-            if number not in versions:
-                raise not_found(f"Could not find version {number} of model {spec.name}")
-            versions = {number: versions[number]}
-        elif not versions:
-            raise not_found(f"Could not find any versions of model {spec.name}")
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for number in sorted(versions, reverse=True):
-            version = versions[number]
-            status = response.model_version_status.add(version=number, state=version.state)
-            status.status.SetInParent()  # OK
-            if version.error:
-                status.status.error_code = grpc.StatusCode.FAILED_PRECONDITION.value[0]
-                status.status.error_message = version.error
-        return response
-
-    def reload(self, request: model_management_pb2.ReloadConfigRequest) -> Message:
-        """ModelService.HandleReloadConfigRequest; waits until the models are loaded."""
-        self.manager.configure(sources(request, self.manager.root))
-        response = model_management_pb2.ReloadConfigResponse()
-        response.status.SetInParent()  # OK
-        return response
-
-    def _inputs(
-        self, protos: Any, definition: meta_graph_pb2.SignatureDef
-    ) -> dict[str, np.ndarray]:
-        given, wanted = set(protos), set(definition.inputs)
-        if given != wanted:
-            raise invalid(
-                f"input size does not match signature: {len(given)}!={len(wanted)} "
-                f"len({_set(given)}) != len({_set(wanted)}). Sent extra: {_set(given - wanted)}. "
-                f"Missing but required: {_set(wanted - given)}."
-            )
-        inputs = {
-            name: to_array(name, proto, definition.inputs[name], self._config.max_request_images)
-            for name, proto in protos.items()
-        }
-        check_images(inputs, self._config)
-        return inputs
-
-    def _check_count(self, images: int) -> None:
-        if images > self._config.max_request_images:
-            raise invalid(
-                f"{images} rows; 1 to {self._config.max_request_images} are accepted at once"
-            )
-
-    async def _run(self, question: _Question, call: Call) -> Values:
+    async def _run(self, question: Question, call: Call) -> Values:
         """Queues the request, in pieces of the largest batch, and waits for the answer."""
         version, inputs = question.version, question.inputs
         assert version.servable and version.batcher
@@ -337,8 +170,10 @@ class Core:
         rows = len(next(iter(inputs.values()))) if batchable else 1
         if batchable and any(len(value) != rows for value in inputs.values()):
             raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
+        inputs, which = distinct(inputs) if batchable else (inputs, None)
+        rows = rows if which is None else int(which.max()) + 1
         largest = self._config.batching.max_batch_size
-        futures = []
+        futures: list[asyncio.Future[Values]] = []
         try:
             for start in range(0, rows, largest):
                 piece = (
@@ -348,79 +183,42 @@ class Core:
                 )
                 task = Task(question.signature, piece, question.outputs, call.deadline, batchable)
                 futures.append(asyncio.wrap_future(version.batcher.submit(task)))
-            left = call.deadline - time.monotonic()
-            answers = await asyncio.wait_for(asyncio.gather(*futures), left)
-        except asyncio.TimeoutError:
-            raise expired() from None
+            answers = await _all(futures, call.deadline)
         finally:
             for future in futures:
-                future.cancel()  # no effect on what is done
-        if len(answers) == 1:
-            return answers[0]
-        return {name: np.concatenate([a[name] for a in answers]) for name in question.outputs}
-
-
-class SignatureError(StatusError):
-    """There is no such signature."""
-
-    def __init__(self, name: str):
-        super().__init__(
-            grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
+                if not future.cancel() and not future.cancelled():
+                    future.exception()  # asyncio logs those that nobody looked at
+            futures.clear()  # no cycle, as in _in_thread
+            future = None
+        joined = (
+            answers[0]
+            if len(answers) == 1
+            else {name: np.concatenate([a[name] for a in answers]) for name in question.outputs}
         )
-        self.name = name
+        return joined if which is None else {name: value[which] for name, value in joined.items()}
 
 
-def _require_spec(request: Message) -> None:
-    if not request.HasField("model_spec"):
-        raise invalid("Missing ModelSpec")
-    _require_name(request.model_spec)
+async def _all(futures: list["asyncio.Future[Values]"], deadline: float) -> list[Values]:
+    """The results, in their order; raises the first error that comes, or StatusError.
+
+    Not asyncio.gather: cancelled while one of its futures ends, it logs what nobody can catch.
+    """
+    left = deadline - time.monotonic()
+    done, waiting = await asyncio.wait(
+        futures, timeout=max(0.0, left), return_when=asyncio.FIRST_EXCEPTION
+    )
+    try:
+        for future in done:
+            future.result()  # raises
+        if waiting:
+            raise expired()
+        return [future.result() for future in futures]
+    finally:
+        future = None  # no cycle, as in _in_thread
+        done.clear()
+        waiting.clear()
 
 
-def _require_name(spec: model_pb2.ModelSpec) -> None:
-    if not spec.name:
-        raise invalid("ModelSpec has no name specified.")
-
-
-def _signature(version: Version, name: str) -> meta_graph_pb2.SignatureDef:
-    assert version.servable
-    definition = version.servable.signatures.get(name)
-    if definition is None:
-        raise SignatureError(name)
-    return definition
-
-
-def _named_scores(question: _Question, values: Values) -> list[list[tuple[str, float]]]:
+def _named_scores(question: Question, values: Values) -> list[list[tuple[str, float]]]:
     rows = values["probabilities"].tolist()
     return [list(zip(question.version.classes, row, strict=True)) for row in rows]
-
-
-def _outputs(wanted: Sequence[str], definition: meta_graph_pb2.SignatureDef) -> tuple[str, ...]:
-    there = sorted(definition.outputs)
-    for i, name in enumerate(wanted):
-        if name not in there:
-            raise invalid(
-                f"output tensor alias not found in signature: {name} "
-                f"Outputs expected to be in the set {{{','.join(there)}}}."
-            )
-        if name in wanted[:i]:
-            raise invalid(f"duplicate output tensor alias: {name}")
-    return tuple(sorted(wanted) or there)
-
-
-def _set(names: set[str]) -> str:
-    return "{" + ",".join(sorted(names)) + "}"
-
-
-def _fill_spec(spec: model_pb2.ModelSpec, version: Version, signature: str = "") -> None:
-    spec.name = version.model
-    spec.version.value = version.number
-    spec.signature_name = signature
-
-
-def _examples(given: Any) -> list[bytes]:
-    """The serialized tf.Examples of a classification's Input; a context goes before each."""
-    if given.HasField("example_list_with_context"):
-        listed = given.example_list_with_context
-        context = listed.context.SerializeToString()
-        return [context + example.SerializeToString() for example in listed.examples]
-    return [example.SerializeToString() for example in given.example_list.examples]

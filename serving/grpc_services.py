@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from tensorflow_serving.apis import (
 )
 
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.serving import access
+from cxrflow.serving import access, model_info
 from cxrflow.serving.client.diagnose import MODELS_KEY
 from cxrflow.serving.core import Call, Core
+from cxrflow.serving.messages import Messages
 from cxrflow.serving.metrics import Metrics
 from cxrflow.serving.settings import ServerConfig
 from cxrflow.serving.status import StatusError, invalid
@@ -36,6 +37,7 @@ from cxrflow.serving.status import StatusError, invalid
 logger = logging.getLogger(__name__)
 
 _PACKAGE = "tensorflow.serving"
+_NEED_PLACE = ("Predict", "Classify")  # refused before their message is read, if there is none
 _METHODS = {
     "PredictionService": {
         "Classify": (
@@ -80,6 +82,9 @@ class Services:
     def __init__(self, core: Core, metrics: Metrics, config: ServerConfig):
         self._core, self._metrics, self._config = core, metrics, config
         self._token = _read_token(config.reload_token_file)
+        self._messages = Messages(
+            config.connection_messages, config.max_messages_bytes, config.max_message_bytes
+        )
         self.draining = False
         self.under_way = 0  # requests, not the streams of health and reflection
         self._answers: dict[str, Answer] = {
@@ -96,7 +101,8 @@ class Services:
         """Registers both services."""
         for service, methods in _METHODS.items():
             handlers = {
-                method: grpc.unary_unary_rpc_method_handler(
+                # On the wire a stream of one message is none; but it is read when we want it.
+                method: grpc.stream_unary_rpc_method_handler(
                     self._handler(method, request),
                     request_deserializer=None,
                     response_serializer=response.SerializeToString,
@@ -108,28 +114,42 @@ class Services:
 
     def _handler(
         self, method: str, kind: type[Message]
-    ) -> Callable[[bytes, grpc.aio.ServicerContext], Awaitable[Message]]:
+    ) -> Callable[[AsyncIterator[bytes], grpc.aio.ServicerContext], Awaitable[Message]]:
         answer = self._answers[method]
 
-        async def handle(data: bytes, context: grpc.aio.ServicerContext) -> Message:
-            started = time.perf_counter()
-            request, code, call = kind(), grpc.StatusCode.OK, self._call(context)
+        async def handle(
+            messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext
+        ) -> Message:
+            started, data, call = time.perf_counter(), b"", self._call(context)
+            model, size, code = "", 0, grpc.StatusCode.OK
 
             def read() -> Message:
+                nonlocal data, model
+                packed, data, request = data, b"", kind()  # no copy stays that nobody needs
                 try:
-                    request.ParseFromString(data)
+                    request.ParseFromString(packed)
                 except DecodeError:
                     raise invalid("The request can't be parsed") from None
+                model = _model(request)
                 return request
 
-            self.under_way += 1
+            under_way = 0  # from the whole message on
             try:
-                if self.draining:
-                    raise StatusError(grpc.StatusCode.UNAVAILABLE, "The server is stopping")
-                return await answer(read, context, call)
+                self._require_going_on()
+                if method in _NEED_PLACE:
+                    await self._core.places.require()
+                data = await self._messages.read(messages, context.peer(), call.deadline)
+                self._require_going_on()
+                started, under_way = time.perf_counter(), 1
+                self.under_way += under_way
+                size = len(data)
+                with self._messages.counted(size):
+                    return await answer(read, context, call)
             except StatusError as error:
-                code = error.code
-                await context.abort(code, str(error))
+                code, text = error.code, str(error)
+                # Its traceback holds the request's bytes; gRPC keeps the error that abort raises.
+                error.__traceback__ = error.__context__ = None
+                await context.abort(code, text)
                 raise AssertionError("abort raises") from error
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED
@@ -140,9 +160,8 @@ class Services:
                 await context.abort(code, "internal error; the server's log has the reason")
                 raise
             finally:
-                self.under_way -= 1
+                self.under_way -= under_way
                 seconds = time.perf_counter() - started
-                model, size = _model(request), len(data)
                 self._metrics.count(model, code.name, method, "gRPC", seconds, size)
                 if self._config.access_log:
                     access.log(
@@ -150,6 +169,10 @@ class Services:
                     )
 
         return handle
+
+    def _require_going_on(self) -> None:
+        if self.draining:
+            raise StatusError(grpc.StatusCode.UNAVAILABLE, "The server is stopping")
 
     def _call(self, context: grpc.aio.ServicerContext) -> Call:
         left = context.time_remaining()
@@ -160,10 +183,10 @@ class Services:
         # For who asks for a model that isn't there; ASCII, as gRPC's metadata must be.
         names = json.dumps(sorted(self._core.manager.served()))
         context.set_trailing_metadata([(MODELS_KEY, names)])
-        return self._core.metadata(read())
+        return model_info.metadata(self._core.manager, read())
 
     async def _status(self, read: Read, *_: object) -> Message:
-        return self._core.status(read())
+        return model_info.status(self._core.manager, read())
 
     async def _reload(self, read: Read, context: grpc.aio.ServicerContext, _: Call) -> Message:
         if not self._config.allow_reload:
@@ -176,7 +199,7 @@ class Services:
                 grpc.StatusCode.UNAUTHENTICATED, "The bearer token is wrong or missing"
             )
         # It waits until the models are loaded, which may take minutes.
-        return await asyncio.to_thread(self._core.reload, read())
+        return await asyncio.to_thread(model_info.reload, self._core.manager, read())
 
     def _has_token(self, context: grpc.aio.ServicerContext) -> bool:
         metadata = dict(context.invocation_metadata() or ())

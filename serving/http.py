@@ -17,6 +17,7 @@ from cxrflow.serving.settings import ServerConfig
 # It warns of each request that it can't parse.
 logging.getLogger("uvicorn.error").addFilter(Seldom())
 
+BACKLOG = 2048  # connections that wait to be accepted
 _HEAD_BYTES = 64 * 1024  # of a request line and its headers
 _KEEP_ALIVE_SECONDS = 75
 _TOO_LARGE = (
@@ -55,7 +56,7 @@ class HttpServer:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                backlog=2048,
+                backlog=BACKLOG,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             )
         )

@@ -23,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
-from cxrflow.serving import access
+from cxrflow.serving import access, model_info
 from cxrflow.serving.bodies import Bodies
 from cxrflow.serving.core import Call, Core
 from cxrflow.serving.metrics import Metrics
@@ -206,7 +206,7 @@ class Rest:
 
     async def _open_metadata(self, request: Request) -> Response:
         async def answer(request: Request) -> Response:
-            return _json(self._core.open_metadata(_open_spec(request)))
+            return _json(model_info.open_metadata(self._core.manager, _open_spec(request)))
 
         return await self._counted(request, "GetModelMetadata", answer)
 
@@ -221,14 +221,17 @@ class Rest:
 
     async def _status(self, _: Request, path: re.Match[str]) -> Response:
         return _message(
-            self._core.status(get_model_status_pb2.GetModelStatusRequest(model_spec=_spec(path)))
+            model_info.status(
+                self._core.manager,
+                get_model_status_pb2.GetModelStatusRequest(model_spec=_spec(path)),
+            )
         )
 
     async def _metadata(self, _: Request, path: re.Match[str]) -> Response:
         asked = get_model_metadata_pb2.GetModelMetadataRequest(
             model_spec=_spec(path), metadata_field=["signature_def"]
         )
-        return _message(self._core.metadata(asked))
+        return _message(model_info.metadata(self._core.manager, asked))
 
     async def _body(self, request: Request) -> bytes:
         """The body, unless the server stops or is full: that is said before it is read."""

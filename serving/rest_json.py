@@ -97,8 +97,13 @@ def from_outputs(outputs: dict[str, np.ndarray], by_row: bool) -> bytes:
     return dump({"outputs": next(iter(lists.values())) if len(lists) == 1 else lists})
 
 
-def parse_classify(body: bytes, max_values: int) -> tuple[str, list[example_pb2.Example]]:
-    """The signature and the examples of a :classify or :regress body. Raises StatusError."""
+def parse_classify(
+    body: bytes, max_values: int
+) -> tuple[str, example_pb2.Example, list[example_pb2.Example]]:
+    """A :classify body's signature, context, which goes before each example, and examples.
+
+    Raises StatusError.
+    """
     asked = parse(body, max_values)
     examples = asked.get("examples")
     if not isinstance(examples, list) or not examples:
@@ -106,7 +111,7 @@ def parse_classify(body: bytes, max_values: int) -> tuple[str, list[example_pb2.
     context = asked.get("context", {})
     if not isinstance(context, dict) or not all(isinstance(each, dict) for each in examples):
         raise invalid("Example must be JSON object")
-    return signature_of(asked), [_example({**context, **each}) for each in examples]
+    return signature_of(asked), _example(context), [_example(each) for each in examples]
 
 
 def from_classes(rows: list[list[tuple[str, float]]]) -> bytes:

@@ -18,9 +18,10 @@ from cxrflow.schema.errors import CxrflowError
 from cxrflow.serving.addresses import bare, cannot_listen, family, join, require_free
 from cxrflow.serving.core import Core
 from cxrflow.serving.grpc_services import REFLECTION, SERVICES, Services, add_reflection
-from cxrflow.serving.http import HttpServer
+from cxrflow.serving.http import BACKLOG, HttpServer
 from cxrflow.serving.loop import front
 from cxrflow.serving.manager import Manager
+from cxrflow.serving.memory import return_large_blocks
 from cxrflow.serving.metrics import Metrics
 from cxrflow.serving.rest import Rest
 from cxrflow.serving.settings import ServerConfig
@@ -28,8 +29,8 @@ from cxrflow.serving.tls import Certificate
 
 logger = logging.getLogger(__name__)
 
-_STREAMS = 256  # requests under way on one gRPC connection; more wait at the client
-_BACKLOG = 2048  # connections that wait to be accepted
+_STREAMS = 128  # requests under way on one gRPC connection; more wait at the client
+_WINDOW = 2**20  # bytes that come before a request is read
 _LOOK_SECONDS = 0.05
 _LAST_SECONDS = 0.5  # for the answers to leave
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -148,8 +149,8 @@ class Server:
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_concurrent_streams", _STREAMS),  # of one connection
-                # A whole image may be on its way, not the usual 64 KB.
-                ("grpc.http2.lookahead_bytes", config.images.max_bytes),
+                # An X-ray may be on its way before it is read, not only the usual 64 KB of it.
+                ("grpc.http2.lookahead_bytes", _WINDOW),
                 ("grpc.so_reuseport", 0),  # else a second server could share the port unnoticed
             ],
         )
@@ -215,6 +216,7 @@ def running(
 
 def serve(root: Path, config: ServerConfig, ready: Callable[[Server], None]) -> None:
     """Serves until SIGTERM or SIGINT, then drains; `ready` is called once requests are answered."""
+    return_large_blocks()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -234,7 +236,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((bare(host), port))
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
         listener.setblocking(False)
     except OSError as error:
         listener.close()

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.image_rules import ImageLimits
 from cxrflow.schema.settings import Count, Positive, settings
+from cxrflow.schema.yaml_file import read_yaml
 
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free one
 Seconds = Annotated[float, Field(gt=0)]
@@ -54,6 +54,10 @@ class ServerConfig:
     """REST port; 0: any free one."""
     max_message_bytes: Positive = 32 * 2**20
     """Largest request over gRPC, in bytes; above it RESOURCE_EXHAUSTED."""
+    max_messages_bytes: Positive = 256 * 2**20
+    """Bytes of all gRPC requests under way; above it UNAVAILABLE."""
+    connection_messages: Positive = 8
+    """Requests that one gRPC connection may send at once; others wait at the client."""
     max_rest_bytes: Positive = 36 * 2**20
     """Largest body over REST, in bytes, inflated; above it 413."""
     max_bodies_bytes: Positive = 128 * 2**20
@@ -130,16 +134,9 @@ def read_config(path: Path | None, **changes: Any) -> ServerConfig:
     """A configuration from a YAML file of ServerConfig's fields, and changes to it.
 
     Raises:
-        CxrflowError: the file can't be read, a field is unknown or out of its range.
+        CxrflowError: the file can't be read, a field is unknown, there twice or out of its range.
     """
-    values: Any = {}
-    if path:
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise CxrflowError(f"{path} can't be read: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise CxrflowError(f"{path} must hold fields, such as `grpc_port: 8500`")
+    values = read_yaml(path, "fields, such as `grpc_port: 8500`") if path else {}
     try:
         return TypeAdapter(ServerConfig).validate_python(values | changes)
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """TensorProtos of requests and responses, to and from NumPy arrays."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,9 @@ _FIELDS = {
     tf.bool: "bool_val",
     tf.string: "string_val",
 }
+
+_POINTER = 8  # bytes, to a string
+_MAX_BYTES = 2**28  # of an input; a shape of any size takes a few bytes and a single value
 
 
 def shape_of(info: meta_graph_pb2.TensorInfo) -> list[int | None]:
@@ -51,9 +54,11 @@ def to_array(
         raise invalid(f"Input {name} has shape {shape}; the signature takes {wanted_text}")
     if wanted_shape and wanted_shape[0] is None and not 0 < shape[0] <= max_rows:
         raise invalid(f"Input {name} has {shape[0]} rows; 1 to {max_rows} are accepted at once")
+    if math.prod(shape) * (tf.as_dtype(info.dtype).size or _POINTER) > _MAX_BYTES:
+        raise invalid(f"Input {name} has shape {shape}, which is more than {_MAX_BYTES} bytes")
     try:
         if proto.dtype == types_pb2.DT_STRING:
-            return _strings(proto.string_val, math.prod(shape)).reshape(shape)
+            return _filled(proto.string_val, math.prod(shape)).reshape(shape)
         array = tf.make_ndarray(proto)
         if array.shape != tuple(shape):
             raise ValueError
@@ -74,13 +79,44 @@ def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
     return proto
 
 
-def _strings(values: Iterable[bytes], count: int) -> np.ndarray:
-    given = list(values)
-    if len(given) > count or (count and not given):
+def distinct(
+    inputs: dict[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """The rows that differ, in their order, and which of them each row is; None where all differ.
+
+    A request can name one image for all its rows in a few bytes; it need not cost more than one.
+    Only strings, [n], are looked at, by identity: `to_strings` gives equal ones one object.
+    """
+    columns = list(inputs.values())
+    if any(column.dtype != object or column.ndim != 1 for column in columns):
+        return inputs, None
+    firsts: dict[tuple[int, ...], int] = {}
+    which = [
+        firsts.setdefault(tuple(map(id, row)), len(firsts)) for row in zip(*columns, strict=True)
+    ]
+    if len(firsts) == len(which):
+        return inputs, None
+    _, first_at = np.unique(which, return_index=True)
+    return {name: column[first_at] for name, column in inputs.items()}, np.array(which)
+
+
+def to_strings(values: Sequence[bytes]) -> np.ndarray:
+    """An object array, [n]; equal values are the same object."""
+    if len(values) > 1:
+        one: dict[bytes, bytes] = {}
+        values = [one.setdefault(value, value) for value in values]
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _filled(values: Sequence[bytes], count: int) -> np.ndarray:
+    if len(values) > count or (count and not values):
         raise ValueError
+    given = to_strings(values)
     array = np.empty(count, object)
     array[: len(given)] = given
-    array[len(given) :] = given[-1:] * (count - len(given))
+    array[len(given) :] = given[-1] if count else None
     return array
 
 

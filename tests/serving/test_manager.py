@@ -391,8 +391,7 @@ def test_links_are_not_followed(manager, root, tiny_models, push_version, tmp_pa
 def reload(manager, *configs):
     from tensorflow_serving.apis import model_management_pb2
 
-    from cxrflow.serving.core import Core
-    from cxrflow.serving.settings import ServerConfig
+    from cxrflow.serving import model_info
 
     ask = model_management_pb2.ReloadConfigRequest()
     ask.config.model_config_list.SetInParent()
@@ -402,7 +401,7 @@ def reload(manager, *configs):
         if versions:
             made.model_version_policy.specific.versions.extend(versions)
         made.version_labels.update(labels)
-    return Core(manager, ServerConfig()).reload(ask)
+    return model_info.reload(manager, ask)
 
 
 def test_a_new_configuration(manager, root, tiny_models, push_version):

@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -32,6 +33,7 @@ def server(tmp_path_factory, tiny_models, push_version):
     config = ServerConfig(
         grpc_port=0,
         rest_port=0,
+        max_message_bytes=5_000_000,
         max_rest_bytes=200_000,
         max_bodies_bytes=600_000,
         max_json_values=1000,
@@ -103,6 +105,31 @@ def test_classify_names_the_classes(server):
     response, found = ask(server, body, "/v1/models/tiny:classify")
     assert response.status == 200
     assert found == {"results": [[["Mean", pytest.approx(0.2)], ["Mark", 0.25]]]}
+
+
+def test_a_context_goes_before_each_example_which_counts_where_both_name_a_feature(server):
+    white = {"image/encoded": {"b64": base64.b64encode(gray_png(255)).decode()}}
+    body = json.dumps({"context": white, "examples": [{}, {"image/encoded": {"b64": PNG}}]})
+    response, found = ask(server, body.encode(), "/v1/models/tiny:classify")
+    assert response.status == 200
+    assert [row[0] for row in found["results"]] == [
+        ["Mean", pytest.approx(1.0)],
+        ["Mean", pytest.approx(0.2)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("context", "examples", "status", "text"),
+    [
+        ({}, 65, 400, "65 rows; 1 to 64"),
+        ({"a": list(range(900))}, 65, 400, "65 rows; 1 to 64"),
+        ({"a": "x" * 100_000}, 64, 413, "more than 5000000 bytes"),
+    ],
+)
+def test_a_context_cannot_multiply_a_request(server, context, examples, status, text):
+    body = json.dumps({"context": context, "examples": [{}] * examples}).encode()
+    response, found = ask(server, body, "/v1/models/tiny:classify")
+    assert (response.status, text in found["error"]) == (status, True), found
 
 
 def test_only_a_named_origin_may_ask_from_a_page(server):
@@ -263,6 +290,26 @@ def test_held_bodies_of_one_client_keep_nobody_out(server):
         assert ask(server, big)[0].status == 200
     for connection in held:
         connection.close()
+
+
+def test_small_bodies_that_inflate_wait_for_room_as_large_ones_do(server):
+    """Ten clients of 3 KB each ask for 2 MB, where 600 KB are allowed."""
+    bodies = server._rest._bodies
+    most, make_room = [0], bodies._make_room
+
+    async def watched(body, size):
+        await make_room(body, size)
+        most.append(bodies._total() + size)
+
+    bodies._make_room = watched
+    small = gzip.compress(b" " * 190_000 + ASKED, mtime=0)
+    try:
+        with ThreadPoolExecutor(10) as clients:
+            found = clients.map(lambda _: ask(server, small, Content_Encoding="gzip"), range(10))
+            assert [response.status for response, _ in found] == [200] * 10
+    finally:
+        del bodies._make_room
+    assert 190_000 < max(most) <= 600_000
 
 
 # --- Health, and the Open Inference Protocol -----------------------------------------------------

@@ -267,6 +267,53 @@ def test_a_bad_image_fails_only_its_own_request(predictions):
 
 
 @pytest.mark.usefixtures("embedded")
+def test_equal_images_of_a_request_are_computed_once(server, predictions):
+    model = server.manager.statuses("tiny")[3]
+    rows, run = [], model.batcher._run
+
+    def counting(signature, inputs, outputs):
+        rows.append(len(inputs["image_bytes"]))
+        return run(signature, inputs, outputs)
+
+    model.batcher._run = counting
+    try:
+        black, white = gray_png(0), gray_png(255)
+        answer = array(predictions.Predict(request(white, black, white, white, black, white)))
+        assert answer[:, 0].tolist() == pytest.approx([1, 0, 1, 1, 0, 1])
+        few = request(white)
+        few.inputs["image_bytes"].tensor_shape.dim[0].size = 20  # as the last value is repeated
+        assert array(predictions.Predict(few))[:, 0].tolist() == pytest.approx([1] * 20)
+    finally:
+        model.batcher._run = run
+    assert rows == [2, 1]
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_message_that_never_comes_keeps_no_other_call_out(server):
+    """Calls of one connection that send nothing, beyond what it may send at once."""
+    from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+    stop = threading.Event()
+
+    def silent():
+        stop.wait()
+        yield b""
+
+    address = f"127.0.0.1:{server.grpc_port}"
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    method = "/tensorflow.serving.PredictionService/Predict"
+    with grpc.insecure_channel(address, own) as mine, grpc.insecure_channel(address, own) as other:
+        stuck = [mine.stream_unary(method).future(silent(), timeout=3) for _ in range(40)]
+        time.sleep(0.5)
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(other)
+        assert array(stub.Predict(request(gray_png(51)), timeout=20))[0, 1] == 0.25
+        assert {one.exception().code().name for one in stuck} == {"DEADLINE_EXCEEDED"}
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(mine)
+        assert array(stub.Predict(request(gray_png(51)), timeout=20))[0, 1] == 0.25
+        stop.set()
+
+
+@pytest.mark.usefixtures("embedded")
 def test_limits_of_messages_and_deadlines(server, predictions):
     code, _ = refused(predictions.Predict, request(bytes(400_000)))
     assert code == "RESOURCE_EXHAUSTED"
@@ -330,6 +377,27 @@ def test_classify_takes_examples_and_names_the_classes(predictions):
         "Expected classification signature method_name to be tensorflow/serving/classify. "
         "Was: tensorflow/serving/predict"
     )
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_context_cannot_multiply_a_request(server, predictions):
+    from tensorflow_serving.apis import classification_pb2
+
+    ask = classification_pb2.ClassificationRequest()
+    ask.model_spec.name = "tiny"
+    listed = ask.input.example_list_with_context
+    listed.context.CopyFrom(example(**{"image/encoded": gray_png(51)}))
+    for _ in range(2):
+        listed.examples.add()
+    found = predictions.Classify(ask).result.classifications
+    assert [round(one.classes[0].score, 4) for one in found] == [0.2, 0.2]
+    listed.context.MergeFrom(example(a=bytes(200_000)))
+    code, text = refused(predictions.Classify, ask)
+    assert (code, "the context" in text) == ("RESOURCE_EXHAUSTED", True)
+    for _ in range(40_000):
+        listed.examples.add()
+    code, text = refused(predictions.Classify, ask)
+    assert (code, "40002 rows" in text) == ("INVALID_ARGUMENT", True)
 
 
 @pytest.mark.usefixtures("embedded")

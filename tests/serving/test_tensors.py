@@ -22,6 +22,8 @@ def infos():
         "image_bytes": info(types_pb2.DT_STRING, -1),
         "image": info(types_pb2.DT_FLOAT, -1, 2, 2, 3),
         "scalar": info(types_pb2.DT_INT64),
+        "any": info(types_pb2.DT_FLOAT, -1, -1),
+        "texts": info(types_pb2.DT_STRING, -1, -1),
     }
 
 
@@ -63,6 +65,8 @@ def test_values_survive(infos):
         ("image_bytes", [b"x", b"y"], [1], None, "tensor parsing error"),
         ("image", np.zeros((1, 2, 2, 1), "f"), None, None, r"takes \[-1, 2, 2, 3\]"),
         ("image", np.zeros((1, 2, 2, 2), "f"), [1, 2, 2, 3], None, "tensor parsing error"),
+        ("any", [1.0], [4, 2**40], "float32", "which is more than 268435456 bytes"),
+        ("texts", [b"x"], [4, 2**40], None, "which is more than 268435456 bytes"),
     ],
 )
 def test_misfits_are_the_clients_mistake(infos, name, values, shape, dtype, text):
@@ -94,3 +98,34 @@ def test_answers_use_typed_fields(array):
     assert np.array_equal(tf.make_ndarray(made), array)
     if array.dtype != np.uint8:
         assert not made.tensor_content
+
+
+@pytest.mark.parametrize(
+    "names, which",
+    [
+        ("a", None),
+        ("abc", None),
+        ("aaaa", [0, 0, 0, 0]),
+        ("abab", [0, 1, 0, 1]),
+        ("baac", [0, 1, 1, 2]),
+    ],
+)
+def test_equal_rows_are_found_in_the_order_they_came(names, which):
+    from cxrflow.serving.tensors import distinct, to_strings
+
+    # Values made anew are other objects, as a message's are.
+    column = to_strings([bytes([ord(name)]) * 2 for name in names])
+    found, index = distinct({"image_bytes": column})
+    kept = found["image_bytes"].tolist()
+    assert kept == [2 * name.encode() for name in dict.fromkeys(names)]
+    assert (index if index is None else index.tolist()) == which
+
+
+def test_rows_are_equal_where_all_inputs_are():
+    from cxrflow.serving.tensors import distinct, to_strings
+
+    inputs = {"a": to_strings([b"xx", b"xx", b"xx"]), "b": to_strings([b"yy", b"zz", b"yy"])}
+    found, index = distinct(inputs)
+    assert index.tolist() == [0, 1, 0] and found["b"].tolist() == [b"yy", b"zz"]
+    numbers = {"a": np.zeros((3, 2), "f")}
+    assert distinct(numbers) == (numbers, None)
