@@ -26,5 +26,5 @@ bench: setup ## the benchmarks, one JSON line a figure
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock, keeping pins that still fit
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-	    --extra dev --extra env --no-emit-index-url --custom-compile-command "make lock" \
+	    --extra pipeline --extra dev --extra env --no-emit-index-url --custom-compile-command "make lock" \
 	    pyproject.toml --output-file requirements.lock
