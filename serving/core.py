@@ -11,7 +11,7 @@ GetModelMetadata knows the field model.json.
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -32,6 +32,14 @@ from tensorflow_serving.apis import (
 )
 
 from cxrflow.serving import open_inference, rest_json
+from cxrflow.serving.asked import (
+    SignatureError,
+    fill_spec,
+    find_outputs,
+    find_signature,
+    require_name,
+    require_spec,
+)
 from cxrflow.serving.batching import Task, expired
 from cxrflow.serving.manager import Manager, Version
 from cxrflow.serving.places import Places
@@ -39,7 +47,7 @@ from cxrflow.serving.reload import sources
 from cxrflow.serving.request_images import check_images
 from cxrflow.serving.servable import DEFAULT_SIGNATURE, EXAMPLES
 from cxrflow.serving.settings import ServerConfig
-from cxrflow.serving.status import StatusError, invalid, not_found
+from cxrflow.serving.status import invalid, not_found
 from cxrflow.serving.tensors import to_array, to_proto
 
 _METADATA = "signature_def"
@@ -95,14 +103,14 @@ class Core:
 
         def ask(leases: ExitStack) -> _Question:
             request = read()
-            _require_spec(request)
+            require_spec(request)
             version, name, definition = self._find(request.model_spec, DEFAULT_SIGNATURE, leases)
-            outputs = _outputs(request.output_filter, definition)
+            outputs = find_outputs(request.output_filter, definition)
             return _Question(version, name, self._inputs(request.inputs, definition), outputs)
 
         def answer(question: _Question, values: Values) -> Message:
             response = predict_pb2.PredictResponse()
-            _fill_spec(response.model_spec, question.version, question.signature)
+            fill_spec(response.model_spec, question.version, question.signature)
             for output, value in values.items():
                 response.outputs[output].CopyFrom(to_proto(value))
             return response
@@ -127,7 +135,7 @@ class Core:
             arrays = rest_json.to_arrays(asked, definition, self._config.max_request_images)
             protos = {key: to_proto(value) for key, value in arrays.items()}
             inputs = self._inputs(protos, definition)
-            return _Question(version, name, inputs, _outputs((), definition))
+            return _Question(version, name, inputs, find_outputs((), definition))
 
         return await self._answered(
             ask, lambda _, values: rest_json.from_outputs(values, by_row), call
@@ -144,12 +152,12 @@ class Core:
 
         def ask(leases: ExitStack) -> _Question:
             request = read()
-            _require_spec(request)
+            require_spec(request)
             return self._classification(request.model_spec, _examples(request.input), leases)
 
         def answer(question: _Question, values: Values) -> Message:
             response = classification_pb2.ClassificationResponse()
-            _fill_spec(response.model_spec, question.version, question.signature)
+            fill_spec(response.model_spec, question.version, question.signature)
             for row in _named_scores(question, values):
                 found = response.result.classifications.add()
                 for label, score in row:
@@ -183,11 +191,11 @@ class Core:
             arrays, wanted = open_inference.parse_infer(asked, definition)
             protos = {key: to_proto(value) for key, value in arrays.items()}
             inputs = self._inputs(protos, definition)
-            return _Question(version, name, inputs, _outputs(wanted, definition))
+            return _Question(version, name, inputs, find_outputs(wanted, definition))
 
         def answer(question: _Question, values: Values) -> bytes:
             answered = model_pb2.ModelSpec()
-            _fill_spec(answered, question.version)
+            fill_spec(answered, question.version)
             return rest_json.dump(open_inference.infer_response(answered, request_id, values))
 
         return await self._answered(ask, answer, call)
@@ -195,7 +203,7 @@ class Core:
     def open_metadata(self, spec: model_pb2.ModelSpec) -> dict[str, Any]:
         """The Open Inference Protocol's metadata of a model."""
         with self.manager.lease(spec) as version:
-            definition = _signature(version, DEFAULT_SIGNATURE)
+            definition = find_signature(version, DEFAULT_SIGNATURE)
             versions = [n for n, v in self.manager.statuses(spec.name).items() if v.servable]
             return open_inference.model_metadata(spec.name, sorted(versions), definition)
 
@@ -227,10 +235,10 @@ class Core:
         self, spec: model_pb2.ModelSpec, default: str, leases: ExitStack
     ) -> tuple[Version, str, meta_graph_pb2.SignatureDef]:
         """The version, its signature's name and what that takes."""
-        _require_name(spec)
+        require_name(spec)
         version = leases.enter_context(self.manager.lease(spec))
         name = spec.signature_name or default
-        return version, name, _signature(version, name)
+        return version, name, find_signature(version, name)
 
     def _classification(
         self, spec: model_pb2.ModelSpec, serialized: list[bytes], leases: ExitStack
@@ -253,7 +261,7 @@ class Core:
 
     def metadata(self, request: get_model_metadata_pb2.GetModelMetadataRequest) -> Message:
         """PredictionService.GetModelMetadata."""
-        _require_spec(request)
+        require_spec(request)
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
@@ -265,7 +273,7 @@ class Core:
             assert version.servable
             for name, definition in version.servable.signatures.items():
                 signatures.signature_def[name].CopyFrom(definition)
-            _fill_spec(response.model_spec, version)
+            fill_spec(response.model_spec, version)
             info = wrappers_pb2.StringValue(value=version.info)
         for field, value in ((_METADATA, signatures), (_MODEL_JSON, info)):
             if field in request.metadata_field:
@@ -274,7 +282,7 @@ class Core:
 
     def status(self, request: get_model_status_pb2.GetModelStatusRequest) -> Message:
         """ModelService.GetModelStatus."""
-        _require_spec(request)
+        require_spec(request)
         spec = request.model_spec
         versions = self.manager.statuses(spec.name)
         choice = spec.WhichOneof("version_choice")
@@ -360,61 +368,13 @@ class Core:
         return {name: np.concatenate([a[name] for a in answers]) for name in question.outputs}
 
 
-class SignatureError(StatusError):
-    """There is no such signature."""
-
-    def __init__(self, name: str):
-        super().__init__(
-            grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
-        )
-        self.name = name
-
-
-def _require_spec(request: Message) -> None:
-    if not request.HasField("model_spec"):
-        raise invalid("Missing ModelSpec")
-    _require_name(request.model_spec)
-
-
-def _require_name(spec: model_pb2.ModelSpec) -> None:
-    if not spec.name:
-        raise invalid("ModelSpec has no name specified.")
-
-
-def _signature(version: Version, name: str) -> meta_graph_pb2.SignatureDef:
-    assert version.servable
-    definition = version.servable.signatures.get(name)
-    if definition is None:
-        raise SignatureError(name)
-    return definition
-
-
 def _named_scores(question: _Question, values: Values) -> list[list[tuple[str, float]]]:
     rows = values["probabilities"].tolist()
     return [list(zip(question.version.classes, row, strict=True)) for row in rows]
 
 
-def _outputs(wanted: Sequence[str], definition: meta_graph_pb2.SignatureDef) -> tuple[str, ...]:
-    there = sorted(definition.outputs)
-    for i, name in enumerate(wanted):
-        if name not in there:
-            raise invalid(
-                f"output tensor alias not found in signature: {name} "
-                f"Outputs expected to be in the set {{{','.join(there)}}}."
-            )
-        if name in wanted[:i]:
-            raise invalid(f"duplicate output tensor alias: {name}")
-    return tuple(sorted(wanted) or there)
-
-
 def _set(names: set[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
-
-
-def _fill_spec(spec: model_pb2.ModelSpec, version: Version, signature: str = "") -> None:
-    spec.name = version.model
-    spec.version.value = version.number
-    spec.signature_name = signature
 
 
 def _examples(given: Any) -> list[bytes]:
