@@ -12,7 +12,7 @@ from cxrflow.components.evaluate.gate import Limits
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.publish.settings import PublishConfig, ServingCheckConfig
 from cxrflow.components.study.settings import TuneConfig
-from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
+from cxrflow.schema.classes import DEFAULT_CLASSES, ClassName
 from cxrflow.schema.image_rules import ImageLimits
 from cxrflow.schema.settings import Count, Fraction, Pixels, Positive, Rate, Share, settings
 
@@ -38,7 +38,7 @@ _UNSERVED = "models refuse such images once they are served"
 class IngestConfig:
     """What ImageExampleGen reads and refuses, and how it splits."""
 
-    classes: tuple[Literal[CLASSES_14], ...] = Field(DEFAULT_CLASSES, min_length=1)
+    classes: tuple[ClassName, ...] = Field(default=DEFAULT_CLASSES, min_length=1)
     """Findings to predict, in the order of the outputs."""
     cohort: Literal["all", "findings"] = "all"
     """all: X-rays without a finding are negatives; findings: only X-rays with one of the
@@ -94,7 +94,7 @@ class TransformConfig:
     """Side of the compact square image that Transform writes, in pixels."""
     encoding: Literal["jpeg", "raw"] = "jpeg"
     """How the compact image is kept: jpeg is about ten times smaller than raw."""
-    jpeg_quality: int = Field(95, ge=1, le=100)
+    jpeg_quality: int = Field(default=95, ge=1, le=100)
     """JPEG quality of the compact image."""
 
 

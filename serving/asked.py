@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import model_pb2
 
-from cxrflow.serving.manager import Version
+from cxrflow.serving.loading import Version
 from cxrflow.serving.status import StatusError, invalid
 
 

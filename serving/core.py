@@ -41,7 +41,8 @@ from cxrflow.serving.asked import (
     require_spec,
 )
 from cxrflow.serving.batching import Task, expired
-from cxrflow.serving.manager import Manager, Version
+from cxrflow.serving.loading import Version
+from cxrflow.serving.manager import Manager
 from cxrflow.serving.places import Places
 from cxrflow.serving.reload import sources
 from cxrflow.serving.request_images import check_images

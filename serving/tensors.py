@@ -54,7 +54,7 @@ def to_array(
     try:
         if proto.dtype == types_pb2.DT_STRING:
             return _strings(proto.string_val, math.prod(shape)).reshape(shape)
-        array = tf.make_ndarray(proto)
+        array: np.ndarray = tf.make_ndarray(proto)
         if array.shape != tuple(shape):
             raise ValueError
         return array
@@ -86,6 +86,6 @@ def _strings(values: Iterable[bytes], count: int) -> np.ndarray:
 
 def _type_name(dtype: int) -> str:
     try:
-        return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
+        return str(types_pb2.DataType.Name(dtype)).removeprefix("DT_").lower()
     except ValueError:
         return f"type {dtype}"

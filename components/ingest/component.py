@@ -1,5 +1,7 @@
 """ImageExampleGen: the TFX node that turns a folder of chest X-rays into raw tf.Examples."""
 
+from typing import ClassVar
+
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import artifact, component_spec, standard_artifacts, system_artifacts
@@ -26,7 +28,7 @@ class ImageExampleGenSpec(component_spec.ComponentSpec):
         "data_fingerprint": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
-    INPUTS = {}  # noqa: RUF012
+    INPUTS: ClassVar[dict[str, component_spec.ChannelParameter]] = {}
     OUTPUTS = {  # noqa: RUF012
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "records": component_spec.ChannelParameter(type=standard_artifacts.Examples),

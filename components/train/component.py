@@ -1,5 +1,7 @@
 """The RecipeCheck node."""
 
+from typing import ClassVar
+
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import artifact, component_spec
@@ -22,7 +24,7 @@ class RecipeCheckSpec(component_spec.ComponentSpec):
         "weights": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
-    INPUTS = {}  # noqa: RUF012
+    INPUTS: ClassVar[dict[str, component_spec.ChannelParameter]] = {}
     OUTPUTS = {  # noqa: RUF012
         "report": component_spec.ChannelParameter(type=RecipeReport),
     }

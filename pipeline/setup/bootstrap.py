@@ -15,7 +15,7 @@ import platform
 import sys
 import time
 from pathlib import Path
-from typing import Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, Optional
 
 if not __package__:  # run as a script: the modules beside it are a package of its folder's name
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -57,7 +57,7 @@ def set_up(gpu: bool) -> str:
     return f"environment ready: .venv (Python {platform.python_version()})"
 
 
-def _missing(gpu: bool) -> Optional[Dict]:
+def _missing(gpu: bool) -> Optional[Dict[str, Any]]:
     """The stamp that the environment should have, or None if it has it."""
     stamp = read_stamp()
     wanted = dict(stamp_key(), gpu=gpu or bool(stamp.get("gpu")))
@@ -79,7 +79,7 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _install(wanted: Dict) -> None:
+def _install(wanted: Dict[str, Any]) -> None:
     if os.pathsep in str(places.VENV):
         raise SetupError(
             f"Python cannot use a path with '{os.pathsep}' in it, as {places.VENV}: move it"

@@ -4,7 +4,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Callable, Iterator, List, NamedTuple, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 from .errors import HELP, SetupError
 from .steps import Steps
@@ -61,7 +61,7 @@ def configured_sources(etc_apt: Path) -> List[Source]:
 
 def distribution(os_release: str) -> Tuple[str, str]:
     """("debian" | "ubuntu" | "", codename) from the text of /etc/os-release; derivatives count."""
-    fields = dict(re.findall(r"^(\w+)=[\"']?([^\"'\n]*)", os_release, re.MULTILINE))
+    fields: Dict[str, str] = dict(re.findall(r"^(\w+)=[\"']?([^\"'\n]*)", os_release, re.MULTILINE))
     family = [fields.get("ID", ""), *fields.get("ID_LIKE", "").split()]
     name = next((n for n in ("ubuntu", "debian") if n in family), "")
     own = fields.get("VERSION_CODENAME", "")

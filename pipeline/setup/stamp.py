@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from typing import Dict
+from typing import Any, Dict
 
 from . import places
 
@@ -19,7 +19,7 @@ def stamp_key() -> Dict[str, str]:
     }
 
 
-def read_stamp() -> Dict:
+def read_stamp() -> Dict[str, Any]:
     """{} when there is no whole environment."""
     try:
         stamp = json.loads(places.STAMP.read_text())
@@ -28,7 +28,7 @@ def read_stamp() -> Dict:
     return stamp if isinstance(stamp, dict) and (places.VENV / "bin" / "python").exists() else {}
 
 
-def write_stamp(stamp: Dict) -> None:
+def write_stamp(stamp: Dict[str, Any]) -> None:
     aside = places.STAMP.with_suffix(".new")
     aside.write_text(json.dumps(stamp) + "\n")
     aside.replace(places.STAMP)
