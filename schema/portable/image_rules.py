@@ -12,7 +12,7 @@ The sources are the PNG specification (W3C, 3rd edition) and ITU-T T.81.
 import re
 import struct
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk, always these 12 bytes
@@ -92,7 +92,7 @@ class BadImage(Exception):
         values: what it was filled with.
     """
 
-    def __init__(self, rule: str, *values: object) -> None:
+    def __init__(self, rule: str, *values: Any) -> None:
         self.rule, self.values = rule, values
         self.reason = rule.format(*values) if values else rule
         super().__init__(self.reason)
@@ -217,7 +217,7 @@ def _compressed_text(data: bytes, at: int, length: int, kind: bytes) -> int:
 
 
 def _check_jpeg(data: bytes, limits: Limits) -> Header:
-    frame = None  # type: Optional[Tuple[int, int, int, int, int]]
+    frame: Optional[Tuple[int, int, int, int, int]] = None
     at = len(JPEG_START)
     for _ in range(MAX_PARTS):
         if at + 4 > len(data):
