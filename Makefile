@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint bench lock
+.PHONY: help setup demo test check lint bench lock
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
 
@@ -13,18 +13,23 @@ setup: ## make the environment .venv (the other targets do it too when it is mis
 demo: setup ## synthetic X-rays through the whole pipeline, from ingest to a pushed model
 	@$(BIN)/cxrflow run --profile demo
 
-test: setup ## the whole test suite, two files at a time
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+test: setup ## the whole test suite, two files at a time; TESTS="-k name" chooses
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
-lint: setup ## ruff: rules and format; vermin: edge/ runs on Python 3.6
+check: lint ## lint, and the tests that are quick and need no TensorFlow
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not tf and not slow and not e2e"
+
+lint: setup ## ruff, vermin (the device has Python 3.6), mypy, and which room may import which
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/vermin --quiet --no-tips --violations --target=3.6- edge schema/portable
+	@$(BIN)/vermin --quiet --no-tips --violations --target=3.6- edge schema/portable $(wildcard pipeline/setup/*.py)
+	@$(BIN)/mypy
+	@PYTHONPATH=.venv/src $(BIN)/lint-imports
 
 bench: setup ## the benchmarks, one JSON line a figure
 	@$(BIN)/python -m tests.bench
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock, keeping pins that still fit
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-	    --extra dev --extra env --no-emit-index-url --custom-compile-command "make lock" \
+	    --extra pipeline --extra dev --extra env --no-emit-index-url --custom-compile-command "make lock" \
 	    pyproject.toml --output-file requirements.lock

@@ -156,7 +156,7 @@ def _explain(error: Any) -> str:
     name = _name(error)
     if error["type"] == "unexpected_keyword_argument":
         return f"there is no setting {name}{_similar(name)}"
-    message = error["msg"].removeprefix("Value error, ")
+    message: str = error["msg"].removeprefix("Value error, ")
     if not name:
         return message
     shown = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"

@@ -3,10 +3,19 @@
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from cxrflow.pipeline.settings import PipelineConfig
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.paths import require_plain
+
+if TYPE_CHECKING:
+    from cxrflow.components.ingest.plan import Settings
+
+
+def ingest_settings(config: PipelineConfig) -> "Settings":
+    """The settings of ingest as plain values, as its functions take them."""
+    return cast("Settings", asdict(config.ingest))
 
 
 def require(config: PipelineConfig, data_dir: Path | None) -> None:
@@ -20,7 +29,7 @@ def require(config: PipelineConfig, data_dir: Path | None) -> None:
     if data_dir is not None:
         from cxrflow.components.ingest.plan import check_cheaply
 
-        check_cheaply(str(data_dir.resolve()), asdict(config.ingest))
+        check_cheaply(str(data_dir.resolve()), ingest_settings(config))
 
 
 def _require_source(config: PipelineConfig, data_dir: Path | None) -> None:

@@ -71,7 +71,7 @@ def _python() -> Finding:
 def _packages() -> Finding:
     missing = [name for name in _PACKAGES if not _installed(name)]
     if missing:
-        return Finding("packages", "problem", f"{', '.join(missing)} missing: run `make setup`")
+        return Finding("packages", "problem", f"{', '.join(missing)} missing: {_remedy()}")
     text = ", ".join(f"{name} {_installed(name)}" for name in _PACKAGES)
     lock = _REPO / "requirements.lock"
     if not lock.is_file():
@@ -89,6 +89,13 @@ def _packages() -> Finding:
             f"not as in requirements.lock: {', '.join(others[:3])}{more}; `make setup` mends it",
         )
     return Finding("packages", "ok", f"{text}; all as in requirements.lock")
+
+
+def _remedy() -> str:
+    """What installs the packages: a checkout has a Makefile, an installed wheel has not."""
+    if (_REPO / "Makefile").is_file():
+        return "run `make setup`"
+    return 'pip install "cxrflow[pipeline]"'
 
 
 def locked_versions(lock: str) -> dict[str, str]:
@@ -214,7 +221,7 @@ def _tensorflow() -> Finding:
         return Finding("TensorFlow", "problem", f"doesn't start within {_IMPORT_SECONDS} s")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return Finding("TensorFlow", "problem", f"doesn't start: {last}: run `make setup`")
+        return Finding("TensorFlow", "problem", f"doesn't start: {last}: {_remedy()}")
     found = json.loads(done.stdout.strip().splitlines()[-1])
     gpus = ", ".join(found["gpus"]) or "no GPU (`make setup GPU=1` adds CUDA libraries)"
     return Finding("TensorFlow", "ok", f"starts with TFX and Keras on {found['backend']}; {gpus}")

@@ -16,7 +16,7 @@ _UNBOUNDED = 10_000  # columns
 class _Console(Console):
     """Asks its own stream for the width: Rich asks stdin, and takes 80 for a dumb terminal."""
 
-    @property
+    @property  # type: ignore[misc]  # Rich's has a setter, which nobody uses here
     def size(self) -> ConsoleDimensions:
         try:
             size = os.get_terminal_size(self.file.fileno())

@@ -147,7 +147,7 @@ class _Asked:
             yield Failure(str(skipped.path), skipped.reason)
 
 
-def _print_table(asked: _Asked, out: TextIO, bar: AbstractContextManager) -> None:
+def _print_table(asked: _Asked, out: TextIO, bar: AbstractContextManager[object]) -> None:
     """Prints what there is, also where Ctrl-C ends it."""
     results: list[Result] = []
     try:

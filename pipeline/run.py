@@ -13,7 +13,7 @@ from typing import Any
 
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.pipeline import config as settings
-from cxrflow.pipeline import data
+from cxrflow.pipeline import data, extras
 from cxrflow.pipeline.disk import is_full, no_space, require_writable
 from cxrflow.pipeline.output import say_as_is
 from cxrflow.pipeline.record import Run, path_below
@@ -64,10 +64,11 @@ def execute(
             as the pipeline is run, inside the root and with paths relative to it.
 
     Raises:
-        CxrflowError: bad input, a failed check, or a node that broke (the log says more), or
-            a disk that is full.
+        CxrflowError: TFX isn't installed, bad input, a failed check, or a node that broke (the log
+            says more), or a disk that is full.
     """
     # What is cheap to find comes first: TensorFlow takes its time to load.
+    extras.require("tfx", "pipeline")
     data.require(config, data_dir)
     config = with_absolute_weights(config)
     root = require_root(root)

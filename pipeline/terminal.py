@@ -19,6 +19,7 @@ from rich.text import Text
 import cxrflow.schema.text  # noqa: F401 (it registers the error handler `cxrflow`)
 from cxrflow.pipeline.output import console_on
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.progress import progress_of
 
 # What LocalDagRunner and BeamDagRunner log as they launch nodes.
 _RUNNING = re.compile(r"(?:Component|node) (\S+) is running")
@@ -132,8 +133,8 @@ class _Bar(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self._progress.update(
             self._task,
-            completed=record.done,
-            total=record.total,
+            completed=progress_of(record).done,
+            total=progress_of(record).total,
             count=_count(record),
             visible=True,
         )
@@ -176,8 +177,9 @@ class _PlainBar(logging.Handler):
 
 
 def _count(record: logging.LogRecord) -> str:
-    total = f"/{record.total:,}" if record.total else ""
-    return f"{record.done:,}{total} {record.unit}"
+    done, total, unit = progress_of(record)
+    of_all = f"/{total:,}" if total else ""
+    return f"{done:,}{of_all} {unit}"
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from typing import Any, NamedTuple
 
 logger = logging.getLogger("cxrflow.progress")
 # Records travel to the handler that the command line adds, never to the terminal by default.
@@ -15,6 +16,14 @@ _lock = threading.Lock()
 _last = 0.0
 
 
+class Progress(NamedTuple):
+    """What a record says."""
+
+    done: int
+    total: int | None  # None: unknown
+    unit: str
+
+
 def report(done: int, total: int | None, unit: str = "images") -> None:
     """Says that `done` of `total` (None: unknown) units are done; 5 records a second at most."""
     global _last
@@ -24,3 +33,9 @@ def report(done: int, total: int | None, unit: str = "images") -> None:
             return
         _last = now
     logger.info("%s/%s %s", done, total, unit, extra={"done": done, "total": total, "unit": unit})
+
+
+def progress_of(record: logging.LogRecord) -> Progress:
+    """What a record of `report` says."""
+    extra: dict[str, Any] = vars(record)
+    return Progress(extra["done"], extra["total"], extra["unit"])

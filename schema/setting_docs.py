@@ -57,11 +57,11 @@ def in_words(schema: dict[str, Any], whole: dict[str, Any]) -> str:
         return " or ".join(in_words(each, whole) for each in schema["anyOf"])
     if "enum" in schema or "const" in schema:
         return f"one of {', '.join(map(str, schema.get('enum', [schema.get('const')])))}"
-    kind = schema.get("type")
+    kind = schema.get("type", "anything")
     if kind == "array":
         return f"list of {in_words(schema['items'], whole)}"
     if kind == "object":
-        inner = schema.get("additionalProperties") or next(
+        inner: dict[str, Any] = schema.get("additionalProperties") or next(
             iter(schema.get("patternProperties", {}).values()), {}
         )
         return f"mapping of names to {in_words(inner, whole)}"

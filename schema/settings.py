@@ -1,13 +1,25 @@
 """How settings are declared: frozen dataclasses that check themselves and know all their fields."""
 
-from typing import Annotated
+import dataclasses
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import dataclass_transform
 
-settings = dataclass(
-    frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True)
+T = TypeVar("T")
+
+_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, Field)
 )
+def settings(cls: type[T]) -> type[T]:
+    """Makes a frozen, keyword-only dataclass that refuses unknown fields and wrong values."""
+    made: Any = dataclass(cls, frozen=True, kw_only=True, config=_CONFIG)
+    return cast("type[T]", made)
+
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

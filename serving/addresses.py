@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from typing import Any
 
 from cxrflow.schema.errors import CxrflowError
 
@@ -92,7 +93,7 @@ def cannot_listen(host: str, port: int, option: str, error: OSError) -> CxrflowE
     )
 
 
-def _addresses(host: str, port: int) -> list[tuple]:
+def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
     """What getaddrinfo finds. Raises OSError for a host that can't be."""
     try:
         return socket.getaddrinfo(

@@ -225,7 +225,7 @@ def _read_token(path: str) -> str:
 
 def _model(request: Any) -> str:
     with contextlib.suppress(AttributeError):
-        return request.model_spec.name
+        return str(request.model_spec.name)
     return ""
 
 

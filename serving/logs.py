@@ -41,13 +41,17 @@ class _FollowedFile(RotatingFileHandler):
 
     def _is_there(self) -> bool:
         try:
-            return os.path.samestat(os.stat(self.baseFilename), os.fstat(self.stream.fileno()))
+            return os.path.samestat(os.stat(self.baseFilename), os.fstat(self._descriptor()))
         except FileNotFoundError:
             return False
 
     def _follow(self) -> None:
         for descriptor in (1, 2):
-            os.dup2(self.stream.fileno(), descriptor)
+            os.dup2(self._descriptor(), descriptor)
+
+    def _descriptor(self) -> int:
+        assert self.stream is not None  # open from the beginning, as `delay` isn't given
+        return self.stream.fileno()
 
 
 def start(log: Path | None, max_bytes: int, backups: int, look_seconds: float = 5.0) -> None:

@@ -221,7 +221,7 @@ class Manager:
             if number is None:
                 raise invalid(f"Unrecognized servable version label: {spec.version_label}")
         else:
-            number = spec.version.value if choice else model and model.default
+            number = spec.version.value if choice else model.default if model else None
         version = model.versions.get(number) if model and number is not None else None
         if version is None or version.state != State.AVAILABLE:
             asked = f"Specific({spec.name}, {number})" if choice else f"Latest({spec.name})"

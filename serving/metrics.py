@@ -112,7 +112,7 @@ class Metrics:
 
     def page(self) -> bytes:
         """The text that Prometheus scrapes."""
-        return generate_latest(self.registry)
+        return bytes(generate_latest(self.registry))
 
     def _histogram(
         self,

@@ -139,4 +139,4 @@ def _flat(data: Any) -> list[Any]:
         if not all(isinstance(each, list) for each in data):
             raise invalid("'data' mixes lists and values")
         data = [one for each in data for one in each]
-    return data
+    return list(data)

@@ -57,7 +57,7 @@ def unpack(data: bytes, most: int) -> bytes:
     kept: list[bytes] | None = [] if sound and begin + promised + len(data) - end < most else None
     try:
         exact = _inflate(isal_zlib.decompressobj(), chunks, promised, kept)
-    except isal_zlib.error:
+    except isal_zlib.error:  # type: ignore[misc]  # isal declares no class
         # How far a decoder comes only its own library knows.
         with contextlib.suppress(zlib.error):
             _inflate(zlib.decompressobj(), chunks, promised)
@@ -104,7 +104,8 @@ def _inflate(
 
 def _stored(raw: bytes) -> Iterator[bytes | memoryview]:
     """An IDAT chunk with `raw` in stored blocks."""
-    view, body = memoryview(raw), [b"IDAT", _ZLIB_HEADER]
+    view = memoryview(raw)
+    body: list[bytes | memoryview] = [b"IDAT", _ZLIB_HEADER]
     for at in range(0, len(raw), _BLOCK):
         block = view[at : at + _BLOCK]
         last, size = at + _BLOCK >= len(raw), len(block)

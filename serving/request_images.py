@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -30,14 +31,13 @@ def check_images(inputs: dict[str, np.ndarray], config: ServerConfig) -> None:
     """
     left = config.max_decoded_bytes
     for name, measure in ((IMAGE_BYTES, _decoded), (EXAMPLES, _decoded_example)):
-        for i, size in _each(inputs.get(name), lambda v, of=measure: of(v, config.images)):
+        for i, size in _each(inputs.get(name), partial(measure, limits=config.images)):
             left -= size
             if left < 0:
                 raise invalid(
                     f"image {i}: more than {config.max_decoded_bytes:,} bytes of "
                     "pixels in one request; send fewer or smaller images"
                 )
-    images = inputs.get(IMAGE_BYTES)
     room = config.max_message_bytes
 
     def unpacked(image: bytes) -> bytes:
@@ -46,8 +46,10 @@ def check_images(inputs: dict[str, np.ndarray], config: ServerConfig) -> None:
         room -= len(found)
         return found
 
-    for i, image in list(_each(images, unpacked)):
-        images.flat[i] = image
+    images = inputs.get(IMAGE_BYTES)
+    if images is not None:
+        for i, image in list(_each(images, unpacked)):
+            images.flat[i] = image
 
 
 def _each(values: np.ndarray | None, look: Callable[[bytes], T]) -> Iterator[tuple[int, T]]:

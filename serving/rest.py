@@ -49,6 +49,9 @@ _APIS = {
 }
 _METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]  # Starlette adds HEAD to GET
 
+_Answer = Callable[[Request, re.Match[str]], Awaitable[Response]]
+_Answers = dict[str, _Answer]
+
 
 class Rest:
     """The application; `app` is what the HTTP server runs."""
@@ -153,11 +156,13 @@ class Rest:
             access.log(peer, what, model, version, response.status_code, seconds, size)
         return response
 
-    def _find(
-        self, request: Request, asked: str
-    ) -> Callable[[Request, re.Match[str]], Awaitable[Response]]:
-        posts = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
-        gets = {"": self._status, "/metadata": self._metadata}
+    def _find(self, request: Request, asked: str) -> _Answer:
+        posts: _Answers = {
+            "predict": self._predict,
+            "classify": self._classify,
+            "regress": self._regress,
+        }
+        gets: _Answers = {"": self._status, "/metadata": self._metadata}
         answers = {"POST": posts, "GET": gets}.get(request.method, {})
         if asked not in answers:
             raise _malformed(request)
@@ -250,8 +255,9 @@ class Rest:
             raise StatusError(grpc.StatusCode.UNAVAILABLE, "The server is stopping")
 
     def _call(self, request: Request) -> Call:
-        request.state.call = Call(time.monotonic() + self._config.max_deadline)
-        return request.state.call
+        call = Call(time.monotonic() + self._config.max_deadline)
+        request.state.call = call
+        return call
 
 
 async def _unless_gone(request: Request, work: Awaitable[bytes]) -> bytes:

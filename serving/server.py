@@ -163,8 +163,8 @@ class Server:
         try:
             if self._certificate:
                 credentials = self._certificate.grpc_credentials()
-                return self._grpc.add_secure_port(address, credentials)
-            return self._grpc.add_insecure_port(address)
+                return int(self._grpc.add_secure_port(address, credentials))
+            return int(self._grpc.add_insecure_port(address))
         except RuntimeError as error:
             raise cannot_listen(config.host, config.grpc_port, "--port", OSError(error)) from None
 

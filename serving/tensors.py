@@ -59,7 +59,7 @@ def to_array(
     try:
         if proto.dtype == types_pb2.DT_STRING:
             return _filled(proto.string_val, math.prod(shape)).reshape(shape)
-        array = tf.make_ndarray(proto)
+        array: np.ndarray = tf.make_ndarray(proto)
         if array.shape != tuple(shape):
             raise ValueError
         return array
@@ -122,6 +122,6 @@ def _filled(values: Sequence[bytes], count: int) -> np.ndarray:
 
 def _type_name(dtype: int) -> str:
     try:
-        return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
+        return str(types_pb2.DataType.Name(dtype)).removeprefix("DT_").lower()
     except ValueError:
         return f"type {dtype}"

@@ -1,6 +1,8 @@
 """Shared fixtures; the Keras and log settings must stand before any import of TensorFlow."""
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,59 @@ def shared_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real data: {path} is missing")
     return path
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--listed-skips",
+        action="store_true",
+        help="fail where a test is skipped for a reason that isn't in tests/allowed_skips.txt",
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With -m "not tf …", a file of which every test imports TensorFlow isn't even imported."""
+    if "not tf" not in config.option.markexpr or collection_path.suffix != ".py":
+        return None
+    text = collection_path.read_text("utf-8")
+    return True if re.search(r"^pytestmark = .*pytest\.mark\.tf\b", text, re.MULTILINE) else None
+
+
+class _Skips:
+    """Fails a run in which a test was skipped for a reason that isn't listed."""
+
+    def __init__(self) -> None:
+        lines = Path(__file__).with_name("allowed_skips.txt").read_text("utf-8").splitlines()
+        self._allowed = [re.compile(line) for line in lines if line and line[0] != "#"]
+        self._others: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if not hasattr(report, "wasxfail"):
+            self._look(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._look(report)
+
+    def _look(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if not report.skipped or not isinstance(report.longrepr, tuple):
+            return
+        reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+        if not any(allowed.fullmatch(reason) for allowed in self._allowed):
+            self._others.append(f"{report.nodeid}: {reason}")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
+        if self._others and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        yield
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._others:
+            terminalreporter.section("skipped for a reason not in tests/allowed_skips.txt")
+            for line in self._others:
+                terminalreporter.write_line(line, red=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.listed_skips:
+        config.pluginmanager.register(_Skips())

@@ -76,9 +76,11 @@ def score(combination: Combination, log_odds: np.ndarray) -> np.ndarray:
     if combination.method == "max_vote":
         return log_odds.max(axis=0)
     if combination.method == "hard_vote":
+        assert combination.thresholds is not None
         votes = (log_odds >= combination.thresholds[:, None]).sum(axis=0)
         return np.log((votes + 0.5) / (len(log_odds) - votes + 0.5))
     if combination.method == "stacked":
+        assert combination.coefficients is not None
         return np.einsum("mnc,mc->nc", log_odds, combination.coefficients) + combination.intercepts
     weights = combination.weights[:, None, None]
     return logsumexp(log_expit(log_odds), axis=0, b=weights) - logsumexp(

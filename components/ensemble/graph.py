@@ -59,7 +59,7 @@ def export_ensemble(
         outputs = members.outputs(pixels)
         maps = [found["attention"] for found in outputs]
         return combine(combination, members.calibrated(outputs)) | {
-            "attention": mean_map(maps, combination.weights)
+            "attention": mean_map(maps, combination.weights.tolist())
         }
 
     export(network, calibration, members, compact, members.image_size, folder)
@@ -71,6 +71,7 @@ def combine(combination: Combination, log_odds: tf.Tensor) -> dict[str, tf.Tenso
         return {"logits": tf.reduce_max(log_odds, axis=0)}
     if combination.method == "hard_vote":
         members = len(combination.weights)
+        assert combination.thresholds is not None
         thresholds = tf.constant(combination.thresholds[:, None], tf.float32)
         votes = tf.reduce_sum(tf.cast(log_odds >= thresholds, tf.float32), axis=0)
         return {

@@ -50,7 +50,7 @@ def read_members(
     for folder in models:
         info = read_trained(folder)
         name = info.name
-        if name in {known.name for known in (*members, *left_out)}:
+        if name in {m.name for m in members} | {other.name for other in left_out}:
             raise CxrflowError(f"two models are named {name}: give each its own name under models")
         if name not in judged:
             raise CxrflowError(f"there is no verdict on {name}: its gate hasn't run")

@@ -20,7 +20,7 @@ class EnsembleConfig:
 
     method: Literal["best", "mean", "weighted", "hard_vote", "max_vote", "stacked"] = "best"
     """How members are combined; best: the method with the highest mean AUC on eval."""
-    folds: int = Field(5, ge=2)
+    folds: int = Field(default=5, ge=2)
     """Of eval, by patient, to score the methods that are fitted on it."""
     equal_weights_images: Rate = 50.0
     """weighted: pulls to equal weights as so many images would that favour no member."""

@@ -1,5 +1,6 @@
 """What TFMA does with each example before the metrics; the Evaluator's `module_path`."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -28,7 +29,7 @@ class _ReportProgress(beam.DoFn):
     def setup(self) -> None:
         self._done = 0
 
-    def process(self, extracts: tfma.Extracts):
+    def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
         self._done += 1
         report(self._done, None)
         yield extracts

@@ -3,6 +3,7 @@
 import math
 from dataclasses import field
 from statistics import fmean
+from typing import Literal
 
 from cxrflow.components.evaluate.results import ClassResult, ModelResults, whole
 from cxrflow.components.evaluate.verdict import ClassVerdict, Verdict
@@ -109,7 +110,8 @@ def _judge_class(
 ) -> ClassVerdict:
     bound = limits.min_auc_per_class.get(result.name, limits.min_auc)
     change = result.auc - auc_before
-    status, reason = "fail", ""
+    status: Literal["pass", "fail", "not gated"] = "fail"
+    reason = ""
     if not math.isfinite(result.mean_prediction):
         reason = "its probabilities are not finite (NaN or infinite)"
     elif result.prediction_range == 0:

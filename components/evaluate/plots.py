@@ -10,6 +10,7 @@ enclose another area. So the corners here are those of both curves.
 """
 
 import heapq
+from typing import TypeAlias
 
 import numpy as np
 from tensorflow_model_analysis.metrics import metric_types
@@ -27,7 +28,7 @@ CURVE_POINTS = 100  # corners that are never too many
 CURVE_ERROR = 1e-3  # of the area of both curves, where corners are left out
 _BELOW_ALL = -1e-6  # TFMA's lowest threshold: every probability exceeds it
 
-Plot = ConfusionMatrixAtThresholds | CalibrationHistogramBuckets
+Plot: TypeAlias = ConfusionMatrixAtThresholds | CalibrationHistogramBuckets
 
 
 def class_plots(

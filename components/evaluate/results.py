@@ -96,4 +96,5 @@ def _slice_name(key: Any) -> str:
 
 def _class_result(name: str, scores: dict[str, float]) -> ClassResult:
     counts = {key: int(scores[key]) for key in ("positives", "negatives")}
-    return ClassResult(name=name, **{**scores, **counts})
+    fields: dict[str, Any] = {**scores, **counts}
+    return ClassResult(name=name, **fields)

@@ -171,7 +171,7 @@ def _verify_pixels(chunks: list[memoryview], parts: list[Pass]) -> None:
             total += len(piece)
             if total > expected or inflater.eof:
                 break
-    except isal_zlib.error as error:
+    except isal_zlib.error as error:  # type: ignore[misc]  # isal declares no class
         raise BadImage(Reason.CORRUPT, f"pixels do not inflate: {error}") from None
     if total != expected or not inflater.eof:
         raise BadImage(Reason.CORRUPT, f"pixels inflate to {total:,} bytes, not {expected:,}")

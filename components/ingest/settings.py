@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
+from cxrflow.schema.classes import DEFAULT_CLASSES, ClassName
 from cxrflow.schema.image_rules import ImageLimits
 from cxrflow.schema.settings import Positive, Share, settings
 
@@ -15,7 +15,7 @@ _UNSERVED = "models refuse such images once they are served"
 class IngestConfig:
     """What ImageExampleGen reads and refuses, and how it splits."""
 
-    classes: tuple[Literal[CLASSES_14], ...] = Field(DEFAULT_CLASSES, min_length=1)
+    classes: tuple[ClassName, ...] = Field(default=DEFAULT_CLASSES, min_length=1)
     """Findings to predict, in the order of the outputs."""
     cohort: Literal["all", "findings"] = "all"
     """all: X-rays without a finding are negatives; findings: only X-rays with one of the

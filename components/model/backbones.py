@@ -1,8 +1,11 @@
-"""ImageNet backbones by name; a new one is one entry in BACKBONES. Keras is imported on use."""
+"""ImageNet backbones by name; a new one is a name and its entry in BACKBONES.
+
+Keras is imported on use.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cxrflow.schema.errors import CxrflowError
 
@@ -25,7 +28,19 @@ class Backbone:
     alphas: Mapping[float, str] = field(default_factory=dict)
 
 
-BACKBONES = {
+BackboneName = Literal[
+    "MobileNet",
+    "MobileNetV2",
+    "InceptionV3",
+    "InceptionResNetV2",
+    "VGG19",
+    "NASNetMobile",
+    "NASNetLarge",
+    "ResNet50",
+    "DenseNet121",
+    "EfficientNetV2B0",
+]
+BACKBONES: dict[str, Backbone] = {
     "MobileNet": Backbone(
         "mobilenet",
         "mobilenet_{alpha}_224_tf_no_top.h5",
@@ -88,7 +103,7 @@ def build_backbone(
 
     backbone = find_backbone(name)
     application = getattr(keras.applications, backbone.module)
-    options = {"alpha": alpha} if backbone.alphas else {}
+    options: dict[str, Any] = {"alpha": alpha} if backbone.alphas else {}
     forget_layer_names()
     pixels = keras.Input((image_size, image_size, 3), name="image")
     scaled = application.preprocess_input(pixels)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from cxrflow.components.model.backbones import BACKBONES
+from cxrflow.components.model.backbones import BACKBONES, BackboneName
 from cxrflow.schema.settings import Count, Positive, Rate, Share, settings
 
 
@@ -12,13 +12,13 @@ from cxrflow.schema.settings import Count, Positive, Rate, Share, settings
 class TrainConfig:
     """The recipe of one model."""
 
-    backbone: Literal[tuple(BACKBONES)] = "MobileNet"
+    backbone: BackboneName = "MobileNet"
     """The network without its top."""
     alpha: Rate = 1.0
     """Width multiplier of MobileNet and MobileNetV2."""
     head: Literal["attention", "simple", "class_attention", "lse"] = "attention"
     """What turns the backbone's features into one logit a class."""
-    image_size: int = Field(0, ge=0, le=4096)
+    image_size: int = Field(default=0, ge=0, le=4096)
     """Side of the square that the network sees, in pixels; 0: the backbone's own."""
     color: Literal["rgb", "gray"] = "rgb"
     """gray: the backbone sees one channel, the mean of three."""
@@ -52,7 +52,7 @@ class TrainConfig:
     """At its full height, after warm-up."""
     backbone_lr_scale: Rate = 1.0
     """The backbone's learning rate as a share of the head's."""
-    layer_decay: float = Field(1.0, gt=0, le=1)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Each backbone layer's learning rate as a share of the next layer's."""
     warmup: Share = 0.0
     """Share of all steps in which the learning rate rises to its full height."""

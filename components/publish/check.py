@@ -135,10 +135,10 @@ def _server(root: Path, start_seconds: float) -> Iterator[_Server]:
             stderr=stderr,
             text=True,
         )
+    assert process.stdout and process.stdin  # pipes
     timer = threading.Timer(start_seconds, process.kill)
     timer.start()
     try:
-        assert process.stdout and process.stdin
         line = process.stdout.readline()
         took = time.monotonic() - started
         timer.cancel()

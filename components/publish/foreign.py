@@ -3,11 +3,13 @@
 import re
 import struct
 from pathlib import Path
+from typing import Literal, cast
 
 from google.protobuf.message import DecodeError
 
 from cxrflow.components.publish.push import push
 from cxrflow.components.publish.settings import PublishConfig
+from cxrflow.schema.bare_tensorflow import bare_tensorflow
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import MODEL_JSON, BadModelJson, parse_model_json
 from cxrflow.schema.store.versions import (
@@ -19,9 +21,9 @@ from cxrflow.schema.store.versions import (
     serving_root,
 )
 from cxrflow.schema.text import written
-from cxrflow.serving.client.protos import bare_tensorflow, types_pb2
 
 with bare_tensorflow():
+    from tensorflow.core.framework import types_pb2
     from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -62,7 +64,12 @@ def push_foreign(model: Path, root: Path, name: str, label: str) -> tuple[Path, 
         raise CxrflowError(f"{model} is pushed already: `cxrflow models promote` moves a label")
     stable = served_version(base)
     require_servable(model, classes_of(base / str(stable)) if stable is not None else ())
-    folder = push(model, base, PublishConfig(label=label), {"pushed_from": written(str(model))})
+    folder = push(
+        model,
+        base,
+        PublishConfig(label=cast("Literal['stable', 'canary']", label)),
+        {"pushed_from": written(str(model))},
+    )
     return folder, read_labels(base).all(list_versions(base))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from cxrflow.schema.errors import CxrflowError, did_you_mean
 from cxrflow.schema.store.load_record import LoadRecord, living_record
 from cxrflow.schema.store.manifest import MANIFEST, read_manifest, verify
+from cxrflow.schema.store.models_config import MODELS_CONFIG, update_models_config
 from cxrflow.schema.store.versions import (
     CANARY,
     STABLE,
@@ -20,7 +21,6 @@ from cxrflow.schema.store.versions import (
     serving_root,
     write_labels,
 )
-from cxrflow.serving.tf_serving.models_config import MODELS_CONFIG, update_models_config
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # part of a REST path
 

@@ -21,6 +21,7 @@ from cxrflow.schema.store.manifest import (
     verify,
     write_manifest,
 )
+from cxrflow.schema.store.models_config import update_models_config
 from cxrflow.schema.store.versions import (
     PUSHED,
     STABLE,
@@ -34,7 +35,6 @@ from cxrflow.schema.store.versions import (
     remove,
     write_labels,
 )
-from cxrflow.serving.tf_serving.models_config import update_models_config
 
 
 def push(

@@ -66,7 +66,7 @@ def trial_recipe(
     between two evaluations aren't a whole number of updates.
     """
     images = tune.images_seen // tune.evaluations
-    budget = {
+    budget: dict[str, Any] = {
         "images_seen": tune.images_seen,
         "epoch_images": images,
         "patience": tune.evaluations,

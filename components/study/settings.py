@@ -51,17 +51,21 @@ class TuneConfig:
     """Of the experiment optimizer, by name."""
     batch_size: Positive = 32
     """Images in memory at once in the experiment learning_rate_batch."""
-    accumulation_steps: tuple[Positive, ...] = Field((16, 8, 4, 2, 1), min_length=1)
+    accumulation_steps: tuple[Positive, ...] = Field(default=(16, 8, 4, 2, 1), min_length=1)
     """Of the experiment learning_rate_batch: batches an update, so its batch sizes."""
     learning_rates: tuple[Rate, ...] = Field(
-        (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 1e-1), min_length=1
+        default=(1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 1e-1), min_length=1
     )
     """Of the experiment learning_rate_batch."""
-    image_sizes: tuple[Pixels, ...] = Field((1024, 512, 256, 224, 192, 128, 64), min_length=1)
+    image_sizes: tuple[Pixels, ...] = Field(
+        default=(1024, 512, 256, 224, 192, 128, 64), min_length=1
+    )
     """Of the experiment image_size; sizes above transform.image_size are left out."""
-    color_sizes: tuple[Pixels, ...] = Field((256, 224), min_length=1)
+    color_sizes: tuple[Pixels, ...] = Field(default=(256, 224), min_length=1)
     """Image sizes of the experiment color."""
-    heads: tuple[str, ...] = Field(("attention", "simple", "class_attention", "lse"), min_length=1)
+    heads: tuple[str, ...] = Field(
+        default=("attention", "simple", "class_attention", "lse"), min_length=1
+    )
     """Of the experiment head."""
-    seeds: tuple[Count, ...] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[Count, ...] = Field(default=(0, 1, 2), min_length=1)
     """Of the experiment head."""

@@ -1,6 +1,7 @@
 """Markdown pages of the study: its tables of 2019 in their shape, with ours beside them."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean, stdev
@@ -285,11 +286,7 @@ def _curves(
             theirs = old.get(column, [])
             trial = trials.get(column)
             row.append(_number(theirs[i] if i < len(theirs) else None))
-            row.append(
-                _cell(trial, lambda t, i=i: _number(t.curve[i].eval_loss))
-                if i < tune.evaluations
-                else _NONE
-            )
+            row.append(_cell(trial, partial(_eval_loss, i)) if i < tune.evaluations else _NONE)
         rows.append(row)
     return _markdown(["epoch 2019", "images here", *_paired(columns)], rows)
 
@@ -321,6 +318,10 @@ def _cell(trial: TrialResult | None, text: Callable[[TrialResult], str]) -> str:
     if trial is None:
         return _NONE
     return _FAILED if trial.failure else text(trial)
+
+
+def _eval_loss(evaluation: int, trial: TrialResult) -> str:
+    return _number(trial.curve[evaluation].eval_loss)
 
 
 def _both(trial: TrialResult) -> str:

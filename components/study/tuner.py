@@ -33,6 +33,7 @@ from cxrflow.components.train.store import Stored
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import logger as progress_logger
+from cxrflow.schema.progress import progress_of
 
 logger = logging.getLogger(__name__)
 
@@ -235,7 +236,7 @@ def _named_in_progress(trial: int, trials: int) -> Iterator[None]:
     """Adds the trial's number to what is reported meanwhile."""
 
     def add(record: logging.LogRecord) -> bool:
-        record.unit = f"{record.unit}, trial {trial}/{trials}"
+        vars(record)["unit"] = f"{progress_of(record).unit}, trial {trial}/{trials}"
         return True
 
     progress_logger.addFilter(add)

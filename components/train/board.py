@@ -13,12 +13,12 @@ from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from cxrflow.components.evaluate.ece import bin_sums
+from cxrflow.components.images.blend import blend
 from cxrflow.components.model.calibration import Calibration
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.test_time import Network
 from cxrflow.components.train.inputs import augmented_pixels, to_pixels
 from cxrflow.components.train.store import Stored
-from cxrflow.pipeline.reports.overlay import blend
 
 SAMPLES = 8  # training images
 MAPS = 4  # eval images a class

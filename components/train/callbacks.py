@@ -47,6 +47,7 @@ class EvalAuc(keras.callbacks.Callback):
                 "lower train.learning_rate"
             )
         aucs = per_class_auc(self.labels, logits)
+        assert logs is not None  # Keras gives them to every epoch's end
         logs["val_loss"] = binary_crossentropy(self.labels, logits)
         logs["val_auc"] = mean_auc(aucs)
         for name, auc in zip(self.classes, aucs, strict=True):
@@ -95,6 +96,7 @@ class ResumableStopping(keras.callbacks.Callback):
         model.load_weights(self._weights(self.best_epoch))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None
         self.history.append({name: float(value) for name, value in logs.items()})
         self.model.save_weights(self._weights(epoch))
         write_whole(self.folder / "state.json", json.dumps(self.history))
@@ -152,6 +154,7 @@ class Progress(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None
         logger.info(
             "epoch %d/%d: loss %.4f, eval loss %.4f, eval AUC %.4f",
             epoch + 1,

@@ -117,16 +117,17 @@ def _task(
             classes,
             network.tuned,
         )
-    features = [
+    train_features, eval_features = (
         store_features(work_dir / "features" / name, network.frozen, images, recipe, views)
         for name, images, views in (
             ("train", train_images, recipe.cached_views),
             ("eval", eval_images, 1),
         )
-    ]
+    )
     return _Task(
         network.tail,
-        *features,
+        train_features,
+        eval_features,
         _as_stored,
         _as_stored,
         classes,

@@ -1,6 +1,7 @@
 """Keras's optimizers with a learning rate and a weight decay of each variable's own."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -17,7 +18,11 @@ _KINDS = {
 _NOT_DECAYED = ("bias", "gamma", "beta")
 
 
-class _ByVariable:
+# A mix-in, which Keras's own optimizers come beside.
+_Optimizer: Any = keras.optimizers.Optimizer if TYPE_CHECKING else object
+
+
+class _ByVariable(_Optimizer):
     """Scales the learning rate of each variable; decoupled weight decay follows that rate.
 
     Keras's own weight decay knows only the full learning rate, which would pull the slow layers
@@ -81,7 +86,8 @@ def _schedule(recipe: TrainConfig, steps: int) -> keras.optimizers.schedules.Lea
 
 def _backbone_scales(recipe: TrainConfig, tuned: Sequence[keras.Layer]) -> dict[str, float]:
     """Learning rates of the backbone's variables, by path, as shares of the head's."""
-    scales, scale = {}, recipe.backbone_lr_scale * recipe.layer_decay
+    scales: dict[str, float] = {}
+    scale = recipe.backbone_lr_scale * recipe.layer_decay
     for layer in reversed(tuned):
         scales |= {variable.path: scale for variable in layer.trainable_variables}
         # A batch norm learns at the rate of the convolution before it.

@@ -2,11 +2,12 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cxrflow.schema.files import whole_folder
 
@@ -29,14 +30,15 @@ class Stored:
         """Size of one row in the file."""
         return math.prod(self.row) * self.dtype.itemsize
 
-    def take(self, images: Sequence[int], views: Sequence[int] | int = 0) -> np.ndarray:
+    def take(self, images: ArrayLike, views: ArrayLike = 0) -> np.ndarray:
         """The inputs [n, *row] of n images, each in the view asked for."""
+        rows = np.asarray(images)
         # Reading, not a memory map, whose pages would count as this process's memory.
-        inputs = np.empty((len(images), *self.row), self.dtype)
+        inputs = np.empty((len(rows), *self.row), self.dtype)
         size = self.row_bytes
         with self.path.open("rb", buffering=0) as file:
             for out, image, view in zip(
-                inputs, images, np.broadcast_to(views, len(images)), strict=True
+                inputs, rows, np.broadcast_to(views, len(rows)), strict=True
             ):
                 file.seek((int(view) * len(self) + int(image)) * size)
                 file.readinto(out.data)

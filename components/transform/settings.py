@@ -15,7 +15,7 @@ class TransformConfig:
     """Side of the compact square image that Transform writes, in pixels."""
     encoding: Literal["jpeg", "raw"] = "jpeg"
     """How the compact image is kept: jpeg is about ten times smaller than raw."""
-    jpeg_quality: int = Field(95, ge=1, le=100)
+    jpeg_quality: int = Field(default=95, ge=1, le=100)
     """JPEG quality of the compact image."""
 
 

@@ -1,8 +1,7 @@
 """`cxrflow data`: make, fetch and check data folders."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -48,9 +47,10 @@ def check(
     """Tell what a run would find wrong in a folder: table, images, splits."""
     from cxrflow.components.ingest.check import check_folder
     from cxrflow.pipeline import config as settings
+    from cxrflow.pipeline.data import ingest_settings
     from cxrflow.pipeline.terminal import progress_bar
 
-    ingest = asdict(settings.load(profile).ingest)
+    ingest = ingest_settings(settings.load(profile))
     with progress_bar("checking"):
         report = check_folder(str(folder), ingest, whole=not headers_only)
     _show_check(report)
@@ -69,11 +69,16 @@ def download(
     """Fetch the NIH X-rays from Kaggle, unpack and check them."""
     from cxrflow.components.ingest.kaggle import download as fetch
     from cxrflow.pipeline import config as settings
+    from cxrflow.pipeline.data import ingest_settings
 
     if dataset not in ("sample", "full"):
         raise CxrflowError(f"--dataset {dataset}: name one of sample, full")
     profile = "nih" if dataset == "full" else "nih_sample"
-    _show_check(fetch(dataset, to, asdict(settings.load(profile).ingest)))
+    _show_check(
+        fetch(
+            cast("Literal['sample', 'full']", dataset), to, ingest_settings(settings.load(profile))
+        )
+    )
 
 
 def _show_check(report: "CheckReport") -> None:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from cxrflow.pipeline import streams
+from cxrflow.pipeline import extras, streams
 from cxrflow.pipeline.cli import (  # noqa: F401 (they add commands)
     config,
     data,
@@ -78,6 +78,10 @@ def _tell(error: Exception) -> int:
         line = str(error)
     elif isinstance(error, OSError):
         line = streams.describe(error)
+    elif isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("cxrflow"):
+        line = extras.missing(
+            str(error.name), "server" if sys.argv[1:2] == ["serve"] else "pipeline"
+        )
     else:
         code = _FAULT
         detail = " ".join(f"{type(error).__name__}: {error}".split())[:200]

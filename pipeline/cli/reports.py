@@ -32,8 +32,8 @@ def baseline(
 
     The floor that a trained model must clear: per class, C chosen on eval, scored on test.
     """
+    from cxrflow.pipeline.record import Run
     from cxrflow.pipeline.reports.summary import show_baseline
-    from cxrflow.pipeline.run import Run
     from cxrflow.pipeline.terminal import progress_bar, redirected_to
 
     run = Run.read(root)
@@ -70,7 +70,7 @@ def dashboard(
 ) -> None:
     """Write the run's scores, slices, plots and history as pages that open without a network."""
     from cxrflow.pipeline import config as settings
-    from cxrflow.pipeline.run import Run
+    from cxrflow.pipeline.record import Run
     from cxrflow.pipeline.terminal import progress_bar, redirected_to
 
     run = Run.read(root)
@@ -124,9 +124,9 @@ def explain(
 
     Exit code 1: some images couldn't be read; 2: none could.
     """
+    from cxrflow.pipeline.record import Run
     from cxrflow.pipeline.reports.explain import check_classes, find_model
     from cxrflow.pipeline.reports.explain import explain as draw
-    from cxrflow.pipeline.run import Run
     from cxrflow.pipeline.terminal import progress_bar, redirected_to
 
     folder = find_model(Run.read(model).model if (model / "run.json").is_file() else model)

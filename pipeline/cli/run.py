@@ -45,6 +45,7 @@ def run(
     from cxrflow.pipeline import config as settings
     from cxrflow.pipeline import run as runs
     from cxrflow.pipeline.reports import summary
+    from cxrflow.pipeline.terminal import Shown
     from cxrflow.schema.commands import command_line
 
     if engine not in runs.ENGINES:
@@ -53,7 +54,7 @@ def run(
         raise CxrflowError("--json, --quiet and --verbose: give one of them")
     config = settings.load(profile, set_ or [])
     folder = root or Path("runs") / Path(profile).stem
-    shown: runs.Shown = "nothing" if as_json or quiet else "log" if verbose else "steps"
+    shown: Shown = "nothing" if as_json or quiet else "log" if verbose else "steps"
     finished = runs.run_pipeline(config, data, folder, engine, shown)
     if as_json:
         print(summary.as_json(finished, folder))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -124,5 +125,5 @@ def fit_baseline(
     return best
 
 
-def _auc(model, x: np.ndarray, y: np.ndarray) -> float:
+def _auc(model: Any, x: np.ndarray, y: np.ndarray) -> float:
     return class_scores(y, model.decision_function(x))["auc"] if model else math.nan

@@ -94,8 +94,8 @@ def _auc_table(first: Side, second: Side) -> Table:
 
 
 def _cells(before: float | None, now: float | None) -> tuple[str, str, str]:
-    known = before is not None and now is not None
-    return _auc(before), _auc(now), f"{now - before:+.3f}" if known else "–"
+    change = "–" if before is None or now is None else f"{now - before:+.3f}"
+    return _auc(before), _auc(now), change
 
 
 def _auc(value: float | None) -> str:

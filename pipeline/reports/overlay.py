@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cxrflow.components.images.blend import blend, colours
 from cxrflow.pipeline.reports.boxes import SIDE, Box
 
 PANEL = 512  # pixels, the longest side of an X-ray on the sheet
 COLUMNS = 4  # panels side by side
 _GAP, _LINE, _NAME = 16, 24, 18  # pixels; the last is a box's name
 _BAR = 14  # pixels, height of the colour bar
-_MAX_ALPHA = 0.6  # of full attention over the X-ray
 SCALE = "attention, share of the highest possible"
 _INK, _SOFT, _GROUND, _BOX = (235, 235, 235), (165, 165, 165), (22, 24, 28), (0, 255, 255)
 
@@ -45,7 +45,7 @@ def over_image(attention: np.ndarray, height: int, width: int) -> np.ndarray:
     side = max(height, width)
     spread = cv2.resize(attention.astype(np.float32), (side, side), interpolation=cv2.INTER_NEAREST)
     top, left = (side - height) // 2, (side - width) // 2
-    return spread[top : top + height, left : left + width]
+    return np.asarray(spread[top : top + height, left : left + width])
 
 
 def sheet(image: np.ndarray, panels: Sequence[Panel], head: Sequence[str]) -> np.ndarray:
@@ -88,22 +88,6 @@ def sheet(image: np.ndarray, panels: Sequence[Panel], head: Sequence[str]) -> np
     return np.asarray(canvas)
 
 
-def blend(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
-    """A map over an X-ray, uint8 RGB [H, W, 3].
-
-    Args:
-        image: uint8 [H, W].
-        attention: [h, w], in 0..1, spread over the whole image, each cell of one colour.
-    """
-    size = image.shape[1], image.shape[0]
-    found = attention.astype(np.float32).clip(0, 1)
-    share = cv2.resize(found, size, interpolation=cv2.INTER_NEAREST)[..., None]
-    alpha = _MAX_ALPHA * share
-    return (
-        (image[..., None] * (1 - alpha) + _colours(share[..., 0]) * alpha).round().astype(np.uint8)
-    )
-
-
 def _picture(image: np.ndarray, panel: Panel) -> np.ndarray:
     """The X-ray at panel size with its map and boxes, uint8 RGB."""
     scale = PANEL / max(image.shape)
@@ -136,7 +120,7 @@ def _name_box(
 
 def _draw_bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, width: int) -> None:
     ramp = np.tile(np.linspace(0, 1, width, dtype=np.float32), (_BAR, 1))
-    canvas.paste(Image.fromarray(_colours(ramp)), (x, y))
+    canvas.paste(Image.fromarray(colours(ramp)), (x, y))
     for text, at, anchor in ((0, x, "la"), (1, x + width, "ra")):
         draw.text((at, y + _BAR + 2), f"{text:.0%}", _SOFT, _font(14), anchor=anchor)
     draw.text((x + width / 2, y + _BAR + 2), SCALE, _SOFT, _font(14), anchor="ma")
@@ -157,12 +141,6 @@ def _text(
             text = text[:-1]
         text += "…"
     draw.text(at, text, ink, font)
-
-
-def _colours(shares: np.ndarray) -> np.ndarray:
-    """0..1 -> uint8 RGB."""
-    scaled = (255 * shares).round().astype(np.uint8)
-    return cv2.cvtColor(cv2.applyColorMap(scaled, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

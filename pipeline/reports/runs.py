@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from cxrflow.pipeline.record import Run
 from cxrflow.pipeline.reports.summary import verdict
-from cxrflow.pipeline.run import Run
 from cxrflow.schema.errors import CxrflowError
 
 

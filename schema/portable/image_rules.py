@@ -12,7 +12,7 @@ The sources are the PNG specification (W3C, 3rd edition) and ITU-T T.81.
 import re
 import struct
 import zlib
-from typing import NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk, always these 12 bytes
@@ -91,7 +91,7 @@ class BadImage(Exception):
         values: what it was filled with.
     """
 
-    def __init__(self, rule: str, *values: object) -> None:
+    def __init__(self, rule: str, *values: Any) -> None:
         self.rule, self.values = rule, values
         self.reason = rule.format(*values) if values else rule
         super().__init__(self.reason)

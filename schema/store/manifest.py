@@ -50,12 +50,12 @@ def verify(version_dir: Path) -> list[str]:
     here = file_paths(version_dir)
     problems += [f"{path} isn't in {MANIFEST}" for path in set(here) - listed.keys()]
     problems += [f"{path} is missing" for path in listed.keys() - set(here)]
-    for path in here:
+    for name in here:
         try:
-            if path in listed and read_file(version_dir, path) != listed[path]:
-                problems.append(f"{path} was changed")
+            if name in listed and read_file(version_dir, name) != listed[name]:
+                problems.append(f"{name} was changed")
         except OSError as error:
-            problems.append(f"{path} can't be read: {error.strerror}")
+            problems.append(f"{name} can't be read: {error.strerror}")
     return sorted(problems)
 
 

@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -107,7 +107,7 @@ class Client:
         for output in self._outputs:
             if self._signature not in there or output not in there[self._signature].outputs:
                 raise CxrflowError(f"The model {config.model} gives no {output}")
-        return response.model_spec.version.value
+        return int(response.model_spec.version.value)
 
     def predict(self, image: Path | bytes) -> Result:
         """What the model says about an image file, or about the bytes of a PNG or JPEG.
@@ -162,7 +162,7 @@ class Client:
                         times = "a failure" if row == 1 else f"{row} failures in a row"
                         raise GaveUp(f"gave up after {times} of the server: {result.reason}")
 
-    def _in_window(self, images: Iterable[Path]) -> Iterator[Result]:
+    def _in_window(self, images: Iterable[Path]) -> Generator[Result, None, None]:
         window = self.config.window
         waiting: deque[Future[Result]] = deque()
         with ThreadPoolExecutor(window, thread_name_prefix="predict") as pool:
@@ -340,7 +340,7 @@ def _probabilities(output: np.ndarray) -> list[float]:
     """An image's row. Raises ValueError for anything else."""
     if output.ndim != 1 or not ((output >= 0) & (output <= 1)).all():
         raise ValueError("no probabilities")
-    return output.astype(float).tolist()
+    return [float(value) for value in output]
 
 
 def _reason(error: grpc.RpcError, config: ClientConfig) -> str:

@@ -41,12 +41,14 @@ class Layout:
     def values(self, cells: np.ndarray) -> np.ndarray:
         """The values in unsigned cells of `allocated` bits."""
         dtype = cells.dtype
-        value = (cells >> dtype.type(self.high + 1 - self.bits)) & dtype.type(2**self.bits - 1)
+        value: np.ndarray = (cells >> dtype.type(self.high + 1 - self.bits)) & dtype.type(
+            2**self.bits - 1
+        )
         if not self.signed:
             return value
         unused = 8 * dtype.itemsize - self.bits
-        shifted = (value << dtype.type(unused)).view(f"i{dtype.itemsize}")
-        return shifted >> shifted.dtype.type(unused)
+        shifted: np.ndarray = (value << dtype.type(unused)).view(f"i{dtype.itemsize}")
+        return np.asarray(shifted >> shifted.dtype.type(unused))
 
     def spill(self, cells: np.ndarray) -> int:
         """The bits outside the value that any cell sets, other than a repeated sign: a mask."""

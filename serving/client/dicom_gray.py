@@ -32,7 +32,7 @@ class Table:
         elif first < 0 and first + len(self.outputs) <= values.min():
             first += 2**16
         entries = np.clip(np.rint(values) - first, 0, len(self.outputs) - 1)
-        return self.outputs[entries.astype(np.int64)]
+        return np.asarray(self.outputs[entries.astype(np.int64)])
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,14 @@ def read_rules(header: Elements, layout: Layout) -> tuple[Rules, list[str]]:
         header.unusable.append("RescaleSlope '0'")
         slope = 1.0
     tables = header.items("VOILUTSequence")
-    interest: Table | Window | None = _first_table(header, "VOILUTSequence")
-    if interest is not None:
+    interest: Table | Window | None
+    table = _first_table(header, "VOILUTSequence")
+    if table is not None:
         if len(tables) > 1:
             notes.append(FIRST.format(len(tables), "VOI tables"))
         # Its descriptor may say too many or too few bits: the data know.
-        white = 2.0 ** _bits(interest.outputs.max()) - 1
-        interest = Table(interest.first, interest.outputs / white)
+        white = 2.0 ** _bits(table.outputs.max()) - 1
+        interest = Table(table.first, table.outputs / white)
     else:
         interest = _first_window(header, notes)
     monochrome1 = header.words("PhotometricInterpretation") == ["MONOCHROME1"]
@@ -143,7 +144,7 @@ def _shares(values: np.ndarray, there: np.ndarray, rules: Rules) -> np.ndarray:
     if rules.interest is not None:
         return rules.interest.apply(values)
     low, high = values[there].min(), values[there].max()
-    return (values - low) / ((high - low) or 1)
+    return np.asarray((values - low) / ((high - low) or 1))
 
 
 def _first_table(header: Elements, keyword: str) -> Table | None:

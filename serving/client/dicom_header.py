@@ -37,7 +37,8 @@ class Elements:
         if vr not in _BINARY and vr not in ("DS", "IS"):  # implicit, or written as something else
             vr = dictionary_VR(element.tag)[:2]  # of "US or SS" the first
         if code := _BINARY.get(vr):
-            order, size = "<" if element.is_little_endian else ">", struct.calcsize(code)
+            little = getattr(element, "is_little_endian", True)
+            order, size = "<" if little else ">", struct.calcsize(code)
             count = len(data) // size
             found = map(float, struct.unpack(f"{order}{count}{code}", data[: count * size]))
             return [number if abs(number) <= _LARGEST else np.nan for number in found]
@@ -86,14 +87,14 @@ class Elements:
 
     def _leave_out(self, keyword: str | int, data: bytes) -> None:
         value = " ".join(data[:40].decode("latin-1").replace("\0", " ").split())
-        if (found := f"{keyword} {value!r}" if value else keyword) not in self.unusable:
+        if (found := f"{keyword} {value!r}" if value else str(keyword)) not in self.unusable:
             self.unusable.append(found)
 
     def _has(self, keyword: str | int) -> bool:
         from pydicom.datadict import tag_for_keyword
 
         tag = tag_for_keyword(keyword) if isinstance(keyword, str) else keyword
-        return tag in self._dataset
+        return tag is not None and tag in self._dataset
 
     def _raw(self, keyword: str | int) -> "RawDataElement | DataElement | None":
         return self._dataset.get_item(keyword) if self._has(keyword) else None

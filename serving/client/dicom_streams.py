@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Damage(Exception):
 
 def refuse_unreadable(syntax: str) -> None:
     """Raises BadImage for compressed pixels for which there is no decoder, here or at all."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
     if syntax == _RLE:
@@ -97,36 +97,37 @@ def decode(frame: bytes, syntax: str, layout: "Layout", precision: int) -> np.nd
         raise _no_decoder("JPEG Extended of 12 bits", "gdcm - requires python-gdcm")
     if syntax in _LOSSY and not layout.signed and layout.high == layout.bits - 1:
         # Near white, what was lost may take values above those that were stored.
-        return np.minimum(cells, cells.dtype.type(2 ** min(layout.bits, 8 * cells.itemsize) - 1))
+        most = cells.dtype.type(2 ** min(layout.bits, 8 * cells.itemsize) - 1)
+        return np.asarray(np.minimum(cells, most))
     return cells
 
 
 def _plugin(syntax: str) -> str:
     """The first of pydicom's decoders here; none if there is but GDCM."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     return next((name for name in get_decoder(syntax).available_plugins if name != "gdcm"), "")
 
 
 def _decode(frame: bytes, syntax: str, layout: "Layout", precision: int, plugin: str) -> np.ndarray:
     from pydicom.encaps import encapsulate
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
+    options: dict[str, Any] = {
+        "transfer_syntax_uid": UID(syntax),
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "bits_allocated": layout.allocated,
+        "bits_stored": min(precision, layout.allocated),
+        "pixel_representation": int(layout.signed),
+        "photometric_interpretation": "MONOCHROME2",
+        "pixel_keyword": "PixelData",
+    }
     decoded, _ = get_decoder(syntax).as_array(
-        encapsulate([frame]),
-        raw=True,
-        decoding_plugin=plugin,
-        transfer_syntax_uid=UID(syntax),
-        rows=layout.rows,
-        columns=layout.columns,
-        number_of_frames=1,
-        samples_per_pixel=1,
-        bits_allocated=layout.allocated,
-        bits_stored=min(precision, layout.allocated),
-        pixel_representation=int(layout.signed),
-        photometric_interpretation="MONOCHROME2",
-        pixel_keyword="PixelData",
+        encapsulate([frame]), raw=True, decoding_plugin=plugin, **options
     )
     if decoded.shape != (layout.rows, layout.columns) or decoded.dtype.kind not in "iu":
         raise Damage(f"decoded to {decoded.shape} of {decoded.dtype}")

@@ -105,8 +105,8 @@ def opened(path: Path) -> Iterator[tuple[bytes, Callable[[Before], TextIO]]]:
         lock(handles[0])
         if not os.path.samestat(os.fstat(handles[0]), os.stat(real)):
             raise BlockingIOError(errno.EWOULDBLOCK, "")  # replaced by a run that ended just now
-        with open(handles[0], "rb", closefd=False) as file:
-            data = file.read()
+        with open(handles[0], "rb", closefd=False) as there:
+            data = there.read()
 
         def begin(before: Before) -> TextIO:
             if before.in_place:

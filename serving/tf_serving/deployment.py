@@ -10,14 +10,14 @@ from pathlib import Path
 
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import whole_file
-from cxrflow.schema.store.versions import list_models
-from cxrflow.serving.addresses import in_brackets
-from cxrflow.serving.settings import ServerConfig
-from cxrflow.serving.tf_serving.models_config import (
+from cxrflow.schema.store.models_config import (
     MODELS_CONFIG,
     models_config,
     write_models_config,
 )
+from cxrflow.schema.store.versions import list_models
+from cxrflow.serving.addresses import in_brackets
+from cxrflow.serving.settings import ServerConfig
 
 _FILES = Path(__file__).parent / "files"
 _NOBODY = 65534

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxrflow.pipeline.setup.bootstrap import SetupError, clean_env
+from cxrflow.pipeline.setup.errors import SetupError
+from cxrflow.pipeline.setup.steps import clean_env
 from tests.edge import roots, tf27
 from tests.edge.roots import Unavailable
 

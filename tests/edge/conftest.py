@@ -32,14 +32,12 @@ def pngs() -> list[bytes]:
 @pytest.fixture(scope="session")
 def bundle(pngs: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with a tiny network in LiteRT's form and as a frozen graph; not to be changed."""
-    pytest.importorskip("tensorflow")
     return tiny_bundle(tmp_path_factory.mktemp("edge") / "1795400000", pngs[:3])
 
 
 @pytest.fixture(scope="session")
 def ensemble_bundle(pngs: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a whole ensemble in the same two forms; not to be changed."""
-    pytest.importorskip("tensorflow")
     return ensemble.ensemble_bundle(tmp_path_factory.mktemp("ensemble"), pngs)
 
 

@@ -15,17 +15,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxrflow.pipeline.setup.bootstrap import (
-    SetupError,
+from cxrflow.pipeline.setup.debian import (
     Source,
-    clean_env,
     configured_sources,
     distribution,
     fetch_from,
-    likely_cause,
     mirrors,
-    uv_settings,
 )
+from cxrflow.pipeline.setup.errors import SetupError, likely_cause
+from cxrflow.pipeline.setup.install import uv_settings
+from cxrflow.pipeline.setup.steps import clean_env
 
 _READY = "ready"  # a root's file that is written last
 _KEPT = ("HOME", "LANG", "PATH", "TMPDIR")  # of the environment, for what runs in a root

@@ -123,7 +123,8 @@ def test_every_shape_becomes_a_square(shape: tuple[int, int]) -> None:
 @settings(max_examples=25, deadline=None)
 @given(height=st.integers(1, 300), width=st.integers(1, 300), size=st.sampled_from([31, 64, 150]))
 def test_squares_are_those_of_transform(height: int, width: int, size: int) -> None:
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     from cxrflow.components.images.decoding import to_square
 
     image = np.random.default_rng([height, width]).integers(0, 256, (height, width), np.uint8)
@@ -165,7 +166,8 @@ def random_png(depth: int, colour: int, seed: int) -> bytes:
 @settings(max_examples=80, deadline=None)
 @given(kind=st.sampled_from(KINDS), seed=st.integers(0, 2**32))
 def test_grays_are_those_of_transform(kind: tuple[int, int], seed: int) -> None:
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     from cxrflow.components.images.decoding import decode
 
     png = random_png(*kind, seed)
@@ -206,7 +208,8 @@ def test_damage_is_a_verdict_and_no_traceback() -> None:
 
 def _difference(data: bytes, how: "images.Preprocessing") -> int:
     """Largest in gray levels, of what the network sees."""
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     from cxrflow.components.images.decoding import compact_batch
     from cxrflow.components.train.inputs import model_images
 

@@ -75,7 +75,7 @@ def test_aarch64(ensemble_bundle, xrays, expected, runtime, tmp_path):
     try:
         arm64.root()
     except Unavailable as reason:
-        pytest.skip(str(reason))
+        pytest.skip(f"no other machine: {reason}")
 
     def run(arguments: list[object]) -> subprocess.CompletedProcess[str]:
         return arm64.run(runtime, [str(one) for one in arguments])
@@ -89,7 +89,7 @@ def test_python_36(ensemble_bundle, xrays, expected, engine, tmp_path):
     try:
         python36.python()
     except Unavailable as reason:
-        pytest.skip(str(reason))
+        pytest.skip(f"no other machine: {reason}")
 
     def run(arguments: list[object]) -> subprocess.CompletedProcess[str]:
         return python36.run([str(one) for one in arguments])

@@ -4,7 +4,8 @@ import platform
 
 import pytest
 
-from cxrflow.pipeline.setup.bootstrap import SetupError, Source
+from cxrflow.pipeline.setup.debian import Source
+from cxrflow.pipeline.setup.errors import SetupError
 from tests.edge import arm64, python36, roots, tf27
 
 MIRROR = Source("http://mirror.example/debian", "bookworm", ("main",), "")

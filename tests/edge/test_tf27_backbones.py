@@ -70,7 +70,7 @@ def proofs(tmp_path_factory) -> tuple[dict[str, dict], list[dict]]:
     try:
         tf27.python()
     except tf27.Unavailable as reason:
-        pytest.skip(str(reason))
+        pytest.skip(f"no other machine: {reason}")
     import keras
     import tensorflow as tf
 

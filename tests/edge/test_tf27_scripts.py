@@ -18,7 +18,7 @@ def ensemble(ensemble_bundle) -> Path:
     try:
         tf27.python()
     except tf27.Unavailable as reason:
-        pytest.skip(str(reason))
+        pytest.skip(f"no other machine: {reason}")
     return ensemble_bundle
 
 

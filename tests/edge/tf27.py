@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxrflow.pipeline.setup.bootstrap import SetupError
+from cxrflow.pipeline.setup.errors import SetupError
 from tests.edge import roots
 from tests.edge.roots import Unavailable
 

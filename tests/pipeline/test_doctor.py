@@ -23,7 +23,7 @@ def test_locked_versions_keep_to_what_fits_here() -> None:
 
 
 def test_the_lock_of_this_repository_is_read() -> None:
-    lock = Path(doctor.__file__).parents[1] / "requirements.lock"
+    lock = Path(doctor.__file__).resolve().parents[1] / "requirements.lock"
     assert doctor.locked_versions(lock.read_text())["tfx"] == "1.21.0"
 
 

@@ -86,7 +86,8 @@ def test_mutated_bytes_raise_nothing_else(
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """The image part of every signature, saved and loaded: string [N] -> `image` uint8."""
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     from cxrflow.components.images.decoding import compact_batch, decode_compact
 
     class Module(tf.Module):

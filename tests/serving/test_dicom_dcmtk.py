@@ -78,7 +78,8 @@ def copied(source: Path, folder: Path) -> Path:
     target = folder / source.name
     if source.suffix != ".zst":
         return Path(shutil.copy(source, target))
-    zstandard = pytest.importorskip("zstandard", reason="zstandard is not installed")
+    import zstandard
+
     target = target.with_suffix("")
     with source.open("rb") as packed, target.open("wb") as file:
         zstandard.ZstdDecompressor().copy_stream(packed, file)

@@ -19,14 +19,14 @@ import pytest
 import yaml
 
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.store.versions import Labels, write_labels
-from cxrflow.serving.settings import BatchingConfig, GatewayConfig, ServerConfig
-from cxrflow.serving.tf_serving import deployment
-from cxrflow.serving.tf_serving.models_config import (
+from cxrflow.schema.store.models_config import (
     models_config,
     update_models_config,
     write_models_config,
 )
+from cxrflow.schema.store.versions import Labels, write_labels
+from cxrflow.serving.settings import BatchingConfig, GatewayConfig, ServerConfig
+from cxrflow.serving.tf_serving import deployment
 
 FILES = Path(deployment.__file__).parent / "files"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,10 +84,11 @@ def write_golden(
     for index, original in enumerate(originals):
         names.append(f"{index}.{'png' if original.startswith(PNG_START) else 'jpg'}")
         (folder / names[-1]).write_bytes(original)
+    arrays: dict[str, Any] = {ANSWERS + key: found for key, found in answers.items()}
     np.savez_compressed(
         folder / "golden.npz",
         names=np.array(names),
         pixels=pixels,
         probabilities=probabilities,
-        **{ANSWERS + key: found for key, found in answers.items()},
+        **arrays,
     )

@@ -5,6 +5,7 @@ its one line.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class VariantReport:
     points: dict[str, PointParity] = field(default_factory=dict)  # by operating point
     # Its own, as model.json's; None where it decides by its source's. With its own, `points` tells
     # of patients that they weren't fitted on.
-    thresholds: dict[str, Any] | None = None
+    thresholds: Mapping[str, Any] | None = None
     max_decision_change: float | None = None  # allowed; None of a float variant
 
     @property

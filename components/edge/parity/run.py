@@ -60,6 +60,7 @@ def run_variant(
             env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
             start_new_session=True,  # so that it can be killed with all that it started
         )
+        assert process.stdout  # a pipe
         try:
             said = ""
             for line in _lines(process.stdout, wait):

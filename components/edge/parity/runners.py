@@ -81,7 +81,10 @@ def tensorflow(path: Path, info: dict[str, Any], dtype: str) -> Runner:
     import tensorflow as tf
 
     sys.path.insert(0, str(EDGE))  # this process runs one variant, as the device does
-    from frozen import float32_weights, read_graph
+    from frozen import (  # type: ignore[import-not-found]  # a script of the device
+        float32_weights,
+        read_graph,
+    )
 
     ends = info["frozen_graph"]
     graph = float32_weights(read_graph(str(path)))

@@ -6,6 +6,7 @@ side 0, on the image's left.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -318,7 +319,7 @@ def _bones(chest: Chest, rng: np.random.Generator) -> np.ndarray:
 
 def _vessels(chest: Chest, hila: list[tuple[float, float]], rng: np.random.Generator) -> np.ndarray:
     """Pulmonary vessels that fan out from the hila and taper, 0..1."""
-    lines_by_width = {0.009: [], 0.0055: [], 0.003: []}
+    lines_by_width: dict[float, list[Any]] = {0.009: [], 0.0055: [], 0.003: []}
     t = np.linspace(0, 1, 8)
     for side, (hx, hy) in enumerate(hila):
         sign = SIGN[side]

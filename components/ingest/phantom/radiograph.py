@@ -60,7 +60,7 @@ def _pose(rng: np.random.Generator) -> np.ndarray:
     turn = cv2.getRotationMatrix2D(
         (middle, middle), rng.normal(0, 1.2), rng.uniform(0.95, 1.05) * PIXELS / anatomy.SIZE
     )
-    turn[:, 2] += (PIXELS - anatomy.SIZE) / 2 + rng.uniform(-0.02, 0.02, 2) * PIXELS
+    turn[:, 2] = turn[:, 2] + (PIXELS - anatomy.SIZE) / 2 + rng.uniform(-0.02, 0.02, 2) * PIXELS
     return turn
 
 

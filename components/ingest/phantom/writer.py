@@ -219,7 +219,7 @@ def _write_chunk(job: tuple[Path, list[Study], int]) -> dict[str, Boxes]:
     for study in studies:
         image, boxes[study.image] = render(study, seed)
         _, png = cv2.imencode(".png", image, _PNG)
-        (folder / study.image).write_bytes(png)
+        (folder / study.image).write_bytes(png.tobytes())
     return boxes
 
 

@@ -184,10 +184,11 @@ def _shown(scores: dict[str, float], least: int) -> dict[str, float | str]:
 
 def _steps_area(matrices: Sequence[dict[str, Any]]) -> float:
     """Area under the steps that charts.js draws; `plots` says why these."""
-    return sum(
+    steps = (
         (point.get("recall", 0.0) - higher.get("recall", 0.0)) * point.get("precision", 0.0)
         for point, higher in pairwise(matrices)
     )
+    return float(sum(steps))
 
 
 def _component_metrics(scores: dict[str, float | str], examples: int) -> dict[str, Any]:

@@ -133,13 +133,13 @@ def _write_pages(pages: list[Page], run: RunFolder, folder: Path) -> None:
 
 def _evaluations(run: RunFolder) -> dict[str, Evaluation]:
     """By model: the one that may be pushed first, then the members."""
-    nodes = sorted(node for node in run.artifacts if _EVALUATOR.fullmatch(node))
+    nodes = [m for m in map(_EVALUATOR.fullmatch, sorted(run.artifacts)) if m]
     if not nodes:
         raise CxrflowError(f"no evaluation in {run.root}: run the pipeline again")
     found = {}
     for done, node in enumerate(nodes, 1):
-        member = _EVALUATOR.fullmatch(node)["member"]
-        folder = Path(run.artifacts[node]["evaluation"])
+        member = node["member"]
+        folder = Path(run.artifacts[node[0]]["evaluation"])
         found[member or _final_name(run)] = load(folder, run.ingest["classes"])
         report_progress(done, len(nodes), "evaluations")
     return found

@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-tf = pytest.importorskip("tensorflow")
-
-from cxrflow.components.images import decoding  # noqa: E402
-from cxrflow.schema.image_rules import ImageLimits  # noqa: E402
+from cxrflow.components.images import decoding
+from cxrflow.schema.image_rules import ImageLimits
 
 pytestmark = pytest.mark.tf
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-tf = pytest.importorskip("tensorflow")
-
-from cxrflow.components.transform.preprocessing import age_band, k_hot  # noqa: E402
-from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES  # noqa: E402
+from cxrflow.components.transform.preprocessing import age_band, k_hot
+from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
 
 pytestmark = pytest.mark.tf
 

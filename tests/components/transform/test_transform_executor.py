@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-tf = pytest.importorskip("tensorflow")
-
-from cxrflow.schema import features  # noqa: E402
+from cxrflow.schema import features
 
 pytestmark = pytest.mark.tf
 

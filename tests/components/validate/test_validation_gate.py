@@ -4,15 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+import tensorflow_data_validation as tfdv
 
-tfdv = pytest.importorskip("tensorflow_data_validation")
-
-import pyarrow as pa  # noqa: E402
-
-from cxrflow.components.validate import gate  # noqa: E402
-from cxrflow.schema import features  # noqa: E402
-from cxrflow.schema.errors import CxrflowError  # noqa: E402
+from cxrflow.components.validate import gate
+from cxrflow.schema import features
+from cxrflow.schema.errors import CxrflowError
 
 pytestmark = pytest.mark.tf
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxrflow.components.images.blend import blend
 from cxrflow.pipeline.reports.boxes import Box, find_boxes, read_boxes
 from cxrflow.pipeline.reports.explain import explain, find_model
-from cxrflow.pipeline.reports.overlay import PANEL, Panel, blend, over_image, sheet
+from cxrflow.pipeline.reports.overlay import PANEL, Panel, over_image, sheet
 from cxrflow.pipeline.reports.truth import Truth
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import Member, ModelJson, write_model_json

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.pipeline.setup import bootstrap
-from cxrflow.pipeline.setup.bootstrap import Source
+from cxrflow.pipeline.setup import bootstrap, debian, errors, install, machine, places, stamp, steps
+from cxrflow.pipeline.setup.debian import Source
 
 SCRIPT = Path(bootstrap.__file__)
 
@@ -64,7 +64,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "VENV": tmp_path / ".venv",
         "STAMP": tmp_path / ".venv" / "cxrflow.json",
     }.items():
-        monkeypatch.setattr(bootstrap, name, value)
+        monkeypatch.setattr(places, name, value)
     return tmp_path
 
 
@@ -88,7 +88,7 @@ def test_platforms(system: str, machine: str, named: str | None) -> None:
     [((3, 9), False), ((3, 10), True), ((3, 13), True), ((3, 14), False), ((2, 7), False)],
 )
 def test_python_versions(version: tuple[int, int], good: bool) -> None:
-    assert bootstrap.supported_python(version) is good
+    assert machine.supported_python(version) is good
 
 
 def test_old_python_gets_one_line(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_old_python_gets_one_line(tmp_path: Path) -> None:
     [("x : 1\nflags\t\t: fpu avx avx2\n", False), ("flags : fpu avx2x\n", True), ("", False)],
 )
 def test_avx(cpuinfo: str, lacking: bool) -> None:
-    assert bootstrap.lacks_avx(cpuinfo) is lacking
+    assert machine.lacks_avx(cpuinfo) is lacking
 
 
 @pytest.mark.parametrize(
@@ -126,11 +126,11 @@ def test_avx(cpuinfo: str, lacking: bool) -> None:
     ],
 )
 def test_glibc_version(text: str | None, version: tuple[int, int] | None) -> None:
-    assert bootstrap.glibc_version(text) == version
+    assert machine.glibc_version(text) == version
 
 
 def test_glibc_is_compared_by_number() -> None:
-    assert bootstrap.glibc_version("glibc 2.4") < bootstrap.GLIBC < (2, 41)
+    assert machine.glibc_version("glibc 2.4") < machine.GLIBC < (2, 41)
 
 
 def test_deb822_sources() -> None:
@@ -139,7 +139,7 @@ def test_deb822_sources() -> None:
         Source("http://mirror.example/debian", suite, ("main", "contrib"), keyring)
         for suite in ("bookworm", "bookworm-updates")
     ]
-    *first, with_block = bootstrap.parse_deb822(BOOKWORM)
+    *first, with_block = debian.parse_deb822(BOOKWORM)
     assert first == plain
     assert with_block.uri == "http://key.example/repo"
     assert (
@@ -148,7 +148,7 @@ def test_deb822_sources() -> None:
 
 
 def test_one_line_sources() -> None:
-    assert list(bootstrap.parse_one_line(JAMMY)) == [
+    assert list(debian.parse_one_line(JAMMY)) == [
         Source("http://mirror.example/ubuntu/", "jammy", ("main", "restricted"), ""),
         Source("https://tools.example/apt", "jammy", ("main",), "/etc/apt/keyrings/x.gpg"),
         Source("http://mirror.example/ubuntu/", "jammy-updates", ("main", "universe"), ""),
@@ -161,17 +161,17 @@ def test_sources_of_both_forms_are_read(tmp_path: Path) -> None:
     (tmp_path / "sources.list.d" / "b.sources").write_text(BOOKWORM)
     (tmp_path / "sources.list.d" / "c.list").write_text("deb http://c.example/x jammy main\n")
     (tmp_path / "sources.list.d" / "d.list.save").write_text("deb http://d.example/x jammy main\n")
-    uris = [source.uri for source in bootstrap.configured_sources(tmp_path)]
+    uris = [source.uri for source in debian.configured_sources(tmp_path)]
     assert uris[0] == "http://a.example/ubuntu" and uris[-1] == "http://c.example/x"
     assert "http://d.example/x" not in uris
-    assert bootstrap.configured_sources(tmp_path / "none") == []
+    assert debian.configured_sources(tmp_path / "none") == []
 
 
 def test_mirrors_prefer_the_archive_over_other_repositories() -> None:
-    sources = list(bootstrap.parse_one_line(JAMMY))[::-1]
-    found = bootstrap.mirrors(sources, "jammy")
+    sources = list(debian.parse_one_line(JAMMY))[::-1]
+    found = debian.mirrors(sources, "jammy")
     assert [s.uri for s in found] == ["http://mirror.example/ubuntu/", "https://tools.example/apt"]
-    assert bootstrap.mirrors(sources, "noble") == []
+    assert debian.mirrors(sources, "noble") == []
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_mirrors_prefer_the_archive_over_other_repositories() -> None:
     ],
 )
 def test_distribution(text: str, expected: tuple[str, str]) -> None:
-    assert bootstrap.distribution(text) == expected
+    assert debian.distribution(text) == expected
 
 
 def test_locked_takes_whole_entries() -> None:
@@ -199,19 +199,19 @@ def test_locked_takes_whole_entries() -> None:
         "pipdeptree==1 \\\n    --hash=sha256:cc\n"
         "uv==0.1 \\\n    --hash=sha256:dd\n"
     )
-    assert bootstrap.locked(text, ("pip", "uv")) == (
+    assert install.locked(text, ("pip", "uv")) == (
         "pip==26.3 ; python_version < '3.14' \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
         "uv==0.1 \\\n    --hash=sha256:dd\n"
     )
 
 
 def test_the_lock_holds_the_tools_with_hashes_and_no_host() -> None:
-    text = (bootstrap.REPO / "requirements.lock").read_text()
-    tools = bootstrap.locked(text, bootstrap.TOOLS)
+    text = (places.REPO / "requirements.lock").read_text()
+    tools = install.locked(text, install.TOOLS)
     assert [line.split("==")[0] for line in tools.split("\n") if "==" in line] == list(
-        bootstrap.TOOLS
+        install.TOOLS
     )
-    assert tools.count("--hash=sha256:") >= len(bootstrap.TOOLS)
+    assert tools.count("--hash=sha256:") >= len(install.TOOLS)
     assert "://" not in text
 
 
@@ -224,7 +224,7 @@ def test_uv_gets_the_indexes_of_pip() -> None:
         "global.no-index='true'\n"
         f"global.find-links='{Path(__file__).parent} /no/such/folder https://w.example/wheels'\n"
     )
-    env, options = bootstrap.uv_settings(config)
+    env, options = install.uv_settings(config)
     env.pop("UV_SYSTEM_CERTS", None)
     assert env == {
         "UV_DEFAULT_INDEX": "https://new.example/simple",
@@ -240,7 +240,7 @@ def test_uv_gets_the_indexes_of_pip() -> None:
 
 
 def test_uv_is_left_alone_without_pip_settings() -> None:
-    env, options = bootstrap.uv_settings("")
+    env, options = install.uv_settings("")
     assert set(env) <= {"UV_SYSTEM_CERTS"} and options == []
 
 
@@ -261,21 +261,21 @@ def test_uv_is_left_alone_without_pip_settings() -> None:
     ],
 )
 def test_likely_cause(output: str, cause: str) -> None:
-    line = bootstrap.likely_cause(output)
+    line = errors.likely_cause(output)
     assert cause in line and "\n" not in line
 
 
 def test_too_little_disk_is_named(tmp_path: Path) -> None:
-    bootstrap.require_disk(tmp_path, 0.0)
-    with pytest.raises(bootstrap.SetupError, match=r"needs 1000000 GB and [\d.]+ GB are free"):
-        bootstrap.require_disk(tmp_path, 1e6)
+    machine.require_disk(tmp_path, 0.0)
+    with pytest.raises(errors.SetupError, match=r"needs 1000000 GB and [\d.]+ GB are free"):
+        machine.require_disk(tmp_path, 1e6)
 
 
 def finish(home: Path, gpu: bool = False) -> None:
     """What a whole installation leaves behind."""
     (home / ".venv" / "bin").mkdir(parents=True, exist_ok=True)
     (home / ".venv" / "bin" / "python").touch()
-    bootstrap.write_stamp(dict(bootstrap.stamp_key(), gpu=gpu))
+    stamp.write_stamp(dict(stamp.stamp_key(), gpu=gpu))
 
 
 def test_a_whole_environment_is_left_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,51 +294,51 @@ def test_changed_packages_keep_the_base(home: Path, name: str) -> None:
     finish(home, gpu=True)
     (home / name).write_text("changed\n")
     wanted = bootstrap._missing(gpu=False)
-    stamp = bootstrap.read_stamp()
+    found = stamp.read_stamp()
     assert wanted is not None and wanted["gpu"]  # asked for once, it stays
-    assert wanted["base"] == stamp["base"] and wanted["content"] != stamp["content"]
+    assert wanted["base"] == found["base"] and wanted["content"] != found["content"]
 
 
 def test_a_moved_folder_needs_a_new_base(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(home)
-    before = bootstrap.stamp_key()["base"]
-    monkeypatch.setattr(bootstrap, "VENV", home / "elsewhere")
-    assert bootstrap.stamp_key()["base"] != before
+    before = stamp.stamp_key()["base"]
+    monkeypatch.setattr(places, "VENV", home / "elsewhere")
+    assert stamp.stamp_key()["base"] != before
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
 def test_a_broken_stamp_counts_as_none(home: Path, text: str) -> None:
     finish(home)
-    bootstrap.STAMP.write_text(text)
-    assert bootstrap.read_stamp() == {} and bootstrap._missing(gpu=False)
+    places.STAMP.write_text(text)
+    assert stamp.read_stamp() == {} and bootstrap._missing(gpu=False)
 
 
 def test_an_interrupted_environment_is_made_anew(home: Path) -> None:
     finish(home)
-    bootstrap.write_stamp({})
+    stamp.write_stamp({})
     (home / ".venv" / "lib").mkdir()
     (home / ".venv" / "lib" / "half-written").touch()
-    bootstrap.make_venv(copies=False, needed=0.0)
+    install.make_venv(copies=False, needed=0.0)
     assert not (home / ".venv" / "lib" / "half-written").exists()
     assert (home / ".venv" / "bin" / "python").exists()
-    assert bootstrap.read_stamp() == {}
+    assert stamp.read_stamp() == {}
 
 
 def test_an_environment_of_someone_else_is_not_touched(home: Path) -> None:
     (home / ".venv").mkdir()
     (home / ".venv" / "mine").touch()
-    with pytest.raises(bootstrap.SetupError, match="was not made by cxrflow"):
-        bootstrap.make_venv(copies=False, needed=0.0)
+    with pytest.raises(errors.SetupError, match="was not made by cxrflow"):
+        install.make_venv(copies=False, needed=0.0)
     assert (home / ".venv" / "mine").exists()
 
 
 def test_a_failing_command_becomes_one_line(home: Path, capfd: pytest.CaptureFixture) -> None:
-    steps = bootstrap.Steps(total=1)
+    one = steps.Steps(total=1)
     code = "import sys; print('cause: dns error'); sys.exit(1)"
-    expected = pytest.raises(bootstrap.SetupError, match=r"^packages: no network.*\.venv\.log\)$")
-    with expected, steps.step("packages"):
-        steps.run([sys.executable, "-c", code])
-    assert "dns error" in bootstrap.LOG.read_text()
+    expected = pytest.raises(errors.SetupError, match=r"^packages: no network.*\.venv\.log\)$")
+    with expected, one.step("packages"):
+        one.run([sys.executable, "-c", code])
+    assert "dns error" in places.LOG.read_text()
     assert "dns error" not in "".join(capfd.readouterr())
 
 
@@ -356,20 +356,40 @@ def test_offline_ends_with_one_line_and_no_stamp(
     assert bootstrap.main() == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "no network" in error
-    assert bootstrap.read_stamp() == {}
+    assert stamp.read_stamp() == {}
 
 
 def test_a_second_setup_waits_for_the_first(home: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from pathlib import Path; import bootstrap\n"
-        "bootstrap.REPO = Path(sys.argv[2])\n"
+        "from pathlib import Path; from setup import bootstrap, places\n"
+        "places.REPO = Path(sys.argv[2])\n"
         "with bootstrap._alone(): print('in', flush=True)\n"
     )
-    command = [sys.executable, "-c", code, str(SCRIPT.parent), str(home)]
+    command = [sys.executable, "-c", code, str(SCRIPT.parents[1]), str(home)]
     with bootstrap._alone():
         second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert second.stdout is not None
         assert "another setup is at work" in second.stdout.readline()
         assert second.poll() is None
     assert second.communicate(timeout=20)[0] == "in\n"
+
+
+def test_the_sources_are_linked_as_one_package(home: Path) -> None:
+    (home / ".venv").mkdir()
+    (home / "schema").mkdir()
+    (home / "schema" / "errors.py").touch()
+    own = home / "pipeline" / "setup" / "package"
+    own.mkdir(parents=True)
+    (own / "__init__.py").touch()
+    for _ in range(2):
+        install.link_sources()
+        package = home / ".venv" / "src" / "cxrflow"
+        assert (package / "schema" / "errors.py").is_file() and (package / "__init__.py").is_file()
+    assert {path.name for path in package.iterdir()} == {*install.FOLDERS, "__init__.py"}
+
+
+def test_every_file_is_short() -> None:
+    folders = [places.REPO / name for name in install.FOLDERS]
+    lines = {p: p.read_text("utf-8").count("\n") for f in folders for p in f.rglob("*.py")}
+    assert lines and not {str(path): n for path, n in lines.items() if n > 400}

@@ -42,7 +42,8 @@ def _model(model_dir: Path) -> str:
     whole = [n for n in list_versions(model_dir) if not verify(model_dir / str(n))]
     labels = read_labels(model_dir)
     given = labels.all(whole)
-    loaded = {*given.values(), labels.before(whole)} - {None}
+    before = labels.before(whole)
+    loaded = {*given.values(), *([] if before is None else [before])}
     if not loaded:
         return ""
     name = json.dumps(model_dir.name)

@@ -1,0 +1,1 @@
+"""Makes the environment: standard library only, in the syntax of Python 3.6."""
