@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint bench lock
+.PHONY: help setup demo test lint bench docs lock
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
 
@@ -23,6 +23,9 @@ lint: setup ## ruff: rules and format; vermin: edge/ runs on Python 3.6
 
 bench: setup ## the benchmarks, one JSON line a figure
 	@$(BIN)/python -m tests.bench
+
+docs: setup ## figures of docs/results.json into README and docs/; RESULTS=FILE: first what `make bench` printed
+	@$(BIN)/python -m tests.bench.docs $(if $(RESULTS),--take $(RESULTS))
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock, keeping pins that still fit
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \

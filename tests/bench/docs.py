@@ -1,12 +1,13 @@
 """Writes the measured figures of docs/results.json into README.md and docs/.
 
     make docs                            writes them
-    make docs RESULTS=bench.jsonl        takes newer values from what `make bench` printed, then writes
+    make docs RESULTS=bench.jsonl        first takes newer values from what `make bench` printed
     python -m tests.bench.docs --check   says which page differs; exit code 1 if one does
 
 A page names a figure between two comments, which a reader of the page doesn't see:
 `<!--figure:NAME-->0.95<!--/-->` holds one value (a block of code where the value is lines), and
-`<!--figures:SUBJECT-->...<!--/-->` holds a table of all single values whose names begin with `SUBJECT.`.
+`<!--figures:SUBJECT-->...<!--/-->` holds a table of all single values of a subject, whose names
+begin with `SUBJECT.`.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from typing import Any
 
 from tests.bench.figure import ROOT
 
-RESULTS = ROOT / "docs" / "results.json"
+RESULTS = Path("docs", "results.json")
 MARKED = re.compile(r"<!--(figures?):([^>]*?)-->((?:(?!<!--figures?:).)*?)<!--/-->", re.DOTALL)
 LOOSE = re.compile(r"<!--(?:figures?:[^>]*|/)-->")
 
@@ -54,18 +55,18 @@ class Figure:
         return self.show.format(self.value)
 
 
-def read_results(path: Path = RESULTS) -> dict[str, Figure]:
+def read_results(path: Path) -> dict[str, Figure]:
     """The figures by name. Raises DocsError where the file isn't what it should be."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {name: Figure(**fields) for name, fields in content.items()}
     except OSError as error:
-        raise DocsError(f"{path} can't be read: {error.strerror}") from None
+        raise DocsError(f"it can't be read: {error.strerror}") from None
     except (ValueError, TypeError, AttributeError) as error:
-        raise DocsError(f"{path}: {error}") from None
+        raise DocsError(f"it isn't what tests/bench/docs.py describes: {error}") from None
 
 
-def write_results(figures: Mapping[str, Figure], path: Path = RESULTS) -> None:
+def write_results(figures: Mapping[str, Figure], path: Path) -> None:
     """Writes what `read_results` reads; fields that have their defaults are left out."""
     defaults = {f.name: f.default for f in dataclasses.fields(Figure)}
     content = {
@@ -152,12 +153,12 @@ def taken(
     return newer
 
 
-def pages(root: Path = ROOT) -> list[Path]:
+def pages(root: Path) -> list[Path]:
     """All pages that may hold figures."""
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], root: Path = ROOT) -> int:
     """Exit code: 1 if a page differs, 2 for a broken page or result."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.docs", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -165,21 +166,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--take", type=Path, metavar="FILE", help="what `make bench` printed")
     parser.add_argument("--machine", default=f"{os.cpu_count()} cores", help="for --take")
     options = parser.parse_args(arguments)
+    results = page = root / RESULTS
     different = 0
-    page = RESULTS
     try:
-        figures = read_results()
+        figures = read_results(results)
         if options.take:
             page = options.take
             lines = options.take.read_text(encoding="utf-8").splitlines()
             today = datetime.date.today().isoformat()
             figures = taken(figures, lines, today, options.machine)
-            write_results(figures)
-        for page in pages():
+            write_results(figures, results)
+        for page in pages(root):
             text = page.read_text(encoding="utf-8")
             for difference in differences(text, figures):
                 different += 1
-                print(f"{page.relative_to(ROOT)}: {difference}")
+                print(f"{page.relative_to(root)}: {difference}")
             if not options.check:
                 page.write_text(rendered(text, figures), encoding="utf-8")
     except OSError as error:
