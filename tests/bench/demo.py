@@ -30,7 +30,7 @@ def main() -> Iterator[dict[str, Any]]:
 
 
 def excerpt(output: str) -> list[str]:
-    """Ten lines of what the demo prints: some rows of the class table, verdict, where things lie."""
+    """Ten lines of what the demo prints: rows of the class table, the verdict, what lies where."""
     lines = output.splitlines()
     (title,) = (i for i, line in enumerate(lines) if "test split" in line)
     rows = [line for line in lines[title:] if line.startswith("│")]
