@@ -174,7 +174,10 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
             page = options.take
             lines = options.take.read_text(encoding="utf-8").splitlines()
             today = datetime.date.today().isoformat()
-            figures = taken(figures, lines, today, options.machine)
+            newer = taken(figures, lines, today, options.machine)
+            changed = sum(newer[name] is not figures[name] for name in figures)
+            print(f"{changed} of {len(figures)} figures taken from {options.take}")
+            figures = newer
             write_results(figures, results)
         for page in pages(root):
             text = page.read_text(encoding="utf-8")

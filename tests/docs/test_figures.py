@@ -1,6 +1,9 @@
 """Figures get from docs/results.json into the pages, and a page that differs is told."""
 
+import ast
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +31,24 @@ PAGE = "It is <!--figure:edge.speed-->2.6 ×<!--/--> as fast.\n"
 
 def test_the_repository_s_pages_have_the_results_figures():
     assert docs.main(["--check"]) == 0
+
+
+def patterns(module: str) -> Iterator[str]:
+    """Regular expressions of all texts in a benchmark; what is filled in may be anything."""
+    for node in ast.walk(ast.parse((docs.ROOT / "tests" / "bench" / f"{module}.py").read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield re.escape(node.value)
+        if isinstance(node, ast.JoinedStr):
+            known = [p.value if isinstance(p, ast.Constant) else "" for p in node.values]
+            if len("".join(known)) > 10:  # else it would fit anything
+                yield "".join(re.escape(text) or ".+" for text in known)
+
+
+def test_figures_have_the_names_that_their_benchmarks_print():
+    for name, figure in docs.read_results(docs.ROOT / docs.RESULTS).items():
+        if figure.bench:
+            *_, module = figure.command.split()
+            assert any(re.fullmatch(each, figure.bench) for each in patterns(module)), name
 
 
 def test_a_value_is_written_between_its_marks_and_nothing_else_changes():
