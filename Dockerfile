@@ -21,7 +21,8 @@ RUN useradd --create-home --uid 1000 cxrflow && install --directory --owner=1000
 COPY . /opt/cxrflow
 RUN --mount=type=cache,target=/root/.cache \
     python /opt/cxrflow/pipeline/setup/bootstrap.py ${GPU:+--gpu}
-ENV PATH=/opt/cxrflow/.venv/bin:$PATH TF_USE_LEGACY_KERAS=0 PYTHONUNBUFFERED=1
+ENV VIRTUAL_ENV=/opt/cxrflow/.venv PATH=/opt/cxrflow/.venv/bin:$PATH
+ENV TF_USE_LEGACY_KERAS=0 PYTHONUNBUFFERED=1
 
 FROM environment AS server
 USER 65534:65534
