@@ -31,13 +31,14 @@ def main() -> Iterator[dict[str, Any]]:
 
 def excerpt(output: str) -> list[str]:
     """Ten lines of what the demo prints: rows of the class table, the verdict, what lies where."""
-    lines = output.splitlines()
+    lines = [line.rstrip() for line in output.splitlines()]
     (title,) = (i for i, line in enumerate(lines) if "test split" in line)
-    rows = [line for line in lines[title:] if line.startswith("│")]
+    verdict_at = next(i for i, line in enumerate(lines) if line.startswith("gate: "))
+    heading, *rows = [line for line in lines[title + 1 : verdict_at] if line.strip("─")]
     rest = [
         line
         for start in ("gate: ", "synthetic X-rays: ", "edge bundle: ", "pushed  ", "edge  ")
         for line in lines
         if line.startswith(start)
     ]
-    return [lines[title].rstrip(), *rows[:3], rows[-1], *rest]
+    return [lines[title], heading, *rows[:2], rows[-1], *rest]

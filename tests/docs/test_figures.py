@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import docs
+from tests.bench.demo import excerpt
 from tests.bench.docs import DocsError, Figure, differences, rendered, taken
 
 SPEED = Figure(
@@ -183,3 +184,39 @@ def test_absent_files_are_one_line(project, capsys):
     assert docs.main([], project) == 2
     for line in capsys.readouterr().err.splitlines():
         assert line.endswith("No such file or directory")
+
+
+def test_an_excerpt_of_the_demo_has_ten_lines():
+    output = """
+     mean AUC
+ model   eval
+──────────────
+ lse    0.8
+   ensemble, test split
+ class     AUC
+──────────────
+ Edema    0.99
+ Hernia   0.98
+ Mass     0.97
+
+ mean     0.98
+gate: blessed: 3 of 3 gated classes pass
+synthetic X-rays: these figures say nothing about real ones
+calibration: 0.1
+edge bundle: 6 of 6 variants blessed
+took         584 s
+pushed       runs/demo/serving/cxrflow/1
+edge         runs/demo/edge/1
+"""
+    assert excerpt(output) == [
+        "   ensemble, test split",
+        " class     AUC",
+        " Edema    0.99",
+        " Hernia   0.98",
+        " mean     0.98",
+        "gate: blessed: 3 of 3 gated classes pass",
+        "synthetic X-rays: these figures say nothing about real ones",
+        "edge bundle: 6 of 6 variants blessed",
+        "pushed       runs/demo/serving/cxrflow/1",
+        "edge         runs/demo/edge/1",
+    ]
