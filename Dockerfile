@@ -7,6 +7,8 @@ ARG PYTHON=3.11
 
 # The tools that the tests ask for; .devcontainer.json is made of it.
 FROM python:${PYTHON}-slim-trixie AS dev
+# Unpinned: Debian's mirrors keep no older versions.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
        bash-completion chromium dcmtk git make nginx-light prometheus \
