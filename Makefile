@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test check lint bench lock
+.PHONY: help setup demo test check lint bench docs lock
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
 
@@ -28,6 +28,9 @@ lint: setup ## ruff, vermin (the device has Python 3.6), mypy, and which room ma
 
 bench: setup ## the benchmarks, one JSON line a figure
 	@$(BIN)/python -m tests.bench
+
+docs: setup ## figures of docs/results.json into README and docs/; RESULTS=FILE: first what `make bench` printed
+	@$(BIN)/python -m tests.bench.docs $(if $(RESULTS),--take $(RESULTS))
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock, keeping pins that still fit
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \

@@ -1,4 +1,4 @@
-"""Names of the features of raw and transformed tf.Examples; see README, "Contracts"."""
+"""Names of the features of raw and transformed tf.Examples; see docs/architecture.md, Contracts."""
 
 # Raw examples, ImageExampleGen's output.
 IMAGE = "image/encoded"  # bytes of the PNG or JPEG as read

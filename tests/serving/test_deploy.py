@@ -215,19 +215,19 @@ def test_images_and_arguments_are_those_of_the_command():
     options = {name for parameter in serve.params for name in parameter.opts}
     deployment = documents("kubernetes.yaml")[1]["spec"]["template"]["spec"]["containers"][0]
     kserve = documents("kserve.yaml")[0]["spec"]["predictor"]["containers"][0]
-    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    dockerfile = (REPO / "Dockerfile").read_text()
+    (server,) = re.findall(r"^FROM environment AS server\n(.*?)^$", dockerfile, re.M | re.DOTALL)
+    assert 'ENTRYPOINT ["cxrflow", "serve"]' in server
     given = [
         deployment["args"],
         kserve["args"],
-        yaml.safe_load(re.search(r"^CMD (.*)$", dockerfile, re.MULTILINE)[1]),
+        yaml.safe_load(re.search(r"^CMD (.*)$", server, re.MULTILINE)[1]),
         shlex.split(unit()["Service"]["ExecStart"])[2:],
     ]
     for arguments in given:
         assert {each for each in arguments if each.startswith("--")} <= options
     assert deployment["image"] == kserve["image"]
-    assert f"--tag {kserve['image']} " in dockerfile
-    for source in re.findall(r"^COPY (.*) /src", dockerfile, re.MULTILINE):
-        assert all((REPO / name).exists() for name in source.split())
+    assert f"--target server --tag {kserve['image']} " in dockerfile
 
 
 def unit() -> configparser.ConfigParser:
