@@ -80,7 +80,7 @@ class Sources:
 
     def _needed(self, path: str) -> set[str]:
         references = _references(path, self.files[path])
-        found = references.files & self.files.keys()
+        found = set(references.files & self.files.keys())
         for folder in references.folders - found:
             found |= {file for file in self.files if file.startswith(f"{folder}/")}
         return found
@@ -136,9 +136,11 @@ def _path_from_file(node: ast.AST, path: str) -> PurePosixPath | None:
         case ast.BinOp(left=folder, op=ast.Div(), right=ast.Constant(value=str(name))):
             found = _value(folder, path)
             return found and found / name
-        case ast.Call(func=ast.Attribute(value=file, attr="with_name"), args=[ast.Constant(value)]):
+        case ast.Call(
+            func=ast.Attribute(value=file, attr="with_name"), args=[ast.Constant(value=str(name))]
+        ):
             found = _value(file, path)
-            return found and found.with_name(value)
+            return found and found.with_name(name)
     return None
 
 

@@ -185,11 +185,8 @@ class Core:
                 futures.append(asyncio.wrap_future(version.batcher.submit(task)))
             answers = await _all(futures, call.deadline)
         finally:
-            for future in futures:
-                if not future.cancel() and not future.cancelled():
-                    future.exception()  # asyncio logs those that nobody looked at
-            futures.clear()  # no cycle, as in _in_thread
-            future = None
+            while futures:  # emptied, so that there is no cycle, as in _in_thread
+                _forget(futures.pop())
         joined = (
             answers[0]
             if len(answers) == 1
@@ -208,15 +205,25 @@ async def _all(futures: list["asyncio.Future[Values]"], deadline: float) -> list
         futures, timeout=max(0.0, left), return_when=asyncio.FIRST_EXCEPTION
     )
     try:
-        for future in done:
-            future.result()  # raises
+        if failed := next((e for e in map(_exception, done) if e), None):
+            raise failed
         if waiting:
             raise expired()
         return [future.result() for future in futures]
     finally:
-        future = None  # no cycle, as in _in_thread
+        failed = None  # no cycle, as in _in_thread
         done.clear()
         waiting.clear()
+
+
+def _exception(future: "asyncio.Future[Values]") -> BaseException | None:
+    return future.exception()
+
+
+def _forget(future: "asyncio.Future[Values]") -> None:
+    """Cancels it; asyncio logs the error of one that nobody looked at."""
+    if not future.cancel() and not future.cancelled():
+        future.exception()
 
 
 def _named_scores(question: Question, values: Values) -> list[list[tuple[str, float]]]:

@@ -54,10 +54,9 @@ class Messages:
         )
         connection.requests += 1
         try:
-            async with asyncio.timeout(deadline - time.monotonic()), connection.turns:
-                async for message in messages:
-                    return message
-        except TimeoutError:
+            left = deadline - time.monotonic()
+            return await asyncio.wait_for(_first(messages, connection.turns), left)
+        except asyncio.TimeoutError:
             raise StatusError(
                 grpc.StatusCode.DEADLINE_EXCEEDED, "the message came too slowly"
             ) from None
@@ -65,7 +64,6 @@ class Messages:
             connection.requests -= 1
             if not connection.requests:
                 del self._connections[peer]
-        raise invalid("The request has no message")
 
     @contextmanager
     def counted(self, size: int) -> Iterator[None]:
@@ -83,3 +81,10 @@ class Messages:
             yield
         finally:
             self._held -= size
+
+
+async def _first(messages: AsyncIterator[bytes], turns: asyncio.Semaphore) -> bytes:
+    async with turns:
+        async for message in messages:
+            return message
+    raise invalid("The request has no message")

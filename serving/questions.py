@@ -16,7 +16,8 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import classification_pb2, model_pb2, predict_pb2
 
 from cxrflow.serving import open_inference, rest_json
-from cxrflow.serving.manager import Manager, Version
+from cxrflow.serving.loading import Version
+from cxrflow.serving.manager import Manager
 from cxrflow.serving.request_images import check_images
 from cxrflow.serving.servable import DEFAULT_SIGNATURE, EXAMPLES
 from cxrflow.serving.settings import ServerConfig

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import apache_beam as beam
 import tensorflow as tf
@@ -19,6 +19,7 @@ from tfx.types import artifact_utils
 from cxrflow.components.ingest.image import BadImage, read_image
 from cxrflow.components.ingest.plan import (
     Plan,
+    Settings,
     good_rows,
     limits,
     make_plan,
@@ -67,7 +68,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 report then lies in the folder `stopped` beside them, which the message names.
         """
         given = read_settings(IngestSettings, exec_properties)
-        settings = asdict(given.ingest)
+        settings = cast(Settings, asdict(given.ingest))
         examples, records, quarantine = (
             artifact_utils.get_single_instance(output_dict[key])
             for key in ("examples", "records", "quarantine")
