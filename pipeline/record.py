@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cxrflow.components.ensemble.settings import ENSEMBLE, final_model
 from cxrflow.schema.commands import command_line
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import write_whole
@@ -54,8 +53,7 @@ class Run:
     @property
     def candidate(self) -> str:
         """Folder of the model that the last gate judged."""
-        name = final_model([node.partition(".")[2] for node in self.trainers])
-        node = "Ensemble" if name == ENSEMBLE else f"Trainer.{name}"
+        node = "Ensemble" if "Ensemble" in self.artifacts else self.trainers[0]
         return self.artifacts[node]["model"]
 
     @property

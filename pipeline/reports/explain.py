@@ -59,9 +59,10 @@ def find_model(folder: Path) -> Path:
     for candidate in (folder, folder / "Format-Serving"):
         if (candidate / "saved_model.pb").is_file():
             return candidate
-    served = folder / str(served_version(folder))
-    if (served / "saved_model.pb").is_file():
-        return served
+    if folder.is_dir():
+        served = folder / str(served_version(folder))
+        if (served / "saved_model.pb").is_file():
+            return served
     raise CxrflowError(
         f"{folder} is no model: --model takes a SavedModel, a pushed version or a run's folder"
     )

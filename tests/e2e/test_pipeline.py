@@ -193,6 +193,7 @@ def test_second_run_of_a_moved_root_changes_nothing_and_shows_only_that(first: F
     try:
         seen = on_terminal(run_command(moved), timeout=1200)
         again = Run.read(moved)
+        log = Path(again.log).read_text()
     finally:
         moved.rename(first.root)
     assert seen.code == 0, seen.text
@@ -206,7 +207,6 @@ def test_second_run_of_a_moved_root_changes_nothing_and_shows_only_that(first: F
     marks = {line[0] for line in seen.lines if "/22 " in line[:9]}
     assert marks <= {"=", "✓"}
     assert not any(noise in seen.text for noise in ("WARNING", "INFO", "Traceback", "absl"))
-    log = Path(again.log).read_text()
     for node in NODES:
         assert f"Component {node} is finished" in log
 

@@ -214,8 +214,10 @@ def test_gives_up_after_so_many_failures_in_a_row(code: grpc.StatusCode, folder:
         with pytest.raises(GaveUp, match="gave up after 4 failures in a row of the server"):
             for result in client.predict_all(images):
                 found.append(result)
-    assert [hasattr(one, "findings") for one in found].count(True) == 5
-    assert len(found) == 9 and servicer.asked < 30
+    answered = [hasattr(one, "findings") for one in found]
+    assert answered.count(True) == 5
+    # Two are under way at a time: the sixth request may be the fifth image.
+    assert answered[-4:] == [False] * 4 and len(found) <= 10 and servicer.asked < 30
 
 
 def test_refused_images_are_no_failures_of_the_server(folder: Path, tmp_path: Path) -> None:

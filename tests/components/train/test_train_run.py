@@ -176,6 +176,7 @@ def test_model_json(trained):
     info = model_json(trained)
     calibration, thresholds = info.pop("calibration"), info.pop("thresholds")
     assert info == {
+        "format": 2,
         "name": "tiny",
         "classes": ["Left", "Right", "Absent"],
         "image_size": 64,
