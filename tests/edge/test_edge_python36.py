@@ -8,20 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from cxrflow.components.edge.device import EDGE, PORTABLE
+
 REPO = Path(__file__).parents[2]
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
-    """The Makefile's own call of vermin, on another folder than edge/."""
-    recipe = re.search(r"^\t@\$\(BIN\)/vermin (.*) edge$", (REPO / "Makefile").read_text(), re.M)
+    """The Makefile's own call of vermin, on another folder than those that it names."""
+    pattern = r"^\t@\$\(BIN\)/vermin (.*) edge schema/portable "
+    recipe = re.search(pattern, (REPO / "Makefile").read_text(), re.M)
     assert recipe is not None
     vermin = str(Path(sys.executable).with_name("vermin"))
     command = [vermin, *shlex.split(recipe.group(1)), str(folder)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_what_goes_to_the_device_passes():
-    done = lint(REPO / "edge")
+@pytest.mark.parametrize("folder", [EDGE, PORTABLE], ids=lambda path: path.name)
+def test_what_goes_to_the_device_passes(folder):
+    done = lint(folder)
     assert done.returncode == 0, done.stdout
 
 

@@ -334,12 +334,20 @@ def test_limits_of_messages_and_deadlines(server, predictions):
 
 def test_a_full_queue_is_unavailable(server, predictions):
     model = server.manager.statuses("tiny")[3]
-    gate, run = threading.Event(), model.batcher._run
-    model.batcher._run = lambda *args: gate.wait(20) and run(*args)
+    gate, entered, run = threading.Event(), threading.Semaphore(0), model.batcher._run
+
+    def held(*args: object) -> object:
+        entered.release()
+        gate.wait(60)
+        return run(*args)
+
+    model.batcher._run = held
     try:
         threads, queue = server.config.batching.threads, server.config.batching.max_queue
-        first = [predictions.Predict.future(request(gray_png(1))) for _ in range(threads)]
-        time.sleep(0.3)
+        first = []
+        for _ in range(threads):  # one by one, or a thread would take two of them as a batch
+            first.append(predictions.Predict.future(request(gray_png(1))))
+            assert entered.acquire(timeout=60)
         waiting = [predictions.Predict.future(request(gray_png(1))) for _ in range(queue)]
         deadline = time.monotonic() + 10
         while model.batcher.waiting < queue and time.monotonic() < deadline:
