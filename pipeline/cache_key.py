@@ -25,9 +25,8 @@ _NAME = re.compile(r"cxrflow(\.\w+)+")
 class Sources:
     """The files of cxrflow at one moment."""
 
-    files: Mapping[str, bytes] = field(
-        repr=False
-    )  # by path relative to the package, "schema/errors.py"
+    # By path relative to the package, "schema/errors.py".
+    files: Mapping[str, bytes] = field(repr=False)
 
     @classmethod
     def read(cls, root: Path = ROOT) -> "Sources":

@@ -205,7 +205,7 @@ async def _all(futures: list["asyncio.Future[Values]"], deadline: float) -> list
         futures, timeout=max(0.0, left), return_when=asyncio.FIRST_EXCEPTION
     )
     try:
-        if failed := next((e for e in map(_exception, done) if e), None):
+        if failed := next((error for future in done if (error := future.exception())), None):
             raise failed
         if waiting:
             raise expired()
@@ -214,10 +214,6 @@ async def _all(futures: list["asyncio.Future[Values]"], deadline: float) -> list
         failed = None  # no cycle, as in _in_thread
         done.clear()
         waiting.clear()
-
-
-def _exception(future: "asyncio.Future[Values]") -> BaseException | None:
-    return future.exception()
 
 
 def _forget(future: "asyncio.Future[Values]") -> None:
