@@ -12,6 +12,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # A child forked beside a gRPC server of an earlier test would run gRPC's handlers, and die.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
+# The tests start hundreds of processes, and without bytecode each would compile its modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 REPO = Path(__file__).resolve().parents[1]
 pytest_plugins = ["tests.support.training_data"]
 

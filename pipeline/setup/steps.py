@@ -84,8 +84,13 @@ class Steps:
 
 
 def clean_env() -> Dict[str, str]:
-    """The user's environment (proxies, pip's settings) less what would point Python elsewhere."""
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
+    """The user's environment (proxies, pip's settings) less what would point Python elsewhere.
+
+    Nor may it keep bytecode from .venv: each start would compile TensorFlow and TFX anew, 10 s and
+    more.
+    """
+    unwanted = ("PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH")
+    env = {k: v for k, v in os.environ.items() if k not in unwanted}
     env.setdefault("PIP_RETRIES", "2")
     env.update(PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1", PIP_USER="0", LC_ALL="C.UTF-8")
     return env

@@ -52,6 +52,16 @@ deb http://mirror.example/ubuntu/ jammy-updates main universe
 """
 
 
+def test_the_environment_keeps_bytecode_whatever_the_user_has_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # as container images do
+    monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
+    env = steps.clean_env()
+    assert "PYTHONDONTWRITEBYTECODE" not in env
+    assert env["PIP_INDEX_URL"] == "https://mirror.example/simple"
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository of its own with a lock, to which the module's paths point."""
