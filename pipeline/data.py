@@ -54,8 +54,10 @@ def find(config: PipelineConfig, data_dir: Path | None, root: Path) -> Path:
     phantom = config.phantom
     # Other phantoms get another folder: write_phantoms refuses one with other settings.
     name = f"phantoms-{phantom.patients}-{phantom.seed}-{phantom.prevalence_scale:g}"
+    if phantom.min_severity:
+        name += f"-{phantom.min_severity:g}"
     folder = root.resolve() / name
-    write_phantoms(folder, phantom.patients, phantom.seed, phantom.prevalence_scale)
+    write_phantoms(folder, **asdict(phantom))
     return folder
 
 

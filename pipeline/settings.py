@@ -31,6 +31,8 @@ class PhantomConfig:
     """Of the drawing: the same seed gives the same bytes."""
     prevalence_scale: Rate = 1.0
     """Multiplies every finding's prevalence, so that small sets have enough of each."""
+    min_severity: Fraction = 0.0
+    """Mildest finding that is drawn: 0 is just visible, 1 plain."""
 
 
 @settings

@@ -23,13 +23,16 @@ def phantom(
     prevalence_scale: Annotated[
         float, typer.Option(help="Raises every finding's prevalence, for small sets.")
     ] = 1.0,
+    min_severity: Annotated[
+        float, typer.Option(help="Mildest finding to draw: 0 is just visible, 1 plain.")
+    ] = 0.0,
 ) -> None:
     """Write synthetic X-rays with planted findings, in Kaggle's layout."""
     from cxrflow.components.ingest.phantom import write_phantoms
     from cxrflow.pipeline.terminal import progress_bar
 
     with progress_bar("synthetic X-rays"):
-        images = write_phantoms(to, patients, seed, prevalence_scale)
+        images = write_phantoms(to, patients, seed, prevalence_scale, min_severity)
     print(f"{images:,} synthetic X-rays of {patients:,} patients in {to}")
     print(f"next: {command_line('data', 'check', to)}")
 

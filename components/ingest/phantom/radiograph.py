@@ -20,10 +20,11 @@ _GRAIN = np.array(
 Boxes = dict[str, list[tuple[float, float, float, float]]]
 
 
-def render(study: Study, seed: int) -> tuple[np.ndarray, Boxes]:
+def render(study: Study, seed: int, min_severity: float = 0.0) -> tuple[np.ndarray, Boxes]:
     """The radiograph, uint8 `[1024, 1024]`, and boxes by finding: x, y, width, height in pixels.
 
-    The same for the same study and seed. Anatomy and lesions belong to the patient; breath,
+    Severities lie evenly between `min_severity` and 1: 0 is just visible. The same for the same
+    study, seed and `min_severity`. Anatomy and lesions belong to the patient; breath,
     position, exposure, severity and noise to the image.
     """
 
@@ -35,7 +36,10 @@ def render(study: Study, seed: int) -> tuple[np.ndarray, Boxes]:
     image_rng = stream(_IMAGE, study.follow_up)
     chest = anatomy.sample_chest(stream(_TRAITS), image_rng, study.age, study.sex, study.view)
     present = [(name, CLASSES_14.index(name)) for name in study.findings]
-    severity = {name: stream(_SEVERITY, study.follow_up, i).random() for name, i in present}
+    severity = {
+        name: min_severity + (1 - min_severity) * stream(_SEVERITY, study.follow_up, i).random()
+        for name, i in present
+    }
     for name, i in present:
         findings.reshape(name, chest, stream(_LESIONS, i), severity[name])
     layers = anatomy.draw_chest(chest, stream(_TISSUE))

@@ -69,23 +69,34 @@ _CHUNK = 8  # images a worker takes at a time
 
 
 def write_phantoms(
-    out: Path, patients: int, seed: int, prevalence_scale: float = 1.0, workers: int | None = None
+    out: Path,
+    patients: int,
+    seed: int,
+    prevalence_scale: float = 1.0,
+    min_severity: float = 0.0,
+    workers: int | None = None,
 ) -> int:
     """Writes a phantom set into the folder `out`; returns its number of images.
 
     The images are 1024x1024 8-bit grey PNGs. Patient k of a seed is the same in sets of any size
     and with any number of workers (default: one a processor), to the byte with the same versions of
     NumPy and OpenCV. `prevalence_scale` multiplies the share of images with each finding, up to
-    `table.MAX_PREVALENCE`. The folder appears only once it is whole. Where it already holds the set
+    `table.MAX_PREVALENCE`; severities lie evenly between `min_severity` (0: just visible) and 1. The
+    folder appears only once it is whole. Where it already holds the set
     of the same parameters, nothing is done.
 
     Raises CxrflowError for parameters out of range, a folder that holds something else, or a disk
     that is full or not writable.
     """
-    _check(patients, seed, prevalence_scale, workers)
+    _check(patients, seed, prevalence_scale, min_severity, workers)
     out = Path(os.path.realpath(out))
     require_plain(out, "--to")
-    parameters = {"patients": patients, "seed": seed, "prevalence_scale": float(prevalence_scale)}
+    parameters = {
+        "patients": patients,
+        "seed": seed,
+        "prevalence_scale": float(prevalence_scale),
+        "min_severity": float(min_severity),
+    }
     drawn = [draw_patient(seed, k, prevalence_scale) for k in range(1, patients + 1)]
     studies = [study for visits in drawn for study in visits]
     try:
@@ -94,7 +105,7 @@ def write_phantoms(
         with _beside(out, len(studies)) as folder:
             tested = in_test_list([len(visits) for visits in drawn])
             test = {s.image for visits, t in zip(drawn, tested, strict=True) if t for s in visits}
-            boxes = _write_images(folder / "images", studies, seed, workers)
+            boxes = _write_images(folder / "images", studies, seed, min_severity, workers)
             _write_tables(folder, studies, test, boxes)
             _write_marker(folder, parameters, len(studies))
     except OSError as error:
@@ -105,7 +116,9 @@ def write_phantoms(
     return len(studies)
 
 
-def _check(patients: int, seed: int, prevalence_scale: float, workers: int | None) -> None:
+def _check(
+    patients: int, seed: int, prevalence_scale: float, min_severity: float, workers: int | None
+) -> None:
     if not 1 <= patients <= 99_999_999:
         raise CxrflowError(f"patients is {patients}: give a number from 1 to 99999999")
     if seed < 0:
@@ -114,6 +127,8 @@ def _check(patients: int, seed: int, prevalence_scale: float, workers: int | Non
         raise CxrflowError(
             f"prevalence scale is {prevalence_scale}: give a number above 0, for example 1 or 4"
         )
+    if not 0 <= min_severity <= 1:
+        raise CxrflowError(f"min severity is {min_severity}: give a number from 0 to 1")
     if workers is not None and workers < 1:
         raise CxrflowError(f"workers is {workers}: give 1 or more")
 
@@ -128,7 +143,9 @@ def _already_there(out: Path, parameters: dict, studies: list[Study]) -> bool:
         if not any(out.iterdir()):
             return False
         marker = json.loads((out / MARKER).read_text(encoding="utf-8"))
-        same = marker["version"] == _VERSION and marker["parameters"] == parameters
+        # Earlier sets don't name a severity: they have them all.
+        made = {"min_severity": 0.0, **marker["parameters"]}
+        same = marker["version"] == _VERSION and made == parameters
     except OSError as error:
         raise CxrflowError(
             f"{out} is not empty and no phantom set: choose another folder"
@@ -175,11 +192,14 @@ def _beside(out: Path, images: int) -> Iterator[Path]:
 
 
 def _write_images(
-    folder: Path, studies: list[Study], seed: int, workers: int | None
+    folder: Path, studies: list[Study], seed: int, min_severity: float, workers: int | None
 ) -> dict[str, Boxes]:
     """Renders and writes every study in worker processes; returns the boxes by image name."""
     folder.mkdir()
-    jobs = [(folder, studies[i : i + _CHUNK], seed) for i in range(0, len(studies), _CHUNK)]
+    jobs = [
+        (folder, studies[i : i + _CHUNK], seed, min_severity)
+        for i in range(0, len(studies), _CHUNK)
+    ]
     boxes: dict[str, Boxes] = {}
     # Spawned, not forked: the caller may run threads, and a fork would copy their locks.
     pool = ProcessPoolExecutor(
@@ -213,11 +233,11 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _write_chunk(job: tuple[Path, list[Study], int]) -> dict[str, Boxes]:
-    folder, studies, seed = job
+def _write_chunk(job: tuple[Path, list[Study], int, float]) -> dict[str, Boxes]:
+    folder, studies, seed, min_severity = job
     boxes = {}
     for study in studies:
-        image, boxes[study.image] = render(study, seed)
+        image, boxes[study.image] = render(study, seed, min_severity)
         _, png = cv2.imencode(".png", image, _PNG)
         (folder / study.image).write_bytes(png.tobytes())
     return boxes

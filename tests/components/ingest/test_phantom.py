@@ -117,7 +117,12 @@ def test_boxes_lie_inside_and_only_where_planted(folder):
 def test_says_synthetic(folder):
     marker = json.loads((folder / MARKER).read_text())
     assert marker["synthetic"] is True
-    assert marker["parameters"] == {"patients": 12, "seed": 1, "prevalence_scale": 4.0}
+    assert marker["parameters"] == {
+        "patients": 12,
+        "seed": 1,
+        "prevalence_scale": 4.0,
+        "min_severity": 0.0,
+    }
 
 
 def test_same_seed_same_bytes_with_one_worker(folder, tmp_path):
@@ -130,6 +135,28 @@ def test_fewer_patients_are_the_same_patients(folder, tmp_path):
     few, many = digests(tmp_path / "few"), digests(folder)
     images = [name for name in few if name.startswith("images")]
     assert images and all(few[name] == many[name] for name in images)
+
+
+def test_an_earlier_set_that_names_no_severity_has_them_all(tmp_path):
+    out = tmp_path / "set"
+    write_phantoms(out, patients=1, seed=1, workers=1)
+    marker = json.loads((out / MARKER).read_text())
+    del marker["parameters"]["min_severity"]
+    (out / MARKER).write_text(json.dumps(marker))
+    write_phantoms(out, patients=1, seed=1, workers=1)
+    with pytest.raises(CxrflowError, match="other parameters"):
+        write_phantoms(out, patients=1, seed=1, min_severity=0.5, workers=1)
+
+
+def test_min_severity_is_a_floor():
+    """A mass is the larger the more severe it is; the patient stays the same."""
+
+    def area(least: float, follow_up: int) -> float:
+        (box,) = render(study("Mass", follow_up=follow_up), 1, least)[1]["Mass"]
+        return box[2] * box[3]
+
+    for follow_up in range(3):
+        assert area(0.0, follow_up) < area(0.6, follow_up) < area(1.0, follow_up)
 
 
 def test_seeds_differ():
@@ -189,6 +216,8 @@ def test_whole_set_of_the_same_parameters_is_left_alone(folder):
         ({"prevalence_scale": 0.0}, "prevalence scale is 0"),
         ({"prevalence_scale": float("nan")}, "prevalence scale is nan"),
         ({"prevalence_scale": float("inf")}, "prevalence scale is inf"),
+        ({"min_severity": -0.1}, "min severity is -0.1"),
+        ({"min_severity": 1.1}, "min severity is 1.1"),
         ({"workers": 0}, "workers is 0"),
     ],
 )
