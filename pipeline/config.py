@@ -18,6 +18,7 @@ from cxrflow.schema.yaml_file import read_yaml
 __all__ = ["PROFILES", "PipelineConfig", "load", "parse", "profiles", "to_dict"]
 
 PROFILES = Path(__file__).parent / "profiles"
+_RENAMED = {"tune": "study"}
 
 
 def profiles() -> list[str]:
@@ -155,6 +156,8 @@ def _name(error: Any) -> str:
 def _explain(error: Any) -> str:
     name = _name(error)
     if error["type"] == "unexpected_keyword_argument":
+        if name in _RENAMED:
+            return f"there is no setting {name}: it is called {_RENAMED[name]} now"
         return f"there is no setting {name}{_similar(name)}"
     message: str = error["msg"].removeprefix("Value error, ")
     if not name:

@@ -13,7 +13,7 @@ from cxrflow.components.ingest.settings import IngestConfig
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.settings import CalibrateConfig
 from cxrflow.components.publish.settings import PublishConfig, ServingCheckConfig
-from cxrflow.components.study.settings import TuneConfig
+from cxrflow.components.study.settings import StudyConfig
 from cxrflow.components.transform.settings import TransformConfig
 from cxrflow.components.validate.settings import ValidateConfig
 from cxrflow.schema.settings import Count, Fraction, Positive, Rate, settings
@@ -91,7 +91,7 @@ class PipelineConfig:
     """Probabilities and operating points."""
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     """How members are combined."""
-    tune: TuneConfig = field(default_factory=TuneConfig)
+    study: StudyConfig = field(default_factory=StudyConfig)
     """Budget and grids of `cxrflow study`."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """What the gate demands on test."""

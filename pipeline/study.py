@@ -47,7 +47,7 @@ def run_study(
     Raises:
         CxrflowError: bad input, a failed check, or an experiment of which no trial succeeded.
     """
-    check(experiments, config.tune, config.train, config.transform.image_size)
+    check(experiments, config.study, config.train, config.transform.image_size)
 
     def create(config: PipelineConfig, folder: Path, root: Path) -> Any:
         known = facts.gather(one_recipe(config), folder, root)
@@ -60,9 +60,9 @@ def run_study(
     for experiment in experiments:
         result = read_results(Path(run.artifacts[_node(experiment)]["tuner_results"]))
         path = target / f"{experiment}.md"
-        write_whole(path, page(result, config.tune))
+        write_whole(path, page(result, config.study))
         write_whole(path.with_suffix(".csv"), as_frame(result).to_csv(index=False))
-        pages.append(StudyPage(result, path, winner(result, config.tune)))
+        pages.append(StudyPage(result, path, winner(result, config.study)))
     return pages
 
 
@@ -104,7 +104,7 @@ def create_study(
             eval_args=tfx.proto.EvalArgs(splits=["eval"]),
             custom_config={
                 "experiment": experiment,
-                "tune": dataclasses.asdict(config.tune),
+                "study": dataclasses.asdict(config.study),
                 "train": dataclasses.asdict(config.train),
                 "transform": dataclasses.asdict(config.transform),
                 "classes": list(config.ingest.classes),

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cxrflow.components.model.recipe import TrainConfig
-from cxrflow.components.study.settings import Experiment, TuneConfig
+from cxrflow.components.study.settings import Experiment, StudyConfig
 from cxrflow.schema.errors import CxrflowError
 
 Values = dict[str, Any]  # a trial's place in its experiment's grid
@@ -23,7 +23,9 @@ _FROM_SCRATCH = {
 }
 
 
-def grid(experiment: Experiment, tune: TuneConfig, compact_size: int) -> dict[str, tuple[Any, ...]]:
+def grid(
+    experiment: Experiment, study: StudyConfig, compact_size: int
+) -> dict[str, tuple[Any, ...]]:
     """The values that each setting takes; every combination is a trial.
 
     compact_size: pixels of the stored images; larger image sizes are left out.
@@ -33,75 +35,75 @@ def grid(experiment: Experiment, tune: TuneConfig, compact_size: int) -> dict[st
         return tuple(size for size in sizes if size <= compact_size)
 
     if experiment == "optimizer":
-        return {"optimizer": tuple(tune.optimizers)}
+        return {"optimizer": tuple(study.optimizers)}
     if experiment == "learning_rate_batch":
         return {
-            "learning_rate": tune.learning_rates,
-            "accumulation_steps": tune.accumulation_steps,
+            "learning_rate": study.learning_rates,
+            "accumulation_steps": study.accumulation_steps,
         }
     if experiment == "image_size":
-        return {"image_size": stored(tune.image_sizes)}
+        return {"image_size": stored(study.image_sizes)}
     if experiment == "color":
-        return {"color": ("rgb", "gray"), "image_size": stored(tune.color_sizes)}
-    return {"seed": tune.seeds, "head": tune.heads}
+        return {"color": ("rgb", "gray"), "image_size": stored(study.color_sizes)}
+    return {"seed": study.seeds, "head": study.heads}
 
 
-def changes(experiment: Experiment, values: Values, tune: TuneConfig) -> dict[str, Any]:
+def changes(experiment: Experiment, values: Values, study: StudyConfig) -> dict[str, Any]:
     """What a trial changes in the recipe, apart from its budget."""
     if experiment == "optimizer":
-        return dataclasses.asdict(tune.optimizers[values["optimizer"]])
+        return dataclasses.asdict(study.optimizers[values["optimizer"]])
     if experiment == "learning_rate_batch":
-        return values | {"batch_size": tune.batch_size}
+        return values | {"batch_size": study.batch_size}
     if experiment == "color":
         return values | _FROM_SCRATCH
     return dict(values)
 
 
 def trial_recipe(
-    experiment: Experiment, values: Values, tune: TuneConfig, recipe: TrainConfig
+    experiment: Experiment, values: Values, study: StudyConfig, recipe: TrainConfig
 ) -> TrainConfig:
-    """The recipe of one trial: it sees exactly `tune.images_seen` images, early stopping is off.
+    """The recipe of one trial: it sees exactly `study.images_seen` images, early stopping is off.
 
     Raises CxrflowError for settings that don't exist or don't go together, and where the images
     between two evaluations aren't a whole number of updates.
     """
-    images = tune.images_seen // tune.evaluations
+    images = study.images_seen // study.evaluations
     budget: dict[str, Any] = {
-        "images_seen": tune.images_seen,
+        "images_seen": study.images_seen,
         "epoch_images": images,
-        "patience": tune.evaluations,
+        "patience": study.evaluations,
     }
     try:
-        trial = dataclasses.replace(recipe, **changes(experiment, values, tune), **budget)
+        trial = dataclasses.replace(recipe, **changes(experiment, values, study), **budget)
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"train.{name}: " for name in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
-        raise CxrflowError(f"tune, {experiment}, {_shown(values)}: {where}{what}") from None
+        raise CxrflowError(f"study, {experiment}, {_shown(values)}: {where}{what}") from None
     update = trial.batch_size * trial.accumulation_steps
-    if tune.images_seen % tune.evaluations or images % update:
-        step = update * tune.evaluations
+    if study.images_seen % study.evaluations or images % update:
+        step = update * study.evaluations
         raise CxrflowError(
-            f"tune.images_seen {tune.images_seen} in {tune.evaluations} evaluations isn't a whole "
-            f"number of updates of {update} images ({experiment}: {_shown(values)}); set it to "
-            f"{max(1, round(tune.images_seen / step)) * step}"
+            f"study.images_seen {study.images_seen} in {study.evaluations} evaluations isn't a "
+            f"whole number of updates of {update} images ({experiment}: {_shown(values)}); set it "
+            f"to {max(1, round(study.images_seen / step)) * step}"
         )
     return trial
 
 
 def check(
-    experiments: Iterable[Experiment], tune: TuneConfig, recipe: TrainConfig, compact_size: int
+    experiments: Iterable[Experiment], study: StudyConfig, recipe: TrainConfig, compact_size: int
 ) -> int:
     """Counts all trials. Raises CxrflowError if one of them can't be."""
     trials = 0
     for experiment in experiments:
-        axes = grid(experiment, tune, compact_size)
+        axes = grid(experiment, study, compact_size)
         for values in product(*axes.values()):
-            trial_recipe(experiment, dict(zip(axes, values, strict=True)), tune, recipe)
+            trial_recipe(experiment, dict(zip(axes, values, strict=True)), study, recipe)
             trials += 1
         if not all(axes.values()):
             raise CxrflowError(
-                f"tune: every image size of {experiment} is above transform.image_size "
+                f"study: every image size of {experiment} is above transform.image_size "
                 f"{compact_size}; set smaller ones"
             )
     return trials

@@ -40,7 +40,7 @@ def _optimizers() -> dict[str, OptimizerConfig]:
 
 
 @settings
-class TuneConfig:
+class StudyConfig:
     """Budget and grids of `cxrflow study`. What a grid doesn't name is as in `train`."""
 
     images_seen: Positive = 327_680

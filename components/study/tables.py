@@ -11,7 +11,7 @@ import yaml
 
 from cxrflow.components.study.plan import Values, changes
 from cxrflow.components.study.results import ExperimentResult, TrialResult
-from cxrflow.components.study.settings import Experiment, TuneConfig
+from cxrflow.components.study.settings import Experiment, StudyConfig
 
 STUDY_2019 = Path(__file__).parent / "study_2019.yaml"
 TITLES: dict[Experiment, str] = {
@@ -25,25 +25,25 @@ _NONE = "–"
 _FAILED = "failed"
 
 
-def page(result: ExperimentResult, tune: TuneConfig) -> str:
+def page(result: ExperimentResult, study: StudyConfig) -> str:
     """The page of one experiment."""
-    study = yaml.safe_load(STUDY_2019.read_text(encoding="utf-8"))
-    of_2019 = study[result.experiment]
+    published = yaml.safe_load(STUDY_2019.read_text(encoding="utf-8"))
+    of_2019 = published[result.experiment]
     tables = {
         "optimizer": _optimizer,
         "learning_rate_batch": _learning_rate_batch,
         "image_size": _image_size,
         "color": _color,
         "head": _head,
-    }[result.experiment](result, tune, of_2019)
-    best = winner(result, tune)
+    }[result.experiment](result, study, of_2019)
+    best = winner(result, study)
     failures = [
         f"- {_shown(trial.values)}: {trial.failure}" for trial in result.trials if trial.failure
     ]
     parts = [
         f"# {TITLES[result.experiment]}",
-        *_provenance(result, tune),
-        f"**2019**: {study['source']}. {of_2019['why_confounded']}",
+        *_provenance(result, study),
+        f"**2019**: {published['source']}. {of_2019['why_confounded']}",
         *tables,
         *(["Trials that failed:", "\n".join(failures)] if failures else []),
         f"Best on eval: `{best}`" if best else "No setting to choose: too many trials failed.",
@@ -51,7 +51,7 @@ def page(result: ExperimentResult, tune: TuneConfig) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def winner(result: ExperimentResult, tune: TuneConfig) -> str:
+def winner(result: ExperimentResult, study: StudyConfig) -> str:
     """The best trial's settings as options of `cxrflow run`: highest mean AUC on eval.
 
     A head's is the mean over the seeds in which no head failed that came to its end in any; empty
@@ -63,21 +63,21 @@ def winner(result: ExperimentResult, tune: TuneConfig) -> str:
     else:
         done = [trial for trial in result.trials if not trial.failure]
         best = max(done, key=lambda trial: trial.best_auc, default=None)
-        chosen = changes(result.experiment, best.values, tune) if best else {}
+        chosen = changes(result.experiment, best.values, study) if best else {}
     return " ".join(f"--set train.{name}={value}" for name, value in chosen.items())
 
 
-def _provenance(result: ExperimentResult, tune: TuneConfig) -> list[str]:
+def _provenance(result: ExperimentResult, study: StudyConfig) -> list[str]:
     recipe = result.recipe
     width = f" (alpha {recipe['alpha']:g})" if recipe["alpha"] != 1 else ""
     trained = {"": "all layers", "head": "the head"}.get(
         recipe["finetune_from"], f"layers from {recipe['finetune_from']}"
     )
-    seeds = tune.seeds if result.experiment == "head" else (recipe["seed"],)
+    seeds = study.seeds if result.experiment == "head" else (recipe["seed"],)
     text = (
         f"**Here**: every trial starts from the same initial weights and sees "
         f"{result.images_seen:,} images, drawn from {result.train_images:,} of the train split; "
-        f"scores on the eval split ({result.eval_images:,} images), {tune.evaluations} times. "
+        f"scores on the eval split ({result.eval_images:,} images), {study.evaluations} times. "
         f"Seed {', '.join(map(str, seeds))}. Where the table doesn't say otherwise: "
         f"{recipe['backbone']}{width}, weights {recipe['weights']}, {trained} trained, head "
         f"{recipe['head']}, {recipe['image_size']} px, {recipe['optimizer']} at "
@@ -89,7 +89,7 @@ def _provenance(result: ExperimentResult, tune: TuneConfig) -> list[str]:
     return [*(synthetic if result.synthetic else []), text]
 
 
-def _optimizer(result: ExperimentResult, tune: TuneConfig, of_2019: dict[str, Any]) -> list[str]:
+def _optimizer(result: ExperimentResult, study: StudyConfig, of_2019: dict[str, Any]) -> list[str]:
     header = [
         "optimizer",
         "2019: epochs",
@@ -126,13 +126,13 @@ def _optimizer(result: ExperimentResult, tune: TuneConfig, of_2019: dict[str, An
 
 
 def _learning_rate_batch(
-    result: ExperimentResult, tune: TuneConfig, of_2019: dict[str, Any]
+    result: ExperimentResult, study: StudyConfig, of_2019: dict[str, Any]
 ) -> list[str]:
     # Columns by images an update.
-    here = {tune.batch_size * n: n for n in tune.accumulation_steps}
+    here = {study.batch_size * n: n for n in study.accumulation_steps}
     old = [of_2019["batch_size"] * n for n in of_2019["accumulation_steps"]]
     columns = sorted({*here, *old}, reverse=True)
-    rates = sorted({*of_2019["first_epoch"], *tune.learning_rates})
+    rates = sorted({*of_2019["first_epoch"], *study.learning_rates})
 
     def ours(rate: float, column: int, text: Callable[[TrialResult], str]) -> str:
         trial = result.find(learning_rate=rate, accumulation_steps=here.get(column))
@@ -157,29 +157,29 @@ def _learning_rate_batch(
             ["learning rate", *map(str, here)],
             [
                 [f"{rate:g}", *(ours(rate, c, lambda t: _number(t.best_auc)) for c in here)]
-                for rate in tune.learning_rates
+                for rate in study.learning_rates
             ],
         ),
     ]
 
 
-def _image_size(result: ExperimentResult, tune: TuneConfig, of_2019: dict[str, Any]) -> list[str]:
-    sizes = sorted({*of_2019["sizes"], *tune.image_sizes}, reverse=True)
+def _image_size(result: ExperimentResult, study: StudyConfig, of_2019: dict[str, Any]) -> list[str]:
+    sizes = sorted({*of_2019["sizes"], *study.image_sizes}, reverse=True)
     old = _columns(of_2019["sizes"], of_2019["epochs"])
     trials = {size: result.find(image_size=size) for size in sizes}
     images = dict(zip(of_2019["sizes"], of_2019["images_per_epoch"], strict=True))
     exposure = ", ".join(f"{size} px {count:,}" for size, count in images.items())
-    left_out = [size for size in tune.image_sizes if trials[size] is None]
+    left_out = [size for size in study.image_sizes if trials[size] is None]
     note = f" Left out here, above the stored images: {_listed(left_out)} px." if left_out else ""
     return [
         f"Columns: pixels. 2019: val_loss by epoch, of so many images: {exposure}. Here: eval loss "
         f"after the same images at every size.{note}",
-        _curves(result, tune, sizes, old, trials),
+        _curves(result, study, sizes, old, trials),
         _scores(trials),
     ]
 
 
-def _color(result: ExperimentResult, tune: TuneConfig, of_2019: dict[str, Any]) -> list[str]:
+def _color(result: ExperimentResult, study: StudyConfig, of_2019: dict[str, Any]) -> list[str]:
     settings = [tuple(setting) for setting in of_2019["settings"]]
     old = _columns(settings, of_2019["epochs"])
     found = [(t.values["color"], t.values["image_size"]) for t in result.trials]
@@ -192,7 +192,7 @@ def _color(result: ExperimentResult, tune: TuneConfig, of_2019: dict[str, Any]) 
         "trained from random weights: ImageNet's have three channels.",
         _curves(
             result,
-            tune,
+            study,
             list(named.values()),
             {named[key]: old[key] for key in settings},
             {named[key]: trial for key, trial in trials.items()},
@@ -201,10 +201,10 @@ def _color(result: ExperimentResult, tune: TuneConfig, of_2019: dict[str, Any]) 
     ]
 
 
-def _head(result: ExperimentResult, tune: TuneConfig, of_2019: dict[str, Any]) -> list[str]:
+def _head(result: ExperimentResult, study: StudyConfig, of_2019: dict[str, Any]) -> list[str]:
     by_seed = [
-        [str(seed), *(_cell(result.find(seed=seed, head=head), _both) for head in tune.heads)]
-        for seed in tune.seeds
+        [str(seed), *(_cell(result.find(seed=seed, head=head), _both) for head in study.heads)]
+        for seed in study.seeds
     ]
     aucs = _aucs_by_head(result)
     losses = _by_head(result, lambda trial: trial.best_loss)
@@ -212,7 +212,7 @@ def _head(result: ExperimentResult, tune: TuneConfig, of_2019: dict[str, Any]) -
         [name]
         + [
             f"{_number(of(aucs[head]))} / {_number(of(losses[head]))}" if head in aucs else _NONE
-            for head in tune.heads
+            for head in study.heads
         ]
         for name, of in (("mean", fmean), ("standard deviation", _stdev))
     ]
@@ -223,17 +223,17 @@ def _head(result: ExperimentResult, tune: TuneConfig, of_2019: dict[str, Any]) -
             *_paired_difference(aucs[a], aucs[b]),
             *_paired_difference(losses[a], losses[b]),
         ]
-        for a, b in combinations([head for head in tune.heads if head in aucs], 2)
+        for a, b in combinations([head for head in study.heads if head in aucs], 2)
     ]
     parts = [
         "Highest mean AUC / lowest eval loss of each training's curve. All heads have one "
         "recipe: one that was tuned with a certain head favours it.",
         _markdown(
-            ["seed", *tune.heads],
+            ["seed", *study.heads],
             [
                 *by_seed,
                 *spread,
-                ["2019: val_loss", *(_number(old.get(head)) for head in tune.heads)],
+                ["2019: val_loss", *(_number(old.get(head)) for head in study.heads)],
             ],
         ),
     ]
@@ -272,21 +272,21 @@ def _paired_difference(a: Sequence[float], b: Sequence[float]) -> tuple[str, str
 
 def _curves(
     result: ExperimentResult,
-    tune: TuneConfig,
+    study: StudyConfig,
     columns: Sequence[Any],
     old: dict[Any, list[float | None]],
     trials: dict[Any, TrialResult | None],
 ) -> str:
     """A row an evaluation: 2019's epoch of that number and ours."""
     rows = []
-    for i in range(max(tune.evaluations, *map(len, old.values()))):
-        images = f"{result.images_seen // tune.evaluations * (i + 1):,}"
-        row = [str(i + 1), images if i < tune.evaluations else _NONE]
+    for i in range(max(study.evaluations, *map(len, old.values()))):
+        images = f"{result.images_seen // study.evaluations * (i + 1):,}"
+        row = [str(i + 1), images if i < study.evaluations else _NONE]
         for column in columns:
             theirs = old.get(column, [])
             trial = trials.get(column)
             row.append(_number(theirs[i] if i < len(theirs) else None))
-            row.append(_cell(trial, partial(_eval_loss, i)) if i < tune.evaluations else _NONE)
+            row.append(_cell(trial, partial(_eval_loss, i)) if i < study.evaluations else _NONE)
         rows.append(row)
     return _markdown(["epoch 2019", "images here", *_paired(columns)], rows)
 

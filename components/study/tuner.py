@@ -24,7 +24,7 @@ from cxrflow.components.model.network import build_network
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.study.plan import grid, trial_recipe
 from cxrflow.components.study.results import ExperimentResult, Point, TrialResult
-from cxrflow.components.study.settings import Experiment, TuneConfig
+from cxrflow.components.study.settings import Experiment, StudyConfig
 from cxrflow.components.train.devices import training_devices
 from cxrflow.components.train.fit import train
 from cxrflow.components.train.inputs import count_steps
@@ -44,7 +44,7 @@ _OF_HEAD_ONLY = ("head", "optimizer", "momentum", "learning_rate", "accumulation
 def tuner_fn(fn_args: Any) -> Any:
     """The entry point that TFX's Tuner calls; `fn_args` is its FnArgs, the result TunerFnResult.
 
-    custom_config: `experiment`, `tune` (fields of TuneConfig), `train` (fields of TrainConfig),
+    custom_config: `experiment`, `study` (fields of StudyConfig), `train` (fields of TrainConfig),
     `transform` (image_size, encoding, jpeg_quality), `classes`, `synthetic`, `code_version` and
     `work_dir` (this experiment's own folder, where a killed search waits for the next call).
     """
@@ -54,7 +54,7 @@ def tuner_fn(fn_args: Any) -> Any:
     config = fn_args.custom_config
     tuner = StudyTuner(
         config["experiment"],
-        TuneConfig(**config["tune"]),
+        StudyConfig(**config["study"]),
         TrainConfig(**config["train"]),
         StoredImages(fn_args, own_folder(Path(config["work_dir"]), fingerprint(fn_args))),
         list(config["classes"]),
@@ -107,20 +107,20 @@ class StudyTuner(BaseTuner):
     def __init__(
         self,
         experiment: Experiment,
-        tune: TuneConfig,
+        study: StudyConfig,
         recipe: TrainConfig,
         images: StoredImages,
         classes: list[str],
         synthetic: bool,
     ) -> None:
         self.experiment = experiment
-        self.tune = tune
+        self.study = study
         self.recipe = recipe
         self.images = images
         self.classes = classes
         self.synthetic = synthetic
         space = keras_tuner.HyperParameters()
-        axes = grid(experiment, tune, images.compact.image_size)
+        axes = grid(experiment, study, images.compact.image_size)
         for name, values in axes.items():
             space.Choice(name, list(values))
         self.planned = len(list(product(*axes.values())))
@@ -134,7 +134,9 @@ class StudyTuner(BaseTuner):
 
     def run_trial(self, trial: Trial) -> dict[str, float]:
         """Trains one combination; its curve goes into the trial's metrics."""
-        recipe = trial_recipe(self.experiment, trial.hyperparameters.values, self.tune, self.recipe)
+        recipe = trial_recipe(
+            self.experiment, trial.hyperparameters.values, self.study, self.recipe
+        )
         folder = Path(self.get_trial_dir(trial.trial_id)) / "training"
         images = self.images.get(recipe.image_size)
         resumed = folder.exists()
@@ -173,7 +175,7 @@ class StudyTuner(BaseTuner):
         return ExperimentResult(
             experiment=self.experiment,
             recipe=asdict(self.recipe),
-            images_seen=self.tune.images_seen,
+            images_seen=self.study.images_seen,
             train_images=len(train_images),
             eval_images=len(eval_images),
             synthetic=self.synthetic,

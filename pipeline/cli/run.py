@@ -70,14 +70,14 @@ def run(
     epilog=examples(
         "cxrflow study --profile study",
         "cxrflow study --profile nih_mini --data /data/nih_mini --experiments head",
-        "cxrflow study --profile nih --data /data/nih --set tune.images_seen=655360",
+        "cxrflow study --profile nih --data /data/nih --set study.images_seen=655360",
     )
 )
 def study(
     profile: Annotated[
         str,
         typer.Option(
-            help="Whose data settings, recipe and `tune` grids apply.",
+            help="Whose data settings, recipe and `study` grids apply.",
             autocompletion=complete_profile,
         ),
     ] = "study",

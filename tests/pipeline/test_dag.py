@@ -171,7 +171,7 @@ SETTINGS_CHANGES = (
     ("publish.keep_versions=3", {"Pusher"}),
     ("edge.keep_versions=3", {"EdgeExport", "EdgeEvaluator", "EdgePusher"}),
     ("beam.workers=2", set()),
-    ("tune.batch_size=16", set()),
+    ("study.batch_size=16", set()),
 )
 
 

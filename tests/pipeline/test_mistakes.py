@@ -80,7 +80,7 @@ RUN = [
     ("study --experiments colour", 2, "--experiments colour: name some of"),
     ("study --experiments ''", 2, "name some of"),
     ("study --root /dev/null/x", 2, "/dev/null/x"),
-    ("study --set tune.image=1", 2, "tune.image"),
+    ("study --set study.image=1", 2, "study.image"),
 ]
 REPORTS = [
     ("baseline", 2, "Missing option '--root'"),

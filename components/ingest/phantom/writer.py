@@ -81,9 +81,9 @@ def write_phantoms(
     The images are 1024x1024 8-bit grey PNGs. Patient k of a seed is the same in sets of any size
     and with any number of workers (default: one a processor), to the byte with the same versions of
     NumPy and OpenCV. `prevalence_scale` multiplies the share of images with each finding, up to
-    `table.MAX_PREVALENCE`; severities lie evenly between `min_severity` (0: just visible) and 1. The
-    folder appears only once it is whole. Where it already holds the set
-    of the same parameters, nothing is done.
+    `table.MAX_PREVALENCE`; severities lie evenly between `min_severity` (0: just visible) and 1.
+    The folder appears only once it is whole. Where it already holds the set of the same parameters,
+    nothing is done.
 
     Raises CxrflowError for parameters out of range, a folder that holds something else, or a disk
     that is full or not writable.

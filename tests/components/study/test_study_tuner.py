@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from cxrflow.components.study.results import write_results
-from cxrflow.components.study.settings import OptimizerConfig, TuneConfig
+from cxrflow.components.study.settings import OptimizerConfig, StudyConfig
 from cxrflow.schema.errors import CxrflowError
 from tests.support import tiny_training
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow, pytest.mark.usefixtures("tiny_backbone")]
 
-TUNE = TuneConfig(
+STUDY = StudyConfig(
     images_seen=128,
     evaluations=2,
     batch_size=16,
@@ -33,7 +33,9 @@ class Killed(BaseException):
     """As a kill would, it passes through every `except Exception`."""
 
 
-def search(tiny: Any, folder: Path, experiment: str, tune: TuneConfig = TUNE, **recipe: Any) -> Any:
+def search(
+    tiny: Any, folder: Path, experiment: str, study: StudyConfig = STUDY, **recipe: Any
+) -> Any:
     from cxrflow.components.study.tuner import tuner_fn
 
     tuner = tuner_fn(
@@ -42,7 +44,7 @@ def search(tiny: Any, folder: Path, experiment: str, tune: TuneConfig = TUNE, **
             eval_files=[f"{tiny.folder}/Split-eval/*"],
             custom_config={
                 "experiment": experiment,
-                "tune": json.loads(json.dumps(dataclasses.asdict(tune))),
+                "study": json.loads(json.dumps(dataclasses.asdict(study))),
                 "train": dataclasses.asdict(tiny_training.recipe(**recipe)),
                 "transform": {"image_size": 64, "encoding": "jpeg", "jpeg_quality": 95},
                 "classes": tiny_training.CLASSES,
@@ -175,14 +177,14 @@ def test_heads_share_backbone_and_frozen_features_of_their_seed(
 
 
 def test_a_diverging_trial_is_recorded_and_the_rest_goes_on(tiny, tmp_path):
-    tune = dataclasses.replace(
-        TUNE,
+    study = dataclasses.replace(
+        STUDY,
         optimizers={
             "wild": OptimizerConfig(optimizer="sgd", learning_rate=1e30),
             "tame": OptimizerConfig(optimizer="adam", learning_rate=1e-3),
         },
     )
-    wild, tame = search(tiny, tmp_path, "optimizer", tune).results().trials
+    wild, tame = search(tiny, tmp_path, "optimizer", study).results().trials
     assert wild.failure.startswith("training diverged in epoch 1")
     assert not wild.curve
     assert not tame.failure and len(tame.curve) == 2
@@ -190,9 +192,9 @@ def test_a_diverging_trial_is_recorded_and_the_rest_goes_on(tiny, tmp_path):
 
 def test_without_any_success_the_search_says_why_and_can_be_tried_again(tiny, tmp_path):
     wild = {"wild": OptimizerConfig(optimizer="sgd", learning_rate=1e30)}
-    tune = dataclasses.replace(TUNE, optimizers=wild)
+    study = dataclasses.replace(STUDY, optimizers=wild)
     with pytest.raises(CxrflowError, match=r"none of 1 trials .* because: training diverged"):
-        search(tiny, tmp_path, "optimizer", tune)
+        search(tiny, tmp_path, "optimizer", study)
     assert not list(tmp_path.glob("*/trials"))
 
 

@@ -14,11 +14,11 @@ from cxrflow.components.study.results import (
     read_results,
     write_results,
 )
-from cxrflow.components.study.settings import TuneConfig
+from cxrflow.components.study.settings import StudyConfig
 from cxrflow.components.study.tables import page, winner
 from cxrflow.schema.errors import CxrflowError
 
-TUNE = TuneConfig(
+STUDY = StudyConfig(
     images_seen=200, evaluations=2, learning_rates=(1e-3, 1e-1), accumulation_steps=(2, 1)
 )
 
@@ -49,7 +49,7 @@ def test_optimizers_beside_the_studys():
         trial((0.5, 0.4), (0.6, 0.69), optimizer="adagrad"),
         failed(optimizer="sgd"),
     )
-    text = page(found, TUNE)
+    text = page(found, STUDY)
     study = ["12", "0.3031", "0.2947 (7)", "0.2976"]
     assert row(text, "adam") == ["adam", *study, "0.5000", "0.5000 (100)", "0.6000", "0.7000", "3"]
     assert row(text, "sgd")[5:] == ["failed", "–", "–", "–", "–"]
@@ -58,13 +58,13 @@ def test_optimizers_beside_the_studys():
     assert "sees 200 images" in text and "eval split (194 images)" in text
     assert "not reset between optimizers" in text
     assert "Synthetic" not in text
-    assert winner(found, TUNE) == (
+    assert winner(found, STUDY) == (
         "--set train.optimizer=adam --set train.learning_rate=0.001 --set train.momentum=0.0"
     )
 
 
 def test_synthetic_figures_say_so():
-    text = page(result("optimizer", trial((1, 1), (1, 1), optimizer="adam"), synthetic=True), TUNE)
+    text = page(result("optimizer", trial((1, 1), (1, 1), optimizer="adam"), synthetic=True), STUDY)
     assert "Synthetic X-rays" in text
 
 
@@ -75,7 +75,7 @@ def test_learning_rates_by_images_an_update():
         trial((0.5, 0.3), (0.6, 0.8), learning_rate=1e-3, accumulation_steps=1),
         failed(learning_rate=1e-1, accumulation_steps=2),
     )
-    text = page(found, TUNE)
+    text = page(found, STUDY)
     header = "learning rate | 512 2019 | 512 here | 256 2019 | 256 here | 128 2019 | 128 here | 64"
     assert header in text
     last = ["0.3060", "0.6000", "0.3052", "0.3000"]
@@ -93,7 +93,7 @@ def test_image_sizes_and_colours_by_evaluation():
         trial((0.5, 0.6), (0.7, 0.6), image_size=256),
         trial((0.5, 0.3), (0.6, 0.8), image_size=64),
     )
-    text = page(sizes, TUNE)
+    text = page(sizes, STUDY)
     first = row(text, "1")
     assert first[:2] == ["1", "100"]
     assert first[2:] == [
@@ -105,7 +105,7 @@ def test_image_sizes_and_colours_by_evaluation():
     assert "Left out here, above the stored images: 1024, 512, 224, 192, 128 px" in text
     assert row(text, "64") == ["64", "0.3000", "0.8000", "3"]
     colors = result("color", trial((0.5, 0.6), (0.7, 0.6), color="gray", image_size=64))
-    text = page(colors, TUNE)
+    text = page(colors, STUDY)
     assert "gray 224 2019 | gray 224 here | gray 64 2019 | gray 64 here |" in text
     assert row(text, "2")[-4:] == ["0.3390", "–", "–", "0.6000"]
 
@@ -120,8 +120,8 @@ def test_heads_are_paired_by_seed():
         failed(seed=2, head="attention"),
         trial((0.1, 0.1), (0.99, 0.99), seed=2, head="simple"),
     )
-    tune = dataclasses.replace(TUNE, heads=("attention", "simple"), seeds=(0, 1, 2))
-    text = page(found, tune)
+    study = dataclasses.replace(STUDY, heads=("attention", "simple"), seeds=(0, 1, 2))
+    text = page(found, study)
     assert row(text, "1") == ["1", "0.7400 / 0.4000", "0.7000 / 0.5000"]
     assert row(text, "2") == ["2", "failed", "0.9900 / 0.1000"]
     assert row(text, "mean") == ["mean", "0.7200 / 0.4500", "0.6900 / 0.4500"]
@@ -129,13 +129,13 @@ def test_heads_are_paired_by_seed():
     # AUC: .02 and .04; loss: .1 and -.1
     assert row(text, "attention − simple")[1:] == ["+0.0300", "0.0141", "+0.0000", "0.1414"]
     assert "over the 2 seeds that all of them have" in text
-    assert winner(found, tune) == "--set train.head=attention"
+    assert winner(found, study) == "--set train.head=attention"
 
 
 def test_one_seed_has_no_spread():
     found = result("head", trial((0.5, 0.5), (0.7, 0.6), seed=0, head="attention"))
-    tune = dataclasses.replace(TUNE, heads=("attention",), seeds=(0,))
-    assert row(page(found, tune), "standard deviation")[1] == "– / –"
+    study = dataclasses.replace(STUDY, heads=("attention",), seeds=(0,))
+    assert row(page(found, study), "standard deviation")[1] == "– / –"
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_one_seed_has_no_spread():
 )
 def test_without_a_trial_there_is_no_winner(trials):
     found = result("optimizer", *trials)
-    assert winner(found, TUNE) == ""
-    assert "No setting to choose" in page(found, TUNE)
+    assert winner(found, STUDY) == ""
+    assert "No setting to choose" in page(found, STUDY)
 
 
 def test_a_head_that_always_fails_does_not_hide_the_others():
@@ -155,9 +155,9 @@ def test_a_head_that_always_fails_does_not_hide_the_others():
         failed(seed=1, head="lse"),
         trial((0.5, 0.4), (0.7, 0.6), seed=1, head="simple"),
     )
-    tune = dataclasses.replace(TUNE, heads=("lse", "simple"), seeds=(0, 1))
-    assert row(page(found, tune), "mean") == ["mean", "–", "0.7500 / 0.4000"]
-    assert winner(found, tune) == "--set train.head=simple"
+    study = dataclasses.replace(STUDY, heads=("lse", "simple"), seeds=(0, 1))
+    assert row(page(found, study), "mean") == ["mean", "–", "0.7500 / 0.4000"]
+    assert winner(found, study) == "--set train.head=simple"
 
 
 def test_results_come_back_from_disk_and_as_a_table(tmp_path):

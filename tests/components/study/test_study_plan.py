@@ -8,32 +8,32 @@ from hypothesis import strategies as st
 
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.study.plan import check, grid, trial_recipe
-from cxrflow.components.study.settings import EXPERIMENTS, OptimizerConfig, TuneConfig
+from cxrflow.components.study.settings import EXPERIMENTS, OptimizerConfig, StudyConfig
 from cxrflow.schema.errors import CxrflowError
 
 
-def recipes(experiment: str, tune: TuneConfig, base: TrainConfig) -> list[TrainConfig]:
-    axes = grid(experiment, tune, 512)
+def recipes(experiment: str, study: StudyConfig, base: TrainConfig) -> list[TrainConfig]:
+    axes = grid(experiment, study, 512)
     return [
-        trial_recipe(experiment, dict(zip(axes, values, strict=True)), tune, base)
+        trial_recipe(experiment, dict(zip(axes, values, strict=True)), study, base)
         for values in product(*axes.values())
     ]
 
 
 def test_the_default_grids_are_the_studys():
-    tune, base = TuneConfig(), TrainConfig(image_size=224)
-    assert check(EXPERIMENTS, tune, base, 512) == 5 + 45 + 6 + 4 + 12
-    assert [(r.optimizer, r.learning_rate) for r in recipes("optimizer", tune, base)] == [
+    study, base = StudyConfig(), TrainConfig(image_size=224)
+    assert check(EXPERIMENTS, study, base, 512) == 5 + 45 + 6 + 4 + 12
+    assert [(r.optimizer, r.learning_rate) for r in recipes("optimizer", study, base)] == [
         ("sgd", 0.1),
         ("sgd", 0.1),
         ("adagrad", 0.01),
         ("adadelta", 1.0),
         ("adam", 0.001),
     ]
-    assert [r.momentum for r in recipes("optimizer", tune, base)][:2] == [0, 0.9]
-    batches = recipes("learning_rate_batch", tune, base)
+    assert [r.momentum for r in recipes("optimizer", study, base)][:2] == [0, 0.9]
+    batches = recipes("learning_rate_batch", study, base)
     assert {r.batch_size * r.accumulation_steps for r in batches} == {512, 256, 128, 64, 32}
-    assert [r.image_size for r in recipes("image_size", tune, base)] == [
+    assert [r.image_size for r in recipes("image_size", study, base)] == [
         512,
         256,
         224,
@@ -44,8 +44,8 @@ def test_the_default_grids_are_the_studys():
 
 
 def test_a_trial_changes_what_its_grid_names_and_its_budget_only():
-    tune, base = TuneConfig(), TrainConfig(image_size=224, dropout=0.3)
-    (trial, *_) = recipes("image_size", tune, base)
+    study, base = StudyConfig(), TrainConfig(image_size=224, dropout=0.3)
+    (trial, *_) = recipes("image_size", study, base)
     changed = {k for k, v in vars(base).items() if vars(trial)[k] != v}
     assert changed == {"image_size", "images_seen", "epoch_images", "patience"}
     assert (trial.images_seen, trial.epoch_images, trial.patience) == (327_680, 32_768, 10)
@@ -53,7 +53,7 @@ def test_a_trial_changes_what_its_grid_names_and_its_budget_only():
 
 def test_both_colors_start_from_random_weights():
     base = TrainConfig(image_size=224, finetune_from="head", cached_views=2)
-    planned = recipes("color", TuneConfig(), base)
+    planned = recipes("color", StudyConfig(), base)
     assert [(r.color, r.image_size) for r in planned] == [
         ("rgb", 256),
         ("rgb", 224),
@@ -72,14 +72,14 @@ def test_both_colors_start_from_random_weights():
 def test_a_plan_is_refused_or_gives_equal_images_at_every_evaluation(
     batch, accumulation, evaluations, images
 ):
-    tune = TuneConfig(
+    study = StudyConfig(
         images_seen=images,
         evaluations=evaluations,
         batch_size=batch,
         accumulation_steps=tuple(accumulation),
     )
     try:
-        planned = recipes("learning_rate_batch", tune, TrainConfig(image_size=224))
+        planned = recipes("learning_rate_batch", study, TrainConfig(image_size=224))
     except CxrflowError:
         return
     assert {r.images_seen for r in planned} == {images}
@@ -91,7 +91,7 @@ def test_a_plan_is_refused_or_gives_equal_images_at_every_evaluation(
 @pytest.mark.parametrize(
     ("changes", "experiment", "message"),
     [
-        ({"images_seen": 1000}, "optimizer", "tune.images_seen 1000 .* set it to 960"),
+        ({"images_seen": 1000}, "optimizer", "study.images_seen 1000 .* set it to 960"),
         ({"images_seen": 3200}, "learning_rate_batch", "updates of 512 images .* set it to 5120"),
         ({"heads": ("attention", "none")}, "head", "head, seed=0, head=none: train.head: "),
         (
@@ -104,4 +104,4 @@ def test_a_plan_is_refused_or_gives_equal_images_at_every_evaluation(
 )
 def test_what_cannot_be_trained_is_said_before_anything_runs(changes, experiment, message):
     with pytest.raises(CxrflowError, match=message):
-        check([experiment], TuneConfig(**changes), TrainConfig(image_size=224), 512)
+        check([experiment], StudyConfig(**changes), TrainConfig(image_size=224), 512)
