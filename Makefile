@@ -1,8 +1,10 @@
 # `make` alone shows the targets. PYTHON=python3.12 chooses the interpreter, GPU=1 adds CUDA libraries.
 PYTHON ?= python3
 BIN := .venv/bin
+# Two files at a time; tests/conftest.py begins with the longest.
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test check lint bench docs lock
+.PHONY: help setup demo test machines check lint bench docs lock
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
 
@@ -14,10 +16,13 @@ demo: setup ## synthetic X-rays through the whole pipeline, from ingest to a pus
 	@$(BIN)/cxrflow run --profile demo
 
 test: setup ## the whole test suite, two files at a time; TESTS="-k name" chooses
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest $(SPREAD) $(TESTS)
+
+machines: setup ## the device's scripts in TensorFlow 2.7, on aarch64 and Python 3.6 (downloads 1 GB)
+	@$(BIN)/python -m pytest -m machines $(TESTS)
 
 check: lint ## lint, and the tests that are quick and need no TensorFlow
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not tf and not slow and not e2e"
+	@$(BIN)/python -m pytest -q $(SPREAD) -m "not tf and not slow and not e2e"
 
 lint: setup ## ruff, vermin (the device has Python 3.6), mypy, and which room may import which
 	@$(BIN)/ruff check .

@@ -44,6 +44,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if re.search(r"^pytestmark = .*pytest\.mark\.tf\b", text, re.MULTILINE) else None
 
 
+_LONGEST = ("e2e", "slow", "tf")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first: no process is left alone with one of them at the end."""
+
+    def rank(item: pytest.Item) -> int:
+        module = item.getparent(pytest.Module)
+        marks = {mark.name for mark in module.own_markers} if module else set()
+        return next((i for i, name in enumerate(_LONGEST) if name in marks), len(_LONGEST))
+
+    items.sort(key=rank)
+
+
 class _Skips:
     """Fails a run in which a test was skipped for a reason that isn't listed."""
 

@@ -24,6 +24,7 @@ BENCHES = (
     "serving_fuzz",
     "serving_soak",
     "edge_models",
+    "edge_parity",
     "edge_infer",
 )
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.edge import arm64, python36
 from tests.edge.roots import Unavailable
 
-pytestmark = [pytest.mark.tf, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.tf, pytest.mark.machines, pytest.mark.timeout(1800)]
 
 IMAGES = 20
 TOLERANCE = 1e-5  # of a probability: another processor's order of additions

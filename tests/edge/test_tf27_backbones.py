@@ -11,7 +11,7 @@ from scipy.special import logit
 from tests.edge import tf27
 from tests.edge.bundles import model_info, variant, write_bundle
 
-pytestmark = [pytest.mark.tf, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.tf, pytest.mark.machines, pytest.mark.timeout(900)]
 
 SIDE = 80  # pixels; Inception needs 75
 IMAGES, GOLDEN = 16, 3  # for the moments, and of them in the bundle

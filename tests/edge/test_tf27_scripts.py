@@ -10,7 +10,7 @@ import pytest
 
 from tests.edge import tf27
 
-pytestmark = [pytest.mark.tf, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.tf, pytest.mark.machines, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,4 @@
 import json
-import time
 
 import pytest
 
@@ -112,9 +111,8 @@ def test_published_counts_are_checked_for_real_data_only(data_folder, settings):
 
 
 def test_real_images_pass(shared_dir, settings):
-    start = time.perf_counter()
     report = check_folder(str(shared_dir / "data" / "nih-raw"), settings)
-    assert report.rows == 48 and not report.problems and time.perf_counter() - start < 20
+    assert report.rows == 48 and not report.problems
 
 
 def test_the_limit_is_a_share_of_all_rows():
