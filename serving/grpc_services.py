@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Services:
     def __init__(self, core: Core, metrics: Metrics, config: ServerConfig):
         self._core, self._metrics, self._config = core, metrics, config
         self._token = _read_token(config.reload_token_file)
-        self._messages = Messages(
+        self.messages = Messages(
             config.connection_messages, config.max_messages_bytes, config.max_message_bytes
         )
         self.draining = False
@@ -114,12 +114,10 @@ class Services:
 
     def _handler(
         self, method: str, kind: type[Message]
-    ) -> Callable[[AsyncIterator[bytes], grpc.aio.ServicerContext], Awaitable[Message]]:
+    ) -> Callable[[object, grpc.aio.ServicerContext], Awaitable[Message]]:
         answer = self._answers[method]
 
-        async def handle(
-            messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext
-        ) -> Message:
+        async def handle(_: object, context: grpc.aio.ServicerContext) -> Message:
             started, data, call = time.perf_counter(), b"", self._call(context)
             model, size, code = "", 0, grpc.StatusCode.OK
 
@@ -138,12 +136,12 @@ class Services:
                 self._require_going_on()
                 if method in _NEED_PLACE:
                     await self._core.places.require()
-                data = await self._messages.read(messages, context.peer(), call.deadline)
+                data = await self.messages.read(context.read, context.peer(), call.deadline)
                 self._require_going_on()
                 started, under_way = time.perf_counter(), 1
                 self.under_way += under_way
                 size = len(data)
-                with self._messages.counted(size):
+                with self.messages.counted(size):
                     return await answer(read, context, call)
             except StatusError as error:
                 code, text = error.code, str(error)
@@ -160,6 +158,7 @@ class Services:
                 await context.abort(code, "internal error; the server's log has the reason")
                 raise
             finally:
+                data = b""  # of a refused one: the error that abort raised holds this frame
                 self.under_way -= under_way
                 seconds = time.perf_counter() - started
                 self._metrics.count(model, code.name, method, "gRPC", seconds, size)

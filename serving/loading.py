@@ -101,7 +101,9 @@ class Loader:
             config = self._config
             servable = Servable(folder, config.intra_op_threads, config.inter_op_threads)
             (info, told), loaded = _read_info(folder), time.monotonic()
-            runs = servable.warm_up(folder, _batch_sizes(config.batching.max_batch_size))
+            runs = servable.warm_up(
+                folder, _batch_sizes(config.batching.max_batch_size), config.max_input_bytes
+            )
             self._require_usual(version, servable, runs, told, classes)
         except Exception as error:
             self._reject(version, load, servable, handle, str(error) or repr(error))

@@ -6,12 +6,13 @@ and what isn't read yet waits at the client, but for the connection's window.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import grpc
 
+from cxrflow.serving.memory import LARGE
 from cxrflow.serving.status import StatusError, invalid
 
 
@@ -36,13 +37,17 @@ class Messages:
         """
         self._at_once, self._max_total = at_once, max(max_total, max_message)
         self._held = 0
+        self.large_ended = False  # a large one, since the server last gave memory back
         self._connections: dict[str, _Connection] = {}
 
-    async def read(self, messages: AsyncIterator[bytes], peer: str, deadline: float) -> bytes:
+    async def read(
+        self, read: Callable[[], Awaitable[bytes | object]], peer: str, deadline: float
+    ) -> bytes:
         """A request's only message.
 
         Args:
-            messages: as gRPC gives them.
+            read: the context's. Not the iterator that gRPC gives: it holds itself, and with it the
+                message until Python looks for cycles.
             peer: address and port of the client's end.
             deadline: of time.monotonic.
 
@@ -55,7 +60,7 @@ class Messages:
         connection.requests += 1
         try:
             left = deadline - time.monotonic()
-            return await asyncio.wait_for(_first(messages, connection.turns), left)
+            message = await asyncio.wait_for(_first(read, connection.turns), left)
         except asyncio.TimeoutError:
             raise StatusError(
                 grpc.StatusCode.DEADLINE_EXCEEDED, "the message came too slowly"
@@ -64,6 +69,9 @@ class Messages:
             connection.requests -= 1
             if not connection.requests:
                 del self._connections[peer]
+        if not isinstance(message, bytes):  # gRPC's EOF
+            raise invalid("The request has no message")
+        return message
 
     @contextmanager
     def counted(self, size: int) -> Iterator[None]:
@@ -81,10 +89,11 @@ class Messages:
             yield
         finally:
             self._held -= size
+            self.large_ended |= size >= LARGE
 
 
-async def _first(messages: AsyncIterator[bytes], turns: asyncio.Semaphore) -> bytes:
+async def _first(
+    read: Callable[[], Awaitable[bytes | object]], turns: asyncio.Semaphore
+) -> bytes | object:
     async with turns:
-        async for message in messages:
-            return message
-    raise invalid("The request has no message")
+        return await read()

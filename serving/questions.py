@@ -157,7 +157,13 @@ class Questions:
                 f"Missing but required: {_set(wanted - given)}."
             )
         inputs = {
-            name: to_array(name, proto, definition.inputs[name], self._config.max_request_images)
+            name: to_array(
+                name,
+                proto,
+                definition.inputs[name],
+                self._config.max_request_images,
+                self._config.max_input_bytes,
+            )
             for name, proto in protos.items()
         }
         check_images(inputs, self._config)

@@ -80,19 +80,19 @@ class Servable:
         tensors = [*definition.inputs.values(), *definition.outputs.values()]
         return all(shape_of(tensor)[:1] == [None] for tensor in tensors)
 
-    def warm_up(self, folder: Path, batch_sizes: Sequence[int]) -> int:
+    def warm_up(self, folder: Path, batch_sizes: Sequence[int], max_bytes: int) -> int:
         """Runs the version's own warm-up records; returns how many runs that were.
 
         A record is also sent to the other signatures that take the same input, as a tf.Example to
         `examples`, and the first one of a signature in batches too, so that no request is the first
-        of its kind.
+        of its kind. `max_bytes`: see `to_array`.
         """
         runs, batched = 0, set()
         for request in _records(folder / _WARMUP):
             recorded = request.model_spec.signature_name or DEFAULT_SIGNATURE
             definition = self.signatures[recorded]
             inputs = {
-                name: to_array(name, proto, definition.inputs[name], max_rows=max(batch_sizes))
+                name: to_array(name, proto, definition.inputs[name], max(batch_sizes), max_bytes)
                 for name, proto in request.inputs.items()
             }
             alike = {

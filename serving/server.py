@@ -21,7 +21,7 @@ from cxrflow.serving.grpc_services import REFLECTION, SERVICES, Services, add_re
 from cxrflow.serving.http import BACKLOG, HttpServer
 from cxrflow.serving.loop import front
 from cxrflow.serving.manager import Manager
-from cxrflow.serving.memory import return_large_blocks
+from cxrflow.serving.memory import return_large_blocks, return_small_blocks
 from cxrflow.serving.metrics import Metrics
 from cxrflow.serving.rest import Rest
 from cxrflow.serving.settings import ServerConfig
@@ -112,12 +112,15 @@ class Server:
         self._following = asyncio.ensure_future(self._follow())
 
     async def _follow(self) -> None:
-        """Keeps gRPC's health and the certificate up to date."""
+        """Keeps gRPC's health and the certificate up to date, and memory small."""
         while True:
             await asyncio.sleep(self.config.poll_seconds)
             await self._set_health(bool(self.manager.served()))
             if self._certificate:
                 await asyncio.to_thread(self._certificate.refresh)
+            if self._services.messages.large_ended:
+                self._services.messages.large_ended = False
+                await asyncio.to_thread(return_small_blocks)
 
     async def _stop(self, notice: float) -> None:
         self._services.draining = self._rest.draining = True
@@ -151,6 +154,7 @@ class Server:
                 ("grpc.max_concurrent_streams", _STREAMS),  # of one connection
                 # An X-ray may be on its way before it is read, not only the usual 64 KB of it.
                 ("grpc.http2.lookahead_bytes", _WINDOW),
+                ("grpc.http2.bdp_probe", 0),  # else that window grows to 16 MiB, unread
                 ("grpc.so_reuseport", 0),  # else a second server could share the port unnoticed
             ],
         )

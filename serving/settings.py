@@ -66,6 +66,9 @@ class ServerConfig:
     """Values in a REST body, such as the numbers of an image; above it 413."""
     max_request_images: Positive = 64
     """Images in one request; above it INVALID_ARGUMENT."""
+    max_input_bytes: Positive = 256 * 2**20
+    """Bytes of one input's array, whose shape may ask for more than its message holds, as a single
+    value is repeated; above it INVALID_ARGUMENT."""
     max_decoded_bytes: Positive = 80 * 2**20
     """Bytes of a request's images when decoded; above it INVALID_ARGUMENT."""
     max_connections: Positive = 1000

@@ -21,7 +21,6 @@ _FIELDS = {
 }
 
 _POINTER = 8  # bytes, to a string
-_MAX_BYTES = 2**28  # of an input; a shape of any size takes a few bytes and a single value
 
 
 def shape_of(info: meta_graph_pb2.TensorInfo) -> list[int | None]:
@@ -30,7 +29,11 @@ def shape_of(info: meta_graph_pb2.TensorInfo) -> list[int | None]:
 
 
 def to_array(
-    name: str, proto: tensor_pb2.TensorProto, info: meta_graph_pb2.TensorInfo, max_rows: int
+    name: str,
+    proto: tensor_pb2.TensorProto,
+    info: meta_graph_pb2.TensorInfo,
+    max_rows: int,
+    max_bytes: int,
 ) -> np.ndarray:
     """The value of input `name`; strings as an object array of bytes.
 
@@ -38,7 +41,8 @@ def to_array(
 
     Raises:
         StatusError: INVALID_ARGUMENT; type, shape or the number of values are not what the
-            signature says, or there are more than `max_rows` rows. Nothing is allocated before.
+            signature says, there are more than `max_rows` rows or `max_bytes` bytes, 8 for a
+            string. Nothing is allocated before.
     """
     if proto.dtype != info.dtype:
         wanted, given = (_type_name(dtype) for dtype in (info.dtype, proto.dtype))
@@ -54,8 +58,8 @@ def to_array(
         raise invalid(f"Input {name} has shape {shape}; the signature takes {wanted_text}")
     if wanted_shape and wanted_shape[0] is None and not 0 < shape[0] <= max_rows:
         raise invalid(f"Input {name} has {shape[0]} rows; 1 to {max_rows} are accepted at once")
-    if math.prod(shape) * (tf.as_dtype(info.dtype).size or _POINTER) > _MAX_BYTES:
-        raise invalid(f"Input {name} has shape {shape}, which is more than {_MAX_BYTES} bytes")
+    if math.prod(shape) * (tf.as_dtype(info.dtype).size or _POINTER) > max_bytes:
+        raise invalid(f"Input {name} has shape {shape}, which is more than {max_bytes} bytes")
     try:
         if proto.dtype == types_pb2.DT_STRING:
             return _filled(proto.string_val, math.prod(shape)).reshape(shape)

@@ -3,7 +3,6 @@
 import struct
 import tracemalloc
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,12 +28,6 @@ def judged(data: bytes) -> str:
     except BadImage as error:
         return error.reason
     return OK
-
-
-def resident_mb(name: str) -> float:
-    """This process's memory: VmRSS now, VmHWM at its peak."""
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if name in line) / 1024
 
 
 @pytest.mark.parametrize("kind", TABLE)
@@ -68,7 +61,7 @@ def test_bomb_costs_nothing() -> None:
         check_image(data, LIMITS)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 10e6
+    assert peak < len(data)  # what it would inflate to has 400,000,000 bytes
 
 
 @given(
@@ -154,12 +147,9 @@ def test_first_of_several_bad_images_is_named(served) -> None:
 def test_bomb_never_reaches_the_decoder(served) -> None:
     import tensorflow as tf
 
-    served(TABLE["PNG"].data)
-    before = resident_mb("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew (man proc)
+    header = TABLE["bomb"].data[:64]  # no decoder says more of it than that it is cut off
     with pytest.raises(tf.errors.InvalidArgumentError, match="20000x20000"):
-        served(TABLE["bomb"].data)
-    assert resident_mb("VmHWM") - before < 100  # its pixels take 400 MB
+        served(header)
 
 
 @pytest.mark.tf

@@ -211,10 +211,10 @@ def hanging(monkeypatch):
 
     over, warm_up = threading.Event(), Servable.warm_up
 
-    def wait(self, folder, sizes):
+    def wait(self, folder, *given):
         if folder.name == "7":
             over.wait(60)
-        return warm_up(self, folder, sizes)
+        return warm_up(self, folder, *given)
 
     monkeypatch.setattr(Servable, "warm_up", wait)
     yield over

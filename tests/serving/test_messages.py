@@ -19,10 +19,9 @@ class Sent:
     def send(self, message):
         self._come.set_result(message)
 
-    async def __aiter__(self):
+    async def read(self):
         self.asked = True
-        if (message := await self._come) is not None:
-            yield message
+        return await self._come
 
 
 def soon(seconds=5.0):
@@ -38,8 +37,8 @@ def test_a_connection_sends_so_many_messages_at_once():
     async def story():
         messages = Messages(at_once=2, max_total=100, max_message=10)
         mine, other = [Sent() for _ in range(3)], Sent()
-        reads = [asyncio.ensure_future(messages.read(one, "a:1", soon())) for one in mine]
-        reads.append(asyncio.ensure_future(messages.read(other, "a:2", soon())))
+        reads = [asyncio.ensure_future(messages.read(one.read, "a:1", soon())) for one in mine]
+        reads.append(asyncio.ensure_future(messages.read(other.read, "a:2", soon())))
         await settled()
         assert [one.asked for one in (*mine, other)] == [True, True, False, True]
         mine[1].send(b"1")
@@ -59,10 +58,10 @@ def test_a_message_that_does_not_come_ends_with_its_deadline(waits_for_a_turn):
     async def story():
         messages = Messages(at_once=1, max_total=100, max_message=10)
         if waits_for_a_turn:
-            first = asyncio.ensure_future(messages.read(Sent(), "a:1", soon()))
+            first = asyncio.ensure_future(messages.read(Sent().read, "a:1", soon()))
             await settled()
         with pytest.raises(StatusError, match="too slowly") as caught:
-            await messages.read(Sent(), "a:1", soon(0.05))
+            await messages.read(Sent().read, "a:1", soon(0.05))
         assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
         if waits_for_a_turn:
             first.cancel()
@@ -73,9 +72,9 @@ def test_a_message_that_does_not_come_ends_with_its_deadline(waits_for_a_turn):
 def test_a_request_without_a_message_is_the_clients_mistake():
     async def story():
         sent = Sent()
-        sent.send(None)
+        sent.send(grpc.aio.EOF)
         with pytest.raises(StatusError, match="no message") as caught:
-            await Messages(1, 100, 10).read(sent, "a:1", soon())
+            await Messages(1, 100, 10).read(sent.read, "a:1", soon())
         assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
 
     asyncio.run(story())

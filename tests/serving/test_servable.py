@@ -14,7 +14,7 @@ def test_no_request_is_the_first_of_its_kind(tiny_models, monkeypatch) -> None:
     from cxrflow.serving.servable import Servable, _as_examples
 
     servable = Servable(tiny_models[0.25])
-    servable.warm_up(tiny_models[0.25], [2, 4])
+    servable.warm_up(tiny_models[0.25], [2, 4], 2**28)
 
     def make_callable(*_: object) -> None:
         raise AssertionError("another graph, which takes seconds to optimize")

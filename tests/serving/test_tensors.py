@@ -41,13 +41,13 @@ def proto(values, shape=None, dtype=None):
 def test_values_survive(infos):
     from cxrflow.serving.tensors import to_array
 
-    images = to_array("image_bytes", proto([b"a\0", b""]), infos["image_bytes"], 4)
+    images = to_array("image_bytes", proto([b"a\0", b""]), infos["image_bytes"], 4, 2**20)
     assert images.dtype == object and images.tolist() == [b"a\0", b""]
     ones = np.arange(24, dtype=np.float32).reshape(2, 2, 2, 3)
-    assert np.array_equal(to_array("image", proto(ones), infos["image"], 4), ones)
-    assert to_array("scalar", proto(5, dtype="int64"), infos["scalar"], 4) == 5
+    assert np.array_equal(to_array("image", proto(ones), infos["image"], 4, 2**20), ones)
+    assert to_array("scalar", proto(5, dtype="int64"), infos["scalar"], 4, 2**20) == 5
     # As in TF Serving, the last of too few values counts for the rest.
-    few = to_array("image_bytes", proto([b"a"], [3]), infos["image_bytes"], 4)
+    few = to_array("image_bytes", proto([b"a"], [3]), infos["image_bytes"], 4, 2**20)
     assert few.tolist() == [b"a"] * 3
 
 
@@ -65,8 +65,8 @@ def test_values_survive(infos):
         ("image_bytes", [b"x", b"y"], [1], None, "tensor parsing error"),
         ("image", np.zeros((1, 2, 2, 1), "f"), None, None, r"takes \[-1, 2, 2, 3\]"),
         ("image", np.zeros((1, 2, 2, 2), "f"), [1, 2, 2, 3], None, "tensor parsing error"),
-        ("any", [1.0], [4, 2**40], "float32", "which is more than 268435456 bytes"),
-        ("texts", [b"x"], [4, 2**40], None, "which is more than 268435456 bytes"),
+        ("any", [1.0], [4, 2**40], "float32", "which is more than 1048576 bytes"),
+        ("texts", [b"x"], [4, 2**40], None, "which is more than 1048576 bytes"),
     ],
 )
 def test_misfits_are_the_clients_mistake(infos, name, values, shape, dtype, text):
@@ -74,7 +74,7 @@ def test_misfits_are_the_clients_mistake(infos, name, values, shape, dtype, text
     from cxrflow.serving.tensors import to_array
 
     with pytest.raises(StatusError, match=text) as caught:
-        to_array(name, proto(values, shape, dtype), infos[name], 4)
+        to_array(name, proto(values, shape, dtype), infos[name], 4, 2**20)
     assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
 
 
