@@ -86,7 +86,7 @@ class Services:
             config.connection_messages, config.max_messages_bytes, config.max_message_bytes
         )
         self.draining = False
-        self.under_way = 0  # requests, not the streams of health and reflection
+        self.under_way = 0  # whole requests whose answers haven't left; no streams of health
         self._answers: dict[str, Answer] = {
             "Predict": lambda read, _, call: core.predict(read, call),
             "Classify": lambda read, _, call: core.classify(read, call),
@@ -131,16 +131,15 @@ class Services:
                 model = _model(request)
                 return request
 
-            under_way = 0  # from the whole message on
             try:
                 self._require_going_on()
                 if method in _NEED_PLACE:
                     await self._core.places.require()
                 data = await self.messages.read(context.read, context.peer(), call.deadline)
                 self._require_going_on()
-                started, under_way = time.perf_counter(), 1
-                self.under_way += under_way
-                size = len(data)
+                started, size = time.perf_counter(), len(data)
+                self.under_way += 1  # until the answer has left
+                context.add_done_callback(self._ended)
                 with self.messages.counted(size):
                     return await answer(read, context, call)
             except StatusError as error:
@@ -159,7 +158,6 @@ class Services:
                 raise
             finally:
                 data = b""  # of a refused one: the error that abort raised holds this frame
-                self.under_way -= under_way
                 seconds = time.perf_counter() - started
                 self._metrics.count(model, code.name, method, "gRPC", seconds, size)
                 if self._config.access_log:
@@ -168,6 +166,9 @@ class Services:
                     )
 
         return handle
+
+    def _ended(self, _: grpc.aio.ServicerContext) -> None:
+        self.under_way -= 1
 
     def _require_going_on(self) -> None:
         if self.draining:

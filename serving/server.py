@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.serving.addresses import bare, cannot_listen, family, join, require_free
+from cxrflow.serving.connections import end_connections
 from cxrflow.serving.core import Core
 from cxrflow.serving.grpc_services import REFLECTION, SERVICES, Services, add_reflection
 from cxrflow.serving.http import BACKLOG, HttpServer
@@ -32,7 +34,7 @@ logger = logging.getLogger(__name__)
 _STREAMS = 128  # requests under way on one gRPC connection; more wait at the client
 _WINDOW = 2**20  # bytes that come before a request is read
 _LOOK_SECONDS = 0.05
-_LAST_SECONDS = 0.5  # for the answers to leave
+_LAST_SECONDS = 0.5  # for gRPC to see that its connections have ended
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -138,11 +140,11 @@ class Server:
 
     async def _stop_grpc(self, seconds: float) -> None:
         """Waits for requests, but not for streams: who watches the health would never end."""
-        ending = asyncio.ensure_future(self._grpc.stop(seconds))
-        while self._services.under_way and not ending.done():
+        last = time.monotonic() + seconds
+        while self._services.under_way and time.monotonic() < last:
             await asyncio.sleep(_LOOK_SECONDS)
-        await self._grpc.stop(min(_LAST_SECONDS, seconds))
-        await ending
+        end_connections(self.grpc_port)
+        await self._grpc.stop(_LAST_SECONDS)
 
     async def _bind_grpc(self) -> int:
         """Makes the gRPC server, on the loop that it will run on; returns its port."""

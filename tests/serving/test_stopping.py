@@ -38,7 +38,7 @@ class Clients:
         self.grpc_port, self.rest_port = grpc_port, rest_port
         self.outcomes: Counter[str] = Counter()
         self.gone = threading.Event()
-        kinds = [self._grpc, self._rest_kept, self._rest_new] * 3
+        kinds = [self._grpc] * 9 + [self._rest_kept, self._rest_new] * 3
         self._threads = [threading.Thread(target=kind, daemon=True) for kind in kinds]
 
     def __enter__(self) -> "Clients":
@@ -68,7 +68,7 @@ class Clients:
                     self.outcomes["gRPC right" if found == RIGHT else f"gRPC {found}"] += 1
                 except grpc.RpcError as error:
                     self.outcomes[f"gRPC {error.code().name}"] += 1
-                    time.sleep(0.02)
+                    time.sleep(0.002)  # soon again: some ask just when the server ends
 
     def _rest_kept(self) -> None:
         """One connection for many requests; a new one only where the server closed."""
