@@ -1,0 +1,161 @@
+"""A linear probe: logistic regression of each class on frozen features, folded to one layer.
+
+Also the floor that a trained network has to beat (Alain and Bengio, arXiv 1610.01644). NumPy and
+scikit-learn only.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
+
+from cxrflow.components.train.metrics import per_class_auc
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.portable.scores import mean_auc
+
+# C of scikit-learn, for standardised features whose sum of squares is 1 in the mean.
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+_CONSTANT = 1e-6  # of a standard deviation: features that vary less tell nothing
+_RANK = 1e-10  # of the Gram matrix's largest eigenvalue: what is below is rounding
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Logits are features @ kernel + bias."""
+
+    kernel: np.ndarray  # float32 [D, C], of features as they came, not standardised
+    bias: np.ndarray  # float32 [C]
+    strength: float  # C, of all classes
+    out_of_fold: np.ndarray  # float32 [N, C], each image's by a probe fitted on other patients
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Of any images' features [n, D], float32 [n, C]."""
+        return features.astype(np.float32) @ self.kernel + self.bias
+
+
+def fit_probe(
+    features: np.ndarray,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    *,
+    folds: int = 5,
+    strengths: Sequence[float] = STRENGTHS,
+    balanced: bool = True,
+) -> Probe:
+    """L2-regularised logistic regression of each class, on standardised features.
+
+    One strength for all classes, the one with the highest mean AUC out of fold (the smallest of
+    equals): `out_of_fold` has seen this choice, and nothing else, of its patients. Mean and
+    standard deviation are of all images. A class without positives or without negatives gets its
+    prevalence as a constant.
+
+    Args:
+        features: [N, D], finite.
+        labels: k-hot [N, C].
+        patients: [N]; no patient is in two folds.
+        folds: of the cross-validation; as many as there are patients where those are fewer.
+        strengths: to choose from, in rising order.
+        balanced: positives and negatives of a class weigh the same in sum.
+
+    Raises:
+        CxrflowError: a feature is not finite, or all images are of one patient.
+    """
+    if not np.isfinite(features).all():
+        raise CxrflowError("features of the frozen network are not finite: check its weights")
+    mean, scale = _standard(features)
+    turned, turn_back = _turned((features - mean) * scale)
+    splits = list(patient_folds(patients, folds))
+    found: tuple[float, float, np.ndarray] | None = None
+    for strength, logits in zip(
+        strengths, _out_of_fold(turned, labels, splits, strengths, balanced), strict=True
+    ):
+        auc = np.nan_to_num(mean_auc(per_class_auc(labels, logits)))  # no class may have one
+        if found is None or auc > found[0]:
+            found = auc, strength, logits
+    assert found is not None, "no strength to choose from"
+    _, strength, logits = found
+    weights, bias = _fit(turned, labels, [strength], balanced)
+    kernel = scale[:, None] * (turn_back @ weights[0])
+    return Probe(
+        kernel.astype(np.float32),
+        (bias[0] - mean @ kernel).astype(np.float32),
+        strength,
+        logits.astype(np.float32),
+    )
+
+
+def patient_folds(patients: np.ndarray, folds: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows to fit on and rows held out, `folds` times; the same for the same patients, in order.
+
+    Raises CxrflowError where all rows are of one patient.
+    """
+    count = min(folds, len(np.unique(patients)))
+    if count < 2:
+        raise CxrflowError(
+            "all images to fit on are of one patient, so that nothing can be cross-validated; give "
+            "more data"
+        )
+    yield from GroupKFold(count).split(patients, groups=patients)
+
+
+def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and factor [D] that standardise, and make the mean sum of squares 1."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    deviation = features.std(axis=0, dtype=np.float64)
+    varying = deviation > _CONSTANT * max(deviation.max(), np.finfo(float).tiny)
+    scale = np.zeros_like(deviation)
+    scale[varying] = 1 / (deviation[varying] * np.sqrt(varying.sum()))
+    return mean, scale
+
+
+def _turned(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`x` [N, D] in at most N dimensions, and the matrix [D, n] that takes weights back.
+
+    A turn of the axes changes nothing for an L2 penalty; the Gram matrix finds one that leaves
+    out the directions in which no image differs.
+    """
+    images, dimensions = x.shape
+    if dimensions <= images:
+        return x, np.eye(dimensions)
+    values, vectors = np.linalg.eigh(x @ x.T)
+    kept = values > _RANK * max(values[-1], np.finfo(float).tiny)
+    lengths = np.sqrt(values[kept])
+    return vectors[:, kept] * lengths, x.T @ (vectors[:, kept] / lengths)
+
+
+def _out_of_fold(
+    x: np.ndarray,
+    labels: np.ndarray,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    strengths: Sequence[float],
+    balanced: bool,
+) -> np.ndarray:
+    """Logits [S, N, C] of S strengths, each image's by a fit to other patients."""
+    logits = np.empty((len(strengths), *labels.shape))
+    for others, held_out in splits:
+        weights, bias = _fit(x[others], labels[others], strengths, balanced)
+        logits[:, held_out] = x[held_out] @ weights + bias[:, None]
+    return logits
+
+
+def _fit(
+    x: np.ndarray, labels: np.ndarray, strengths: Sequence[float], balanced: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [S, d, C] and biases [S, C]; each strength starts from the one before."""
+    classes = labels.shape[1]
+    weights = np.zeros((len(strengths), x.shape[1], classes))
+    prevalence = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
+    bias = np.tile(np.log(prevalence / (1 - prevalence)), (len(strengths), 1))
+    for c in range(classes):
+        positive = labels[:, c] > 0
+        if not 0 < positive.sum() < len(positive):
+            continue
+        model = LogisticRegression(
+            class_weight="balanced" if balanced else None, max_iter=1000, warm_start=True
+        )
+        for s, strength in enumerate(strengths):
+            model.set_params(C=strength).fit(x, positive)
+            weights[s, :, c], bias[s, c] = model.coef_[0], model.intercept_[0]
+    return weights, bias
