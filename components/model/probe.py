@@ -32,7 +32,8 @@ class Probe:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Of any images' features [n, D], float32 [n, C]."""
-        return features.astype(np.float32) @ self.kernel + self.bias
+        found: np.ndarray = features.astype(np.float32) @ self.kernel + self.bias
+        return found
 
 
 def fit_probe(
