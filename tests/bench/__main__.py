@@ -17,6 +17,7 @@ BENCHES = (
     "transform",
     "training",
     "ensemble",
+    "bootstrap",
     "demo",
     "nih_mini",
     "heads",
