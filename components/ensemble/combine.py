@@ -1,4 +1,4 @@
-"""Five ways of combining members, in NumPy; graph.py does the same inside TensorFlow.
+"""Six ways of combining members, in NumPy; graph.py does the same inside TensorFlow.
 
 Members speak in calibrated log-odds [M, N, C] (members, images, classes), and so does the ensemble:
 log-odds [N, C] of the combined score. They hold where a probability is so near 0 or 1 that float32
@@ -21,7 +21,7 @@ from cxrflow.components.ensemble.settings import EnsembleConfig
 class Combination:
     """A method and what was fitted for it."""
 
-    method: str  # mean, weighted, hard_vote, max_vote or stacked
+    method: str  # mean, mean_logits, weighted, hard_vote, max_vote or stacked
     weights: np.ndarray  # [M], sum 1; what each member counts
     thresholds: np.ndarray | None = None  # hard_vote: log-odds from which a member votes, [M, C]
     coefficients: np.ndarray | None = None  # stacked: [M, C]
@@ -42,7 +42,7 @@ class Combination:
 def fit(
     method: str, log_odds: np.ndarray, labels: np.ndarray, settings: EnsembleConfig
 ) -> Combination:
-    """What `method` learns from labelled images; `mean` and `max_vote` learn nothing.
+    """What `method` learns from labelled images; means and `max_vote` learn nothing.
 
     log_odds: [M, N, C]; labels: k-hot [N, C].
     """
@@ -69,10 +69,13 @@ def score(combination: Combination, log_odds: np.ndarray) -> np.ndarray:
     """Log-odds [N, C] of the combined score of members' log-odds [M, N, C].
 
     - mean, weighted: of the (weighted) mean of probabilities
+    - mean_logits: their mean; calibration has given members one scale
     - max_vote: of the highest probability
     - hard_vote: of the fraction of votes, (votes + 1/2) / (members + 1), since 0 and 1 have none
     - stacked: of the logistic regression
     """
+    if combination.method == "mean_logits":
+        return np.asarray(log_odds.mean(axis=0))
     if combination.method == "max_vote":
         return log_odds.max(axis=0)
     if combination.method == "hard_vote":

@@ -1,6 +1,5 @@
 """Scores every member and every method per class, and chooses a method on eval."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,8 @@ from sklearn.model_selection import GroupKFold
 
 from cxrflow.components.ensemble.combine import Combination, fit, score
 from cxrflow.components.ensemble.settings import METHODS, EnsembleConfig
+from cxrflow.components.evaluate.statistics.auc import drawn_aucs
+from cxrflow.components.evaluate.statistics.draws import Draws, below_zero, mean_of
 from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.scores import mean_auc
@@ -29,6 +30,7 @@ class Predictions:
     log_odds: np.ndarray  # [M, N, C], calibrated
     labels: np.ndarray  # [N, C], k-hot
     patients: np.ndarray  # [N]
+    image_id: np.ndarray | None = None  # text [N]
 
 
 @dataclass(frozen=True)
@@ -101,16 +103,34 @@ def compare(
     ):
         # More than half of the votes: log-odds above 0.
         scores[split]["hard_vote_majority"] = per_class_auc(predictions[split].labels, log_odds > 0)
-    # The simplest of equals; no method where no class has an AUC, then the mean.
-    best = max(
-        methods, key=lambda name: np.nan_to_num(mean_auc(scores["eval"][name]), nan=-math.inf)
-    )
+    choose = settings.method == "best"
     return Comparison(
-        chosen=best if settings.method == "best" else settings.method,
+        chosen=_best(methods, scores["eval"], known, settings) if choose else settings.method,
         methods=methods,
         scores=scores,
         eval_note=EVAL_NOTE.format(fitted=", ".join(FITTED), folds=folds),
     )
+
+
+def _best(
+    methods: Mapping[str, Method],
+    aucs: Mapping[str, np.ndarray],
+    known: Predictions,
+    settings: EnsembleConfig,
+) -> str:
+    """The method with the highest mean AUC of those that beat the mean by more than chance.
+
+    By draws of patients, paired, at a level for all comparisons together; the mean if none does.
+    """
+    draws = Draws.of(known.patients, settings.draws)
+
+    def drawn(name: str) -> np.ndarray:
+        return mean_of(drawn_aucs(known.labels, methods[name].eval_log_odds, draws))
+
+    mean = drawn("mean")
+    others = [name for name in methods if name != "mean"]
+    better = [n for n in others if below_zero(mean - drawn(n), comparisons=len(others))]
+    return max(better, key=lambda name: mean_auc(aucs[name]), default="mean")
 
 
 def cross_fit(

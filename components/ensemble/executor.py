@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from tfx.utils import path_utils
 
 from cxrflow.components.ensemble.compare import Comparison, compare
 from cxrflow.components.ensemble.graph import Members, export_ensemble
+from cxrflow.components.ensemble.honest import honest_predictions
 from cxrflow.components.ensemble.members import LeftOut, Member, read_members
 from cxrflow.components.ensemble.predict import predict
 from cxrflow.components.ensemble.report import FILE_NAME
 from cxrflow.components.ensemble.settings import ENSEMBLE, METHODS, EnsembleSettings
 from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
+from cxrflow.components.model.out_of_fold import OutOfFold, write_out_of_fold
 from cxrflow.components.model.thresholds import class_thresholds
 from cxrflow.components.node import read_settings
 from cxrflow.schema import model_json
@@ -54,9 +56,12 @@ class Executor(base_executor.BaseExecutor):
             split: predict(members, _files(input_dict["examples"], split), compact, batch_size)
             for split in ("eval", "test")
         }
+        known, note = honest_predictions(chosen_members, predictions["eval"])
+        predictions["eval"] = known
         found = compare([m.name for m in chosen_members], predictions, settings.ensemble)
+        found = replace(found, eval_note=note + found.eval_note)
         method = found.methods[found.chosen]
-        labels = predictions["eval"].labels
+        labels = known.labels
         calibration = calibrate(settings.calibrate.method, method.eval_log_odds, labels)
         described = _describe(chosen_members, method.combination.weights)
 
@@ -85,6 +90,17 @@ class Executor(base_executor.BaseExecutor):
                 synthetic=synthetic,
             ),
         )
+        if note and known.image_id is not None:
+            write_out_of_fold(
+                folder,
+                OutOfFold(
+                    known.image_id,
+                    known.patients,
+                    labels,
+                    method.eval_log_odds,
+                    calibration.apply(method.eval_log_odds),
+                ),
+            )
         report = artifact_utils.get_single_instance(output_dict["report"])
         report.set_int_custom_property("synthetic", int(synthetic))
         os.makedirs(report.uri, exist_ok=True)

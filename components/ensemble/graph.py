@@ -67,6 +67,8 @@ def export_ensemble(
 
 def combine(combination: Combination, log_odds: tf.Tensor) -> dict[str, tf.Tensor]:
     """`combine.score` of members' log-odds [M, N, C] as `logits` [N, C]; and the votes."""
+    if combination.method == "mean_logits":
+        return {"logits": tf.reduce_mean(log_odds, axis=0)}
     if combination.method == "max_vote":
         return {"logits": tf.reduce_max(log_odds, axis=0)}
     if combination.method == "hard_vote":

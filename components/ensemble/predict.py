@@ -10,7 +10,7 @@ from cxrflow.components.ensemble.graph import Members
 from cxrflow.components.images.records import split_records
 from cxrflow.components.train.inputs import model_images, to_pixels
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.features import PATIENT_ID, T_IMAGE, T_LABELS
+from cxrflow.schema.features import IMAGE_ID, PATIENT_ID, T_IMAGE, T_LABELS
 from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import report
 
@@ -26,6 +26,7 @@ def predict(
         T_IMAGE: tf.io.FixedLenFeature([], tf.string),
         T_LABELS: tf.io.FixedLenFeature([members.classes], tf.float32),
         PATIENT_ID: tf.io.FixedLenFeature([], tf.string),
+        IMAGE_ID: tf.io.FixedLenFeature([], tf.string),
     }
 
     def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -33,17 +34,19 @@ def predict(
         images = model_images(
             example[T_IMAGE], compact.encoding, compact.image_size, members.image_size
         )
-        return to_pixels(images), example[T_LABELS], example[PATIENT_ID]
+        ids = example[PATIENT_ID], example[IMAGE_ID]
+        return to_pixels(images), example[T_LABELS], *ids
 
     batches = []
     dataset = split_records(paths).batch(batch_size).map(parse, tf.data.AUTOTUNE).prefetch(2)
-    for pixels, labels, patients in dataset:
-        log_odds = members.log_odds(pixels)
-        batches.append((log_odds.numpy(), labels.numpy(), patients.numpy()))
+    for pixels, labels, patients, ids in dataset:
+        log_odds = members.log_odds(pixels).numpy()
+        batches.append((log_odds, labels.numpy(), patients.numpy(), ids.numpy()))
         report(sum(len(batch[1]) for batch in batches), None, "images")
     if not batches:
         raise CxrflowError("an ensemble needs eval and test images; give more data")
-    log_odds, labels, patients = zip(*batches, strict=True)
+    log_odds, *columns = zip(*batches, strict=True)
+    labels, patients, ids = map(np.concatenate, columns)
     return Predictions(
-        np.concatenate(log_odds, axis=1), np.concatenate(labels), np.concatenate(patients)
+        np.concatenate(log_odds, axis=1), labels, patients.astype(str), ids.astype(str)
     )

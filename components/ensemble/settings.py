@@ -11,15 +11,28 @@ from cxrflow.schema.settings import Positive, Rate, settings
 
 ENSEMBLE = "ensemble"  # the combined model, among the names of models
 # What is scored, simplest first; hard_vote_majority is hard_vote's second output.
-METHODS = ("mean", "weighted", "hard_vote", "hard_vote_majority", "max_vote", "stacked")
+METHODS = (
+    "mean",
+    "mean_logits",
+    "weighted",
+    "hard_vote",
+    "hard_vote_majority",
+    "max_vote",
+    "stacked",
+)
 
 
 @settings
 class EnsembleConfig:
     """The ensemble that is exported."""
 
-    method: Literal["best", "mean", "weighted", "hard_vote", "max_vote", "stacked"] = "best"
-    """How members are combined; best: the method with the highest mean AUC on eval."""
+    method: Literal[
+        "best", "mean", "mean_logits", "weighted", "hard_vote", "max_vote", "stacked"
+    ] = "best"
+    """How members are combined; best: the method with the highest mean AUC on eval of those that
+    beat the mean by more than chance, else the mean."""
+    draws: Positive = 1000
+    """Of eval's patients, with replacement, to tell a better method from chance."""
     folds: int = Field(default=5, ge=2)
     """Of eval, by patient, to score the methods that are fitted on it."""
     equal_weights_images: Rate = 50.0

@@ -105,7 +105,7 @@ def write_examples(path: Path, count: int, seed: int) -> tuple[list[bytes], ...]
     import tensorflow as tf
 
     from cxrflow.components.images.decoding import compact_batch
-    from cxrflow.schema.features import IMAGE, PATIENT_ID, T_IMAGE, T_LABELS
+    from cxrflow.schema.features import IMAGE, IMAGE_ID, PATIENT_ID, T_IMAGE, T_LABELS
 
     def example(**features: bytes | np.ndarray) -> bytes:
         kinds = {
@@ -125,7 +125,14 @@ def write_examples(path: Path, count: int, seed: int) -> tuple[list[bytes], ...]
         pngs.append(tf.io.encode_png(np.clip(image, 0, 255).astype(np.uint8)).numpy())
     compact = compact_batch(tf.constant(pngs), 64, "jpeg", 95).numpy()
     transformed = [
-        example(**{T_IMAGE: image, T_LABELS: label, PATIENT_ID: str(i // 2).encode()})
+        example(
+            **{
+                T_IMAGE: image,
+                T_LABELS: label,
+                PATIENT_ID: str(i // 2).encode(),
+                IMAGE_ID: f"{i}.png".encode(),
+            }
+        )
         for i, (image, label) in enumerate(zip(compact, labels, strict=True))
     ]
     path.parent.mkdir(parents=True)

@@ -97,7 +97,7 @@ def test_what_model_json_keeps():
 
 @given(
     arrays(np.float64, (3, 6, 1), elements=st.floats(-60, 60)),
-    st.sampled_from(["mean", "weighted", "hard_vote", "max_vote"]),
+    st.sampled_from(["mean", "mean_logits", "weighted", "hard_vote", "max_vote"]),
 )
 def test_where_members_agree_the_ensemble_does(log_odds, method):
     labels = np.array([[0], [1], [0], [1], [0], [1]])

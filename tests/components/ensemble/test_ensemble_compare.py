@@ -25,6 +25,17 @@ def predictions(images: int, seed: int, members: int = 3) -> Predictions:
     return Predictions(truth + noise, labels, np.arange(images) // 3)
 
 
+def noisy(known: Predictions, members: list[int]) -> Predictions:
+    """The same with members that know nothing."""
+    log_odds = known.log_odds.copy()
+    log_odds[members] = np.random.default_rng(5).normal(0, 3, log_odds[members].shape)
+    return dataclasses.replace(known, log_odds=log_odds)
+
+
+def rows(known: Predictions, count: int) -> Predictions:
+    return Predictions(known.log_odds[:, :count], known.labels[:count], known.patients[:count])
+
+
 @pytest.fixture(scope="module")
 def data() -> dict[str, Predictions]:
     return {"eval": predictions(600, 0), "test": predictions(600, 1)}
@@ -42,13 +53,30 @@ def test_everyone_is_scored_on_both_splits(data):
     assert "5-fold" in found.eval_note
 
 
-def test_eval_alone_chooses(data):
-    first = compare(["a", "b", "c"], data, SETTINGS)
+def test_equal_members_are_averaged_whichever_method_happens_to_be_first(data):
+    """Members differ in their noise alone, so that no method can be better than the mean."""
+    found = compare(["a", "b", "c"], data, SETTINGS)
+    scores = {name: aucs[0] for name, aucs in found.scores["eval"].items() if name in found.methods}
+    assert max(scores, key=scores.get) != "mean"
+    assert found.chosen == "mean"
+
+
+def test_a_method_that_beats_the_mean_by_more_than_chance_is_chosen_on_eval_alone(data):
+    """Two members are noise, so that one has to be found."""
+    blind = {split: noisy(known, [1, 2]) for split, known in data.items()}
+    first = compare(["a", "b", "c"], blind, SETTINGS)
     scores = {name: aucs[0] for name, aucs in first.scores["eval"].items() if name in first.methods}
-    assert scores[first.chosen] == max(scores.values())
-    upside_down = dataclasses.replace(data["test"], labels=1 - data["test"].labels)
-    second = compare(["a", "b", "c"], data | {"test": upside_down}, SETTINGS)
+    assert first.chosen != "mean"
+    assert scores[first.chosen] > scores["mean"] + 0.05
+    upside_down = dataclasses.replace(blind["test"], labels=1 - blind["test"].labels)
+    second = compare(["a", "b", "c"], blind | {"test": upside_down}, SETTINGS)
     assert second.chosen == first.chosen
+
+
+def test_few_patients_are_no_reason_to_leave_the_mean(data):
+    """The same members on 30 images of 10 patients."""
+    few = {split: rows(noisy(known, [1, 2]), 30) for split, known in data.items()}
+    assert compare(["a", "b", "c"], few, SETTINGS).chosen == "mean"
 
 
 def test_configuration_chooses(data):

@@ -27,7 +27,15 @@ from tests.pipeline.reports.browser import DEEP, Browser, assert_clean
 
 pytestmark = pytest.mark.tf
 
-METHODS = ["mean", "weighted", "hard_vote", "hard_vote_majority", "max_vote", "stacked"]
+METHODS = [
+    "mean",
+    "mean_logits",
+    "weighted",
+    "hard_vote",
+    "hard_vote_majority",
+    "max_vote",
+    "stacked",
+]
 FEW = 10
 INGEST = {"classes": list(DEFAULT_CLASSES), "split": "auto", "eval_share": 0.15, "test_share": 0.2}
 
