@@ -3,6 +3,8 @@
 Keras is imported on use.
 """
 
+import difflib
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,13 +21,14 @@ _NO_TOP = "{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
 class Backbone:
     """What is needed to use a network of keras.applications."""
 
-    module: str  # of keras.applications: holds the constructor and its own preprocess_input
+    module: str  # of keras.applications, or ours: holds the constructor and preprocess_input
     weights_file: str  # Keras's name of the ImageNet weights without top
     finetune_from: str  # first trained layer of finetune_from "default": its last stage
     image_size: int = 224  # of its ImageNet training, pixels
     min_size: int = 32  # pixels
     # Width multipliers with ImageNet weights, as weights_file spells them.
     alphas: Mapping[float, str] = field(default_factory=dict)
+    download: bool = True  # Keras has ImageNet weights of it
 
 
 BackboneName = Literal[
@@ -37,8 +40,11 @@ BackboneName = Literal[
     "NASNetMobile",
     "NASNetLarge",
     "ResNet50",
+    "ResNet50V2",
     "DenseNet121",
     "EfficientNetV2B0",
+    "EfficientNetLite0",
+    "ConvNeXtTiny",
 ]
 BACKBONES: dict[str, Backbone] = {
     "MobileNet": Backbone(
@@ -73,6 +79,18 @@ BACKBONES: dict[str, Backbone] = {
     "EfficientNetV2B0": Backbone(
         "efficientnet_v2", "efficientnetv2-b0_notop.h5", "block6a_expand_conv"
     ),
+    "ResNet50V2": Backbone(
+        "resnet_v2", _NO_TOP.format(name="resnet50v2"), "conv5_block1_preact_bn"
+    ),
+    "EfficientNetLite0": Backbone(
+        "cxrflow.components.model.efficientnet_lite",
+        "efficientnet_lite0_224_no_top.h5",
+        "block6a_expand_conv",
+        download=False,
+    ),
+    "ConvNeXtTiny": Backbone(
+        "convnext", "convnext_tiny_notop.h5", "convnext_tiny_downsampling_block_2"
+    ),
 }
 
 
@@ -102,7 +120,11 @@ def build_backbone(
     from cxrflow.components.private_api import forget_layer_names
 
     backbone = find_backbone(name)
-    application = getattr(keras.applications, backbone.module)
+    application = (
+        importlib.import_module(backbone.module)
+        if "." in backbone.module
+        else getattr(keras.applications, backbone.module)
+    )
     options: dict[str, Any] = {"alpha": alpha} if backbone.alphas else {}
     forget_layer_names()
     pixels = keras.Input((image_size, image_size, 3), name="image")
@@ -112,3 +134,35 @@ def build_backbone(
         options["input_shape"] = (image_size, image_size, 1)
     constructor = getattr(application, name)
     return constructor(include_top=False, weights=weights, input_tensor=scaled, **options)
+
+
+def find_layer(
+    network: "keras.Model", name: str, setting: str, backbone: str, others: str = ""
+) -> "keras.Layer":
+    """The network's layer of this name.
+
+    Raises CxrflowError, which names the setting, the backbone and the layers most like it.
+    """
+    names = [layer.name for layer in network.layers[1:]]  # the first is the input
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=5, cutoff=0.0)
+        raise CxrflowError(
+            f"train.{setting}: {backbone} has no layer {name!r}; the names most like it are "
+            f"{', '.join(close)}{others}"
+        )
+    return network.get_layer(name)
+
+
+def cut_backbone(network: "keras.Model", cut_at: str, backbone: str) -> "keras.Model":
+    """The network up to the output of layer `cut_at`, or all of it where that is empty.
+
+    Raises CxrflowError where there is no such layer or its output is no map.
+    """
+    import keras
+
+    if not cut_at:
+        return network
+    output = find_layer(network, cut_at, "cut_at", backbone).output
+    if isinstance(output, list) or len(output.shape) != 4:
+        raise CxrflowError(f"train.cut_at: what {cut_at} of {backbone} puts out is no map")
+    return keras.Model(network.inputs, output, name=network.name)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from cxrflow.components.model.places import PooledMap, local_logits, pooled
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.schema.errors import CxrflowError
 
@@ -95,11 +96,24 @@ def lse_head(features: Any, classes: int, recipe: TrainConfig) -> tuple[Any, Any
     return logits, keras.ops.sigmoid(output(x))
 
 
+def probe_head(features: Any, classes: int, recipe: TrainConfig) -> tuple[Any, Any]:
+    """One linear layer over means of maps, which `probe.fit_probe` fits; nothing else is trained.
+
+    features: a map [N, h, w, D], or PooledMaps. The attention map [N, h, w, classes] is the layer
+    at every place, as a probability; see `places.local_logits`.
+    """
+    maps = features if isinstance(features, list) else [PooledMap(features, 1)]
+    output = layers.Dense(classes, name="logits")
+    logits = output(pooled(maps))
+    return logits, keras.ops.sigmoid(local_logits(maps, output))
+
+
 HEADS: dict[str, Head] = {
     "attention": attention_head,
     "simple": simple_head,
     "class_attention": class_attention_head,
     "lse": lse_head,
+    "probe": probe_head,
 }
 
 

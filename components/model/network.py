@@ -1,6 +1,5 @@
 """The network: backbone and head, and where training cuts it into a frozen and a trained part."""
 
-import difflib
 import itertools
 import math
 from dataclasses import dataclass
@@ -8,8 +7,9 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from cxrflow.components.model.backbones import find_backbone
+from cxrflow.components.model.backbones import find_backbone, find_layer
 from cxrflow.components.model.heads import find_head
+from cxrflow.components.model.places import PooledMap
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.weights import backbone_with_weights
 from cxrflow.components.train.devices import dtype_policy
@@ -44,13 +44,18 @@ def build_network(recipe: TrainConfig, classes: int) -> Network:
         recipe.weights,
         recipe.weights_dir,
         recipe.color,
+        recipe.cut_at,
     )
     pixels = backbone.inputs[0]
-    features = _features(backbone, recipe)
+    probe = recipe.head == "probe"
+    features = _pooled_maps(backbone, recipe) if probe else _features(backbone, recipe)
     with dtype_policy("float32"):
         logits, attention = head(features, classes, recipe)
     full = keras.Model(pixels, {"logits": logits, "attention": attention}, name=recipe.backbone)
-    if recipe.finetune_from:
+    if probe:
+        means = full.get_layer("logits").input
+        frozen, tail = keras.Model(pixels, means), keras.Model(means, logits)
+    elif recipe.finetune_from:
         cut = _cut(backbone, features, recipe)
         frozen, tail = keras.Model(pixels, _pack(cut)), _tail(cut, logits)
     else:
@@ -69,6 +74,28 @@ def build_network(recipe: TrainConfig, classes: int) -> Network:
     return Network(full, frozen, tail, tuned)
 
 
+def _pooled_maps(backbone: keras.Model, recipe: TrainConfig) -> list[PooledMap]:
+    """What a probe sees: the maps of feature_layers, then the last one."""
+    last = backbone.layers[-1].name
+    names = [*recipe.feature_layers, last]
+    if strange := [name for name in recipe.cell_layers if name not in names]:
+        raise CxrflowError(
+            f"train.cell_layers: {strange[0]} is none of the layers that the probe sees: "
+            f"{', '.join(names)}"
+        )
+    maps = []
+    for name in names:
+        features = find_layer(backbone, name, "feature_layers", recipe.backbone).output
+        cells = recipe.cells if name in recipe.cell_layers else 1
+        if len(features.shape) != 4 or min(features.shape[1:3]) < cells:
+            raise CxrflowError(
+                f"train.feature_layers: the output of {name}, {features.shape[1:]}, is no map of "
+                f"at least {cells} × {cells} places"
+            )
+        maps.append(PooledMap(features, cells))
+    return maps
+
+
 def _features(backbone: keras.Model, recipe: TrainConfig) -> keras.KerasTensor:
     """The last map, with means of earlier ones over its cells as further channels.
 
@@ -78,7 +105,7 @@ def _features(backbone: keras.Model, recipe: TrainConfig) -> keras.KerasTensor:
     last = backbone.output
     maps = [last]
     for name in recipe.feature_layers:
-        earlier = _layer(backbone, recipe, "feature_layers", name).output
+        earlier = find_layer(backbone, name, "feature_layers", recipe.backbone).output
         pool = earlier.shape[1] // last.shape[1]
         if len(earlier.shape) != 4 or earlier.shape[1] != pool * last.shape[1]:
             raise CxrflowError(
@@ -87,18 +114,6 @@ def _features(backbone: keras.Model, recipe: TrainConfig) -> keras.KerasTensor:
             )
         maps.append(layers.AveragePooling2D(pool)(earlier))
     return layers.Concatenate()(maps) if len(maps) > 1 else last
-
-
-def _layer(backbone: keras.Model, recipe: TrainConfig, setting: str, name: str) -> keras.Layer:
-    names = [layer.name for layer in backbone.layers[1:]]  # the first is the input
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=5, cutoff=0.0)
-        others = ' ("default", "head" and "" are allowed too)' if setting == "finetune_from" else ""
-        raise CxrflowError(
-            f"train.{setting}: {recipe.backbone} has no layer {name!r}; the names most like it are "
-            f"{', '.join(close)}{others}"
-        )
-    return backbone.get_layer(name)
 
 
 def _cut(
@@ -114,7 +129,8 @@ def _cut(
     name = recipe.finetune_from
     if name == "default":
         name = find_backbone(recipe.backbone).finetune_from
-    first = _layer(backbone, recipe, "finetune_from", name)
+    allowed = ' ("default", "head" and "" are allowed too)'
+    first = find_layer(backbone, name, "finetune_from", recipe.backbone, allowed)
     start = first.output if isinstance(first.input, list) else first.input
     trained, cut = {id(start)}, {id(start): start}
     for operation in keras.Model(backbone.inputs, features).operations:  # inputs first

@@ -1,11 +1,25 @@
 """A training recipe: every choice of one model's training, as data."""
 
-from typing import Literal
+from dataclasses import fields
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from cxrflow.components.model.backbones import BACKBONES, BackboneName
 from cxrflow.schema.settings import Count, Positive, Rate, Share, settings
+
+# What a probe is made of; the rest of a recipe tells how a network is trained.
+_OF_PROBE = {
+    *("backbone", "alpha", "cut_at", "image_size", "color", "weights", "weights_dir"),
+    *("head", "feature_layers", "cell_layers", "cells", "cross_fit", "finetune_from"),
+    "deterministic",
+}
+
+
+def _folds(value: Any) -> Any:
+    if value != "auto" and (not isinstance(value, int) or value < 0 or value == 1):
+        raise ValueError("should be a number of folds from 2 on, 0 or auto")
+    return value
 
 
 @settings
@@ -16,8 +30,11 @@ class TrainConfig:
     """The network without its top."""
     alpha: Rate = 1.0
     """Width multiplier of MobileNet and MobileNetV2."""
-    head: Literal["attention", "simple", "class_attention", "lse"] = "attention"
-    """What turns the backbone's features into one logit a class."""
+    cut_at: str = ""
+    """Backbone layer whose output the head sees, without the layers after it; empty: the last."""
+    head: Literal["attention", "simple", "class_attention", "lse", "probe"] = "attention"
+    """What turns the backbone's features into one logit a class; probe: logistic regression on
+    means of frozen features."""
     image_size: int = Field(default=0, ge=0, le=4096)
     """Side of the square that the network sees, in pixels; 0: the backbone's own."""
     color: Literal["rgb", "gray"] = "rgb"
@@ -77,6 +94,14 @@ class TrainConfig:
     """Share by which labels move towards 0.5."""
     feature_layers: tuple[str, ...] = ()
     """Names of earlier backbone layers whose maps the head sees besides the last one."""
+    cell_layers: tuple[str, ...] = ()
+    """Of probe: those of feature_layers, or the last one, whose means are of cells too."""
+    cells: int = Field(default=3, ge=2, le=16)
+    """Of probe: the image is divided into so many times so many cells."""
+    cross_fit: Annotated[int | Literal["auto"], BeforeValidator(_folds)] = 0
+    """Of probe: folds of train and eval, by patient. Each image is judged by a model of the other
+    folds, and the model that is kept has learned from all. 0: trained on train, judged on eval;
+    auto: 5 folds up to 10,000 images."""
     finetune_from: str = ""
     """Backbone layer that is trained with all it feeds (of one that joins branches, what it feeds
     alone). default: the last stage; head: nothing; empty: everything."""
@@ -111,6 +136,7 @@ class TrainConfig:
             object.__setattr__(self, "image_size", backbone.image_size)  # self is frozen
         scaled = self.backbone_lr_scale != 1 or self.layer_decay != 1
         head_only = self.finetune_from == "head"
+        probe = self.head == "probe"
         for wrong, message in (
             (
                 self.image_size < backbone.min_size,
@@ -146,7 +172,40 @@ class TrainConfig:
                 head_only and self.head_epochs,
                 "head_epochs change nothing with finetune_from head: set epochs",
             ),
+            (
+                probe and self.finetune_from not in ("", "head"),
+                f"finetune_from {self.finetune_from}: a probe leaves the backbone as it is, take "
+                "another head or leave it out",
+            ),
+            (
+                probe and self.normal_weight != 1,
+                "normal_weight: a probe gives every image its weight, leave it at 1",
+            ),
+            (
+                probe and self.loss != "bce",
+                f"loss {self.loss}: a probe is logistic regression, leave it at bce",
+            ),
+            (
+                probe and (self.cached_views or self.test_time_views),
+                "cached_views and test_time_views: a probe sees each image as it is, leave them "
+                "at 0",
+            ),
+            (
+                not probe and (self.cell_layers or self.cross_fit),
+                f"cell_layers and cross_fit are for head probe, not {self.head}",
+            ),
         ):
             if wrong:
                 raise ValueError(message)
         return self
+
+    @property
+    def unused(self) -> list[str]:
+        """Names of settings that were changed and change nothing, as the head is a probe."""
+        if self.head != "probe":
+            return []
+        return [
+            f.name
+            for f in fields(self)
+            if f.name not in _OF_PROBE and getattr(self, f.name) != f.default
+        ]

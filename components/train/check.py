@@ -1,11 +1,14 @@
 """Builds every recipe's network before anything is ingested or trained."""
 
 import dataclasses
+import logging
 import math
 from collections.abc import Mapping
 
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.schema.errors import CxrflowError
+
+logger = logging.getLogger(__name__)
 
 # What a network depends on; recipes that agree in these are built once.
 _NETWORK = (
@@ -18,6 +21,9 @@ _NETWORK = (
     "weights_dir",
     "feature_layers",
     "finetune_from",
+    "cut_at",
+    "cell_layers",
+    "cells",
 )
 
 
@@ -55,8 +61,25 @@ def check_recipes(recipes: Mapping[str, TrainConfig], classes: int) -> dict[str,
     sizes: dict[tuple[object, ...], NetworkSize] = {}
     found = {}
     for name, recipe in recipes.items():
+        if recipe.unused:
+            logger.warning(
+                "models.%s: %s change nothing, as a probe isn't trained by steps",
+                name,
+                ", ".join(recipe.unused),
+            )
+        elif recipe.finetune_from == "head" and not _has_probe(recipes, recipe):
+            logger.warning(
+                "models.%s trains a head on frozen features without a probe (head: probe) of %s "
+                "beside it, which may be as good and takes seconds",
+                name,
+                recipe.backbone,
+            )
         network = tuple(getattr(recipe, field) for field in _NETWORK)
         if network not in sizes:
             sizes[network] = check_recipe(name, recipe, classes)
         found[name] = sizes[network]
     return found
+
+
+def _has_probe(recipes: Mapping[str, TrainConfig], recipe: TrainConfig) -> bool:
+    return any(r.head == "probe" and r.backbone == recipe.backbone for r in recipes.values())

@@ -12,7 +12,7 @@ from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train.augment import augment
 from cxrflow.components.train.store import Stored
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.features import T_IMAGE, T_LABELS
+from cxrflow.schema.features import IMAGE_ID, PATIENT_ID, T_IMAGE, T_LABELS
 from cxrflow.schema.progress import report
 
 _READ_BATCH = 64
@@ -79,6 +79,19 @@ def read_transformed(
         yield images, labels
     if not done:
         raise CxrflowError(f"no transformed examples under {', '.join(patterns)}; run Transform")
+
+
+def read_ids(patterns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Image and patient ids, text [N], in the order of `read_transformed`."""
+    spec = {name: tf.io.FixedLenFeature([], tf.string) for name in (IMAGE_ID, PATIENT_ID)}
+    paths = {path for pattern in patterns for path in tf.io.gfile.glob(pattern)}
+    batches = split_records(paths).batch(_READ_BATCH)
+    found = [
+        [batch[name].astype(str) for name in (IMAGE_ID, PATIENT_ID)]
+        for batch in batches.map(lambda x: tf.io.parse_example(x, spec)).as_numpy_iterator()
+    ]
+    images, patients = (np.concatenate(column) for column in zip(*found, strict=True))
+    return images, patients
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import tensorflow as tf
 from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
 from cxrflow.components.model.network import build_network
+from cxrflow.components.model.out_of_fold import OutOfFold, write_out_of_fold
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.signatures import export
 from cxrflow.components.model.test_time import Network, with_views
@@ -22,7 +24,18 @@ from cxrflow.components.train import store
 from cxrflow.components.train.board import write_board
 from cxrflow.components.train.devices import in_float32, training_devices
 from cxrflow.components.train.fit import train
-from cxrflow.components.train.inputs import evaluation_batches, read_transformed, to_pixels
+from cxrflow.components.train.inputs import (
+    evaluation_batches,
+    read_ids,
+    read_transformed,
+    to_pixels,
+)
+from cxrflow.components.train.probe import (
+    Images,
+    cross_fit_folds,
+    require_patients,
+    train_probe,
+)
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
 from cxrflow.schema.progress import report
@@ -53,21 +66,10 @@ def run_fn(fn_args: Any) -> None:
     train_images, eval_images = stored_images(
         fn_args, compact, recipe.image_size, work_dir / "images"
     )
-    with training_devices(recipe):
-        network = build_network(recipe, len(classes))
-        train(
-            network,
-            train_images,
-            eval_images,
-            classes,
-            recipe,
-            work_dir,
-            Path(fn_args.model_run_dir),
-        )
-    model = in_float32(network.full)
-    forward = with_views(lambda pixels: model(pixels, training=False), recipe.test_time_views)
-    logits = predict_logits(forward, eval_images)
-    calibration = calibrate(config["calibrate"]["method"], logits, eval_images.labels)
+    fit = _fit_probe if recipe.head == "probe" else _train
+    forward, model, judged = fit(fn_args, recipe, train_images, eval_images, work_dir)
+    calibration = calibrate(config["calibrate"]["method"], judged.logits, judged.labels)
+    probabilities = calibration.apply(judged.logits)
     saved_model = Path(fn_args.serving_model_dir)
     export(forward, calibration, model, compact, recipe.image_size, saved_model)
     write_assets(
@@ -81,8 +83,8 @@ def run_fn(fn_args: Any) -> None:
             calibration=calibration.to_json(classes),
             thresholds=class_thresholds(
                 classes,
-                eval_images.labels,
-                calibration.apply(logits),
+                judged.labels,
+                probabilities,
                 config["calibrate"]["sensitivity"],
                 config["calibrate"]["specificity"],
             ),
@@ -91,6 +93,10 @@ def run_fn(fn_args: Any) -> None:
             synthetic=config["synthetic"],
         ),
     )
+    if judged.ids:
+        write_out_of_fold(
+            saved_model, OutOfFold(*judged.ids, judged.labels, judged.logits, probabilities)
+        )
     write_board(
         Path(fn_args.model_run_dir),
         forward,
@@ -98,10 +104,67 @@ def run_fn(fn_args: Any) -> None:
         classes,
         train_images,
         eval_images,
-        logits,
+        judged.logits[-len(eval_images) :],
         calibration,
     )
     shutil.rmtree(work_dir)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What a model is calibrated on: eval, or with cross-fitting train and then eval."""
+
+    labels: np.ndarray  # [N, C], k-hot
+    logits: np.ndarray  # [N, C], none by a model that has learned from the image's patient
+    ids: tuple[np.ndarray, ...] = ()  # of images and patients, text [N]; of a cross-fitted model
+
+
+# The network as it is exported, the model that holds its weights, and what both are judged by.
+_Fitted = tuple[Network, keras.Model, _Judged]
+
+
+def _train(
+    fn_args: Any,
+    recipe: TrainConfig,
+    train_images: store.Stored,
+    eval_images: store.Stored,
+    work_dir: Path,
+) -> _Fitted:
+    classes = list(fn_args.custom_config["classes"])
+    log_dir = Path(fn_args.model_run_dir)
+    with training_devices(recipe):
+        network = build_network(recipe, len(classes))
+        train(network, train_images, eval_images, classes, recipe, work_dir, log_dir)
+    model = in_float32(network.full)
+    forward = with_views(lambda pixels: model(pixels, training=False), recipe.test_time_views)
+    return forward, model, _Judged(eval_images.labels, predict_logits(forward, eval_images))
+
+
+def _fit_probe(
+    fn_args: Any,
+    recipe: TrainConfig,
+    train_images: store.Stored,
+    eval_images: store.Stored,
+    work_dir: Path,
+) -> _Fitted:
+    classes = list(fn_args.custom_config["classes"])
+    known = Images(train_images, *read_ids(fn_args.train_files))
+    new = Images(eval_images, *read_ids(fn_args.eval_files))
+    folds = cross_fit_folds(recipe, len(train_images) + len(eval_images))
+    ids = tuple(map(np.concatenate, zip(known.ids, new.ids, strict=True)))
+    labels = np.concatenate([train_images.labels, eval_images.labels])
+    if folds:
+        require_patients(labels, ids[1], classes, folds)
+    network = build_network(recipe, len(classes))
+    probe = train_probe(network, recipe, known, new, folds, work_dir / "features")
+
+    def forward(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return network.full(pixels, training=False)
+
+    if folds:
+        return forward, network.full, _Judged(labels, probe.out_of_fold, ids)
+    judged = _Judged(eval_images.labels, predict_logits(forward, eval_images))
+    return forward, network.full, judged
 
 
 def predict_logits(network: Network, images: store.Stored) -> np.ndarray:

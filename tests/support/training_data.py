@@ -67,7 +67,7 @@ def tiny(tmp_path_factory) -> Tiny:
     import tensorflow as tf
 
     from cxrflow.components.images.decoding import compact_batch
-    from cxrflow.schema.features import IMAGE, T_IMAGE, T_LABELS
+    from cxrflow.schema.features import IMAGE, IMAGE_ID, PATIENT_ID, T_IMAGE, T_LABELS
 
     def example(**features: list[bytes] | np.ndarray) -> bytes:
         return tf.train.Example(
@@ -95,7 +95,15 @@ def tiny(tmp_path_factory) -> Tiny:
             pngs.append(tf.io.encode_png(image).numpy())
         compact = compact_batch(tf.constant(pngs), 64, "jpeg", 95).numpy()
         transformed = [
-            example(**{T_IMAGE: [c], T_LABELS: k}) for c, k in zip(compact, labels, strict=True)
+            example(
+                **{
+                    T_IMAGE: [c],
+                    T_LABELS: k,
+                    IMAGE_ID: [f"{split}_{i:03d}".encode()],
+                    PATIENT_ID: [f"{split}_{i // 2}".encode()],
+                }
+            )
+            for i, (c, k) in enumerate(zip(compact, labels, strict=True))
         ]
         # In two files, as Transform writes one for each of the raw ones.
         (folder / f"Split-{split}").mkdir()

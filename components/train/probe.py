@@ -1,0 +1,89 @@
+"""Fits a probe: the network's linear layer, from stored images."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrflow.components.model.network import Network
+from cxrflow.components.model.probe import Probe, fit_probe
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.train.features import store_features
+from cxrflow.components.train.store import Stored
+from cxrflow.schema.errors import CxrflowError
+
+logger = logging.getLogger(__name__)
+
+CROSS_FIT_IMAGES = 10_000  # up to which cross_fit auto cross-fits; more patients choose well enough
+FOLDS = 5  # of auto, and to choose the strength without cross-fitting
+
+
+@dataclass(frozen=True)
+class Images:
+    """Stored images of a split, and whose they are."""
+
+    stored: Stored
+    image_id: np.ndarray  # text [N]
+    patient_id: np.ndarray  # text [N]
+
+    @property
+    def ids(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of images and of patients."""
+        return self.image_id, self.patient_id
+
+
+def cross_fit_folds(recipe: TrainConfig, images: int) -> int:
+    """How many folds; 0: no cross-fitting. images: of train and eval."""
+    if recipe.cross_fit == "auto":
+        return FOLDS if images <= CROSS_FIT_IMAGES else 0
+    return recipe.cross_fit
+
+
+def require_patients(
+    labels: np.ndarray, patients: np.ndarray, classes: list[str], folds: int
+) -> None:
+    """Raises CxrflowError where a class has cases, but of fewer patients than there are folds.
+
+    labels: k-hot [N, C]; patients: [N].
+    """
+    counts = {
+        name: len(np.unique(patients[column > 0]))
+        for name, column in zip(classes, labels.T, strict=True)
+    }
+    few = {name: count for name, count in counts.items() if 0 < count < folds}
+    if few:
+        named = ", ".join(f"{name} {count}" for name, count in few.items())
+        raise CxrflowError(
+            f"train.cross_fit {folds}: every class needs cases of at least {folds} patients in "
+            f"train and eval, there are: {named}; lower cross_fit or leave these classes out of "
+            "ingest.classes"
+        )
+
+
+def train_probe(
+    network: Network, recipe: TrainConfig, train: Images, eval_: Images, folds: int, folder: Path
+) -> Probe:
+    """Fits the network's linear layer in place: to train, or to train and eval with folds.
+
+    Features are stored in `folder`, so that a killed run doesn't compute them again. The probe's
+    `out_of_fold` has the rows of train, then those of eval where it was cross-fitted.
+    """
+    splits = [("train", train), *([("eval", eval_)] if folds else [])]
+    features, labels, patients = [], [], []
+    for name, images in splits:
+        stored = store_features(folder / name, network.frozen, images.stored, recipe, views=1)
+        features.append(stored.take(range(len(stored))).astype(np.float32))
+        labels.append(stored.labels)
+        patients.append(images.patient_id)
+    probe = fit_probe(
+        np.concatenate(features),
+        np.concatenate(labels),
+        np.concatenate(patients),
+        folds=folds or FOLDS,
+    )
+    output: Any = network.full.get_layer("logits")
+    output.set_weights([probe.kernel, probe.bias])
+    logger.info("the probe's strength of regularisation, C: %g", probe.strength)
+    return probe
