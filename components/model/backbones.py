@@ -94,6 +94,15 @@ BACKBONES: dict[str, Backbone] = {
 }
 
 
+def application_of(backbone: Backbone) -> Any:
+    """The module with its constructor and `preprocess_input`."""
+    if "." in backbone.module:
+        return importlib.import_module(backbone.module)
+    import keras
+
+    return getattr(keras.applications, backbone.module)
+
+
 def find_backbone(name: str) -> Backbone:
     """The entry of this name. Raises CxrflowError for an unknown one."""
     if name not in BACKBONES:
@@ -120,11 +129,7 @@ def build_backbone(
     from cxrflow.components.private_api import forget_layer_names
 
     backbone = find_backbone(name)
-    application = (
-        importlib.import_module(backbone.module)
-        if "." in backbone.module
-        else getattr(keras.applications, backbone.module)
-    )
+    application = application_of(backbone)
     options: dict[str, Any] = {"alpha": alpha} if backbone.alphas else {}
     forget_layer_names()
     pixels = keras.Input((image_size, image_size, 3), name="image")

@@ -80,6 +80,11 @@ def trial_recipe(
         where = "".join(f"train.{name}: " for name in first["loc"])
         what = first["msg"].removeprefix("Value error, ")
         raise CxrflowError(f"study, {experiment}, {_shown(values)}: {where}{what}") from None
+    if trial.head == "probe":
+        raise CxrflowError(
+            f"study, {experiment}: a probe (train.head) isn't trained in steps, so that trials "
+            "would all be the same; name a profile with another head, such as nih_sample"
+        )
     update = trial.batch_size * trial.accumulation_steps
     if study.images_seen % study.evaluations or images % update:
         step = update * study.evaluations

@@ -69,7 +69,7 @@ def run(
 @app.command(
     epilog=examples(
         "cxrflow study --profile study",
-        "cxrflow study --profile nih_mini --data /data/nih_mini --experiments head",
+        "cxrflow study --profile nih_sample --data /data/nih_mini --experiments head",
         "cxrflow study --profile nih --data /data/nih --set study.images_seen=655360",
     )
 )

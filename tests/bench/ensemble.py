@@ -23,7 +23,7 @@ BATCH = 8
 CLASSES = 13
 IMAGE_SIZE = 224
 COMPACT = {"image_size": 512, "encoding": "jpeg", "jpeg_quality": 95}
-MEMBERS = {  # of nih_mini
+MEMBERS = {
     "attention": {"alpha": 1.0, "head": "attention"},
     "simple": {"alpha": 1.0, "head": "simple"},
     "narrow": {"alpha": 0.75, "head": "attention"},

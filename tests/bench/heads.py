@@ -18,7 +18,15 @@ def main() -> Iterator[dict[str, Any]]:
         return
     with tempfile.TemporaryDirectory() as root:
         ran = measure(
-            *("-m", "cxrflow.pipeline.cli", "study", "--profile", "nih_mini", "--data", str(data)),
+            *(
+                "-m",
+                "cxrflow.pipeline.cli",
+                "study",
+                "--profile",
+                "nih_sample",
+                "--data",
+                str(data),
+            ),
             *("--root", root, "--experiments", "head", "--set", f"train.weights_dir={weights}"),
         )
         curves = pd.read_csv(Path(root) / "study" / "head.csv")

@@ -75,9 +75,7 @@ def ensemble(small: str, *others: str) -> dict[str, set[str]]:
 WIRED = {
     "demo": ensemble("attention", "lse"),
     "nih": one_model("mobilenet_attention"),
-    "nih_mini": ensemble(
-        "attention", "attention_narrow", "attention_more", "simple", "class_attention"
-    ),
+    "nih_mini": ensemble("mobilenet", "mobilenet_v2", "resnet"),
     "nih_sample": one_model("mobilenet_attention"),
     "study": one_model("mobilenet_simple"),
 }

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from cxrflow.components.model import network
-from cxrflow.components.model.backbones import BACKBONES, build_backbone, find_backbone
+from cxrflow.components.model.backbones import (
+    BACKBONES,
+    application_of,
+    build_backbone,
+    find_backbone,
+)
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.weights import backbone_with_weights, load_weights_file, weights_path
 from cxrflow.schema.errors import CxrflowError
@@ -38,13 +43,19 @@ def test_names_and_weights(backbone, tmp_path, monkeypatch, save_legacy_h5):
         return str(tmp_path / file_name)
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", download)
-    with warnings.catch_warnings(action="ignore"):  # of another image size than the weights'
-        again = backbone_with_weights(name, SIZE, 1.0, "imagenet", "")
+    if BACKBONES[name].download:
+        with warnings.catch_warnings(action="ignore"):  # of another image size than the weights'
+            again = backbone_with_weights(name, SIZE, 1.0, "imagenet", "")
+        assert asked == [weights_path(name, 1.0, str(tmp_path)).name]
+    else:
+        with pytest.raises(CxrflowError, match=r"no ImageNet weights .*weights_dir=DIR"):
+            backbone_with_weights(name, SIZE, 1.0, "imagenet", "")
+        save_legacy_h5(model, tmp_path / BACKBONES[name].weights_file)
+        again = backbone_with_weights(name, SIZE, 1.0, "imagenet", str(tmp_path))
 
     assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
     for have, want in zip(again.weights, model.weights, strict=True):
         np.testing.assert_array_equal(have, want)
-    assert asked == [weights_path(name, 1.0, str(tmp_path)).name]
 
     again.weights[-1].assign(np.full(again.weights[-1].shape, 7.0))
     load_weights_file(again, weights_path(name, 1.0, str(tmp_path)))
@@ -55,7 +66,7 @@ def test_scaling_is_keras_own_and_survives_saving(backbone, tmp_path):
     name, model = backbone
     keras.Model(model.inputs[0], model.layers[1].input).save(tmp_path / "scaling.keras")
     pixels = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3)).astype(np.float32)
-    own = getattr(keras.applications, BACKBONES[name].module).preprocess_input(pixels.copy())
+    own = application_of(BACKBONES[name]).preprocess_input(pixels.copy())
     scaling = keras.saving.load_model(tmp_path / "scaling.keras")
     np.testing.assert_allclose(scaling(pixels), own, atol=1e-5)
 

@@ -47,6 +47,53 @@ def test_a_file_that_ends_early_names_the_layer(quarter, tmp_path, save_legacy_h
         backbone_with_weights("MobileNet", 64, 0.25, "imagenet", str(tmp_path / "cut.h5"))
 
 
+def test_a_file_that_ends_early_is_enough_for_a_network_cut_before(
+    quarter, tmp_path, save_legacy_h5, caplog
+):
+    model = quarter[0]
+    part = keras.Model(model.inputs, model.get_layer("conv_pw_12").output)
+    save_legacy_h5(part, tmp_path / "part.h5")
+    file = str(tmp_path / "part.h5")
+
+    def cut(layer: str) -> keras.Model:
+        return backbone_with_weights("MobileNet", 64, 0.25, "imagenet", file, cut_at=layer)
+
+    loaded = cut("conv_pw_11_relu")
+
+    assert loaded.layers[-1].name == "conv_pw_11_relu"
+    for have, want in zip(loaded.weights, model.weights, strict=False):
+        np.testing.assert_array_equal(have, want)
+    assert "cut at conv_pw_11_relu" in caplog.text
+    with pytest.raises(CxrflowError, match=r"layer conv_pw_12_bn .*\(nothing\).*train\.cut_at"):
+        cut("conv_pw_12_relu")
+
+
+@pytest.mark.parametrize(
+    ("cut_at", "said"),
+    [
+        ("conv_pw_99", r"train\.cut_at: MobileNet has no layer 'conv_pw_99'.*conv_pw_"),
+        ("", r"up to layer conv_pw_6_relu only: set train\.cut_at"),
+        ("conv_pw_7_relu", r"up to layer conv_pw_6_relu only: set train\.cut_at"),
+    ],
+)
+def test_a_cut_beyond_the_file_is_refused(quarter, tmp_path, cut_at, said):
+    model = quarter[0]
+    file = tmp_path / "mobilenet_2_5_cut_conv_pw_6_relu.weights.h5"
+    part = keras.Model(model.inputs, model.get_layer("conv_pw_6_relu").output)
+    part.save_weights(file)
+    # Of a folder, too: the name says whose it is.
+    loaded = backbone_with_weights(
+        "MobileNet", 96, 0.25, "imagenet", str(tmp_path), cut_at="conv_pw_3_relu"
+    )
+    for have, want in zip(loaded.weights, model.weights, strict=False):
+        np.testing.assert_array_equal(have, want)
+    with pytest.raises(CxrflowError, match=said) as error:
+        backbone_with_weights("MobileNet", 64, 0.25, "imagenet", str(file), cut_at=cut_at)
+    assert "\n" not in str(error.value)
+    with pytest.raises(CxrflowError, match="does not fit the layers of MobileNet up to"):
+        backbone_with_weights("MobileNet", 64, 0.5, "imagenet", str(file), cut_at="conv_pw_3_relu")
+
+
 @pytest.mark.parametrize(
     ("alpha", "weights_dir", "said"),
     [
@@ -110,3 +157,19 @@ def test_real_imagenet_weights(shared_dir, alpha, parameters):
     assert model.count_params() == parameters
     # ImageNet's first batch norm has seen data; a new one has variance 1 everywhere.
     assert np.ptp(model.get_layer("conv1_bn").moving_variance.numpy()) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "cut_at"),
+    [("ResNet50V2", "conv4_block3_preact_relu"), ("EfficientNetLite0", ""), ("MobileNetV2", "")],
+)
+def test_the_other_families_weights_know_an_edge(shared_dir, name, cut_at):
+    """Of a photograph-like image, features are varied, finite and not those of random weights."""
+    model = backbone_with_weights(
+        name, 96, 1.0, "imagenet", str(shared_dir / "weights"), cut_at=cut_at
+    )
+    pixels = np.zeros((1, 96, 96, 3), np.float32)
+    pixels[:, :, 48:] = 255
+    features = model(pixels).numpy()
+    assert np.isfinite(features).all()
+    assert features.std() > 0.05

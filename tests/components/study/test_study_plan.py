@@ -105,3 +105,8 @@ def test_a_plan_is_refused_or_gives_equal_images_at_every_evaluation(
 def test_what_cannot_be_trained_is_said_before_anything_runs(changes, experiment, message):
     with pytest.raises(CxrflowError, match=message):
         check([experiment], StudyConfig(**changes), TrainConfig(image_size=224), 512)
+
+
+def test_a_probe_has_no_steps_to_study():
+    with pytest.raises(CxrflowError, match=r"optimizer: a probe .*isn't trained in steps"):
+        check(["optimizer"], StudyConfig(), TrainConfig(image_size=224, head="probe"), 512)

@@ -23,6 +23,15 @@ def test_sizes():
     [
         ({"finetune_from": "conv_99"}, "models.big: train.finetune_from: MobileNet has no layer"),
         ({"feature_layers": ("relu",)}, "models.big: train.feature_layers: "),
+        ({"cut_at": "conv_99"}, "models.big: train.cut_at: MobileNet has no layer"),
+        (
+            {"head": "probe", "cell_layers": ("conv_pw_5_relu",)},
+            "models.big: train.cell_layers: conv_pw_5_relu is none of the layers that the probe",
+        ),
+        (
+            {"head": "probe", "cells": 3, "cell_layers": ("conv_pw_13_relu",)},
+            r"models.big: train.feature_layers: .*\(2, 2, 256\), is no map of at least 3 × 3",
+        ),
         ({"weights": "imagenet", "weights_dir": "EMPTY"}, "models.big: .*2_5_224.* is missing"),
         ({"weights": "imagenet", "weights_dir": "WRONG"}, "models.big: .*its layer conv1 "),
     ],
