@@ -1,26 +1,64 @@
 """What TFMA does with each example before the metrics; the Evaluator's `module_path`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import tensorflow_model_analysis as tfma
 
+from cxrflow.components.model.out_of_fold import OutOfFold, read_out_of_fold
+from cxrflow.schema.features import IMAGE_ID
 from cxrflow.schema.progress import report
 
 
 def custom_extractors(
     eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any
 ) -> list[tfma.extractors.Extractor]:
-    """TFMA's own extractors, then progress; TFX's Evaluator calls a function of this name."""
+    """TFMA's own extractors, and then: a cross-fitted model is judged by its out-of-fold scores.
+
+    TFX's Evaluator calls a function of this name. A model's own answers stand where it has learned
+    nothing from the image, as on test.
+    """
+    models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
+    found = {model.model_name: read_out_of_fold(Path(model.model_path)) for model in models}
+    known = {name: scores for name, scores in found.items() if scores}
     return [
         *tfma.default_extractors(
             eval_shared_model=eval_shared_model,
             eval_config=eval_config,
             tensor_adapter_config=tensor_adapter_config,
         ),
+        tfma.extractors.Extractor("OutOfFold", beam.ParDo(_OutOfFold(known, len(models) > 1))),
         tfma.extractors.Extractor("ReportProgress", beam.ParDo(_ReportProgress())),
     ]
+
+
+class _OutOfFold(beam.DoFn):
+    """Puts out-of-fold scores in the place of predictions, where there are any."""
+
+    def __init__(self, known: Mapping[str, OutOfFold], several: bool) -> None:
+        """known: by the model's name; several: predictions come by the model's name."""
+        self._known = [
+            (name, scores, {image: row for row, image in enumerate(scores.image_id.tolist())})
+            for name, scores in known.items()
+        ]
+        self._several = several
+
+    def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
+        predictions = extracts[tfma.PREDICTIONS_KEY]
+        for name, scores, rows in self._known:
+            (image,) = np.ravel(extracts[tfma.FEATURES_KEY][IMAGE_ID])
+            row = rows.get(image.decode())
+            if row is None:
+                continue
+            honest = {"probabilities": scores.probabilities[row], "logits": scores.logits[row]}
+            if self._several:
+                predictions = {**predictions, name: {**predictions[name], **honest}}
+            else:
+                predictions = {**predictions, **honest}
+        yield {**extracts, tfma.PREDICTIONS_KEY: predictions}
 
 
 class _ReportProgress(beam.DoFn):

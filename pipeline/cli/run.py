@@ -21,7 +21,8 @@ def run(
     profile: Annotated[
         str,
         typer.Option(
-            help="demo, nih_mini, nih_sample, nih, or a YAML file.", autocompletion=complete_profile
+            help="demo, nih_mini, nih_sample, nih_baseline, nih, or a YAML file.",
+            autocompletion=complete_profile,
         ),
     ] = "demo",
     data: Annotated[

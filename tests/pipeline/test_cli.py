@@ -160,7 +160,7 @@ def test_version_names_what_it_stands_on() -> None:
 @pytest.mark.parametrize(
     ("words", "candidates"),
     [
-        ("cxrflow run --profile nih_", {"nih_mini", "nih_sample"}),
+        ("cxrflow run --profile nih_", {"nih_baseline", "nih_mini", "nih_sample"}),
         ("cxrflow run --set train.epo", {"train.epochs=", "train.epoch_images="}),
         ("cxrflow mod", {"models"}),
     ],

@@ -12,13 +12,13 @@ from cxrflow.schema.setting_docs import describe
 from cxrflow.serving.settings import ServerConfig
 
 
-@pytest.mark.parametrize("name", ["demo", "nih_mini", "nih_sample", "nih"])
+@pytest.mark.parametrize("name", ["demo", "nih_mini", "nih_sample", "nih_baseline", "nih"])
 def test_shipped_profile_loads(name: str) -> None:
     assert config.load(name).name == "cxrflow"
 
 
 def test_profiles_are_all_listed() -> None:
-    assert config.profiles() == ["demo", "nih", "nih_mini", "nih_sample", "study"]
+    assert config.profiles() == ["demo", "nih", "nih_baseline", "nih_mini", "nih_sample", "study"]
 
 
 def test_defaults() -> None:
@@ -199,7 +199,7 @@ def test_every_setting_says_what_it_means(settings) -> None:
 
 
 def test_unknown_profile_lists_the_known() -> None:
-    with pytest.raises(CxrflowError, match="demo, nih, nih_mini, nih_sample"):
+    with pytest.raises(CxrflowError, match="demo, nih, nih_baseline, nih_mini, nih_sample"):
         config.load("nope")
 
 

@@ -74,7 +74,10 @@ def ensemble(small: str, *others: str) -> dict[str, set[str]]:
 
 WIRED = {
     "demo": ensemble("attention", "lse"),
-    "nih": one_model("mobilenet_attention"),
+    "nih": ensemble(
+        "mobilenet", "mobilenet_v2", "inception_v3", "vgg19", "densenet121", "resnet50_v2"
+    ),
+    "nih_baseline": one_model("densenet121_simple"),
     "nih_mini": ensemble("mobilenet", "mobilenet_v2", "resnet"),
     "nih_sample": one_model("mobilenet_attention"),
     "study": one_model("mobilenet_simple"),
@@ -181,19 +184,24 @@ def test_a_changed_setting_concerns_these_nodes(override: str, nodes: set[str]) 
 
 
 def test_without_edge_and_serving_check() -> None:
-    nodes = wired(config.load("nih", ["edge.enabled=false", "serving_check.kind=none"]))
-    expected = WIRED["nih"].keys() - {"ServingCheck", "EdgeExport", "EdgeEvaluator", "EdgePusher"}
+    nodes = wired(config.load("nih_baseline", ["edge.enabled=false", "serving_check.kind=none"]))
+    expected = WIRED["nih_baseline"].keys() - {
+        "ServingCheck",
+        "EdgeExport",
+        "EdgeEvaluator",
+        "EdgePusher",
+    }
     assert nodes.keys() == expected
     pushed_after = {upstream.id for upstream in nodes["Pusher"].upstream_nodes}
-    assert pushed_after == {"Trainer.mobilenet_attention", "Gate"}
+    assert pushed_after == {"Trainer.densenet121_simple", "Gate"}
 
 
 def test_tfx_own_serving_check_takes_the_place_of_ours() -> None:
-    nodes = wired(config.load("nih", ["serving_check.kind=infra_validator"]))
-    expected = WIRED["nih"].keys() - {"ServingCheck"} | {"InfraValidator"}
+    nodes = wired(config.load("nih_baseline", ["serving_check.kind=infra_validator"]))
+    expected = WIRED["nih_baseline"].keys() - {"ServingCheck"} | {"InfraValidator"}
     assert nodes.keys() == expected
     upstream = {node.id for node in nodes["Pusher"].upstream_nodes}
-    assert upstream == {"Trainer.mobilenet_attention", "Gate", "InfraValidator"}
+    assert upstream == {"Trainer.densenet121_simple", "Gate", "InfraValidator"}
 
 
 def test_wiring_touches_no_file_and_starts_no_process() -> None:
