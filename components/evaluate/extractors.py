@@ -24,15 +24,18 @@ def custom_extractors(
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
     found = {model.model_name: read_out_of_fold(Path(model.model_path)) for model in models}
     known = {name: scores for name, scores in found.items() if scores}
-    return [
-        *tfma.default_extractors(
-            eval_shared_model=eval_shared_model,
-            eval_config=eval_config,
-            tensor_adapter_config=tensor_adapter_config,
-        ),
-        tfma.extractors.Extractor("OutOfFold", beam.ParDo(_OutOfFold(known, len(models) > 1))),
-        tfma.extractors.Extractor("ReportProgress", beam.ParDo(_ReportProgress())),
-    ]
+    stages = tfma.default_extractors(
+        eval_shared_model=eval_shared_model,
+        eval_config=eval_config,
+        tensor_adapter_config=tensor_adapter_config,
+    )
+    # Metrics take what comes out of the stage that finds the slices.
+    last = [stage.stage_name for stage in stages].index(
+        tfma.extractors.SLICE_KEY_EXTRACTOR_STAGE_NAME
+    )
+    honest = tfma.extractors.Extractor("OutOfFold", beam.ParDo(_OutOfFold(known, len(models) > 1)))
+    progress = tfma.extractors.Extractor("ReportProgress", beam.ParDo(_ReportProgress()))
+    return [*stages[:last], honest, *stages[last:], progress]
 
 
 class _OutOfFold(beam.DoFn):

@@ -204,8 +204,5 @@ class TrainConfig:
         """Names of settings that were changed and change nothing, as the head is a probe."""
         if self.head != "probe":
             return []
-        return [
-            f.name
-            for f in fields(self)
-            if f.name not in _OF_PROBE and getattr(self, f.name) != f.default
-        ]
+        plain, names = TrainConfig(), [f.name for f in fields(self) if f.name not in _OF_PROBE]
+        return [name for name in names if getattr(self, name) != getattr(plain, name)]

@@ -49,7 +49,7 @@ def test_what_a_cell_counts_is_seen_in_that_cell_alone():
     model = keras.Model(features, [linear(pooled(maps)), local_logits(maps, linear)])
     kernel = np.zeros((10, 1), np.float32)
     kernel[1 + 4] = 1  # the mean of the image, then cells row by row
-    linear.set_weights([kernel, [0.0]])
+    linear.set_weights([kernel, np.zeros(1)])
     _, local = model(np.ones((1, 6, 6, 1), np.float32))
     expected = np.zeros((6, 6))
     expected[2:4, 2:4] = 9
