@@ -35,6 +35,12 @@ class Verdict(artifact.Artifact):
     TYPE_NAME = "cxrflow.Verdict"
 
 
+class LocalisationReport(artifact.Artifact):
+    """A folder with `localisation.json`."""
+
+    TYPE_NAME = "cxrflow.LocalisationReport"
+
+
 class EnsembleReport(artifact.Artifact):
     """A folder with `ensemble.json`: AUC of every member and method, per class and split."""
 

@@ -25,6 +25,8 @@ from cxrflow.components.evaluate.settings import GateSettings
 from cxrflow.components.evaluate.tfma_config import eval_config
 from cxrflow.components.ingest.component import ImageExampleGen
 from cxrflow.components.ingest.settings import IngestSettings
+from cxrflow.components.localise.component import Localiser
+from cxrflow.components.localise.settings import LocaliserSettings
 from cxrflow.components.node import Node
 from cxrflow.components.publish.component import Pusher, ServingCheck, infra_validator
 from cxrflow.components.publish.settings import PusherSettings
@@ -81,6 +83,8 @@ def create_pipeline(
         models[ENSEMBLE] = ensemble.outputs["model"]
     name = config.pushed_model
     *judges, gates[name] = _judged(name, models[name], config, data)
+    if facts.boxes:
+        judges.append(_localiser(models[name], config, data))
     nodes += [*judges, gates[name], *_pushed(models[name], gates[name], config, data, root)]
     if config.edge.enabled:
         # A member goes to the devices only where the model that is served is good too.
@@ -258,6 +262,22 @@ def _judged(name: str, model: BaseChannel, config: PipelineConfig, data: Data) -
         baseline_model=baseline,
     )
     return [last_blessed, evaluator, gate]
+
+
+def _localiser(model: BaseChannel, config: PipelineConfig, data: Data) -> Localiser:
+    """Where the model looks, against where radiologists saw something."""
+    settings = LocaliserSettings(
+        localise=config.localise,
+        boxes=data.facts.boxes,
+        boxes_version=data.facts.boxes_version,
+        synthetic=data.facts.synthetic,
+    )
+    return Localiser(
+        settings,
+        code_version(data.facts, Localiser),
+        model=model,
+        examples=data.example_gen.outputs["examples"],
+    )
 
 
 def _pushed(

@@ -125,11 +125,12 @@ def explain(
     Exit code 1: some images couldn't be read; 2: none could.
     """
     from cxrflow.pipeline.record import Run
-    from cxrflow.pipeline.reports.explain import check_classes, find_model
+    from cxrflow.pipeline.reports.explain import check_classes, find_model, model_of_run
     from cxrflow.pipeline.reports.explain import explain as draw
     from cxrflow.pipeline.terminal import progress_bar, redirected_to
 
-    folder = find_model(Run.read(model).model if (model / "run.json").is_file() else model)
+    is_run = (model / "run.json").is_file()
+    folder = model_of_run(Run.read(model)) if is_run else find_model(model)
     names = [name.strip() for name in classes.split(",") if name.strip()]
     check_classes(folder, names)
     with redirected_to(to / "explain.log") as console, progress_bar("explain", console):

@@ -23,6 +23,8 @@ FACTS = Facts(
     published="",
     published_edge="",
     sources=Sources.read(),
+    boxes="/nowhere/BBox_List_2017.csv",
+    boxes_version="boxes-1",
 )
 DATA = {
     "RecipeCheck": set(),
@@ -41,6 +43,7 @@ def judged(model: str) -> dict[str, set[str]]:
         "LastBlessedModel": {model},
         "Evaluator": {"Transform", model, "LastBlessedModel"},
         "Gate": {"Evaluator", model, "LastBlessedModel"},
+        "Localiser": {model, "ImageExampleGen"},
         "ServingCheck": {model, "Gate", "ImageExampleGen", "Transform"},
         "Pusher": {model, "Gate", "ServingCheck"},
     }
@@ -111,6 +114,7 @@ WITH_IMAGE_RULES = {
     "Transform",
     *TRAINERS,
     "Ensemble",
+    "Localiser",
     "ServingCheck",
     "EdgeExport",
     "EdgeEvaluator",
@@ -123,6 +127,7 @@ CHANGES = (
     ("components/validate/gate.py", {"ValidationGate"}),
     ("components/evaluate/extractors.py", EVALUATORS),
     ("components/evaluate/gate.py", GATES),
+    ("components/localise/score.py", {"Localiser"}),
     ("serving/rest.py", {"ServingCheck"}),
     ("components/publish/push.py", {"ServingCheck", "Pusher", "EdgePusher"}),
     ("edge/infer.py", {"EdgeExport", "EdgeEvaluator"}),
@@ -142,6 +147,7 @@ FACTS_CHANGES = (
     ({"data_version": "data-2"}, {"ImageExampleGen", *TRAINERS, "Ensemble"}),
     ({"weights": "weights-2"}, {"RecipeCheck"}),
     ({"schema": NOWHERE / "other.pbtxt"}, {"ImportSchemaGen"}),
+    ({"boxes_version": "boxes-2"}, {"Localiser"}),
     ({"published": "1700000000 damaged"}, {"Pusher"}),
     ({"published_edge": "1700000000 damaged"}, {"EdgePusher"}),
 )
@@ -167,6 +173,7 @@ SETTINGS_CHANGES = (
     ("evaluate.min_auc=0.1", {"Gate"}),
     ("evaluate.members.min_auc=0.1", GATES - {"Gate"}),
     ("evaluate.min_shown=5", set()),  # the dashboard's
+    ("localise.draws=100", {"Localiser"}),
     ("serving_check.images=3", {"ServingCheck"}),
     ("publish.keep_versions=3", {"Pusher"}),
     ("edge.keep_versions=3", {"EdgeExport", "EdgeEvaluator", "EdgePusher"}),
@@ -188,6 +195,11 @@ def test_without_edge_and_serving_check() -> None:
     assert nodes.keys() == expected
     pushed_after = {upstream.id for upstream in nodes["Pusher"].upstream_nodes}
     assert pushed_after == {"Trainer.mobilenet_attention", "Gate"}
+
+
+def test_without_boxes_nothing_is_localised() -> None:
+    nodes = wired(config.load("demo"), dataclasses.replace(FACTS, boxes="", boxes_version=""))
+    assert nodes.keys() == WIRED["demo"].keys() - {"Localiser"}
 
 
 def test_tfx_own_serving_check_takes_the_place_of_ours() -> None:
