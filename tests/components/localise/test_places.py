@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxrflow.components.localise import places
@@ -81,6 +81,7 @@ def test_shares():
     assert np.isnan(places.share_inside(np.zeros((2, 2)), np.ones((2, 2), bool)))
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(*[st.floats(0, 0.9), st.floats(0.01, 1)] * 2), max_size=5),
     st.integers(0, 99),
