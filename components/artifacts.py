@@ -41,6 +41,12 @@ class LocalisationReport(artifact.Artifact):
     TYPE_NAME = "cxrflow.LocalisationReport"
 
 
+class ModelCard(artifact.Artifact):
+    """A folder with `model_card.md`, `model_card.html`, `metadata.json` and `sbom.cdx.json`."""
+
+    TYPE_NAME = "cxrflow.ModelCard"
+
+
 class EnsembleReport(artifact.Artifact):
     """A folder with `ensemble.json`: AUC of every member and method, per class and split."""
 
