@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import tensorflow as tf
-
 _EPOCH = "epoch_loss"  # Keras's tag, one event an epoch
 
 
@@ -29,6 +27,8 @@ def training_cost(
         model_run: with a folder train/ of event files, one a process that trained.
         sizes: what RecipeCheck wrote of all networks.
     """
+    import tensorflow as tf  # slow to import
+
     epochs, seconds = 0, 0.0
     for path in sorted((model_run / "train").glob("events.out.tfevents.*")):
         events = [

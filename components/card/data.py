@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-import tensorflow as tf
-
-from cxrflow.components.images.records import split_records
 from cxrflow.schema import features
 
 
@@ -36,6 +33,10 @@ def count_splits(records: Path, classes: Sequence[str]) -> tuple[SplitCounts, ..
 
 
 def _count(name: str, folder: Path, classes: Sequence[str]) -> SplitCounts:
+    import tensorflow as tf  # slow to import
+
+    from cxrflow.components.images.records import split_records
+
     patients: set[bytes] = set()
     ages: list[int] = []
     seen: Counter[str] = Counter()
