@@ -6,16 +6,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from cxrflow.components.evaluate.verdict import FILE_NAME
+from cxrflow.components.localise.report import Figure
 from cxrflow.schema.errors import CxrflowError
 
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval of a bootstrap of patients; None where there is none."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
+UNKNOWN = Figure()
 
 
 @dataclass(frozen=True)
@@ -40,9 +34,9 @@ class ClassFigures:
     result: Scores
     status: str
     reason: str
-    auc: Estimate = Estimate()
-    ece: Estimate = Estimate()
-    brier: Estimate = Estimate()
+    auc: Figure = UNKNOWN
+    ece: Figure = UNKNOWN
+    brier: Figure = UNKNOWN
     positive_patients: int | None = None
 
 
@@ -53,7 +47,7 @@ class Floor:
     name: str  # probe, metadata or shuffled
     auc: float | None
     model_auc: float | None
-    difference: Estimate
+    difference: Figure
     beaten: bool
 
 
@@ -67,8 +61,8 @@ class Subgroup:
     patients: int
     status: str
     reason: str = ""
-    auc: Estimate = Estimate()
-    gap: Estimate = Estimate()
+    auc: Figure = UNKNOWN
+    gap: Figure = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -88,7 +82,7 @@ class Figures:
     not_judged: tuple[str, ...] = ()
     images: int = 0
     patients: int = 0
-    judged_auc: Estimate = Estimate()
+    judged_auc: Figure = UNKNOWN
     floor: tuple[Floor, ...] = field(default=())
     subgroups: tuple[Subgroup, ...] = field(default=())
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cxrflow.components.card.evidence import Evidence
-from cxrflow.components.card.figures import Estimate
+from cxrflow.components.localise.report import Figure
 
 SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
 _NO_TORCH = "none: a TensorFlow SavedModel"
@@ -74,7 +74,7 @@ def _metrics(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _interval(estimate: Estimate) -> list[float] | None:
+def _interval(estimate: Figure) -> list[float] | None:
     if estimate.low is None or estimate.high is None:
         return None
     return [estimate.low, estimate.high]

@@ -11,7 +11,6 @@ import jinja2
 from markdown import Markdown
 
 from cxrflow.components.card.evidence import Evidence
-from cxrflow.components.card.figures import Estimate
 from cxrflow.components.localise.report import Figure
 from cxrflow.schema.portable.scores import mean_auc
 
@@ -131,17 +130,12 @@ def _number(value: float | None) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.3f}"
 
 
-def _estimate(estimate: Estimate, value: float | None = None) -> str:
+def _estimate(estimate: Figure, value: float | None = None) -> str:
     """With its interval; `value` where the gate gave no figure of its own."""
     found = value if estimate.value is None else estimate.value
     if estimate.low is None or estimate.high is None:
         return _number(found)
     return f"{_number(found)} ({_number(estimate.low)} to {_number(estimate.high)})"
-
-
-def _figure(figure: Figure) -> str:
-    low, high = figure.interval or (None, None)
-    return _estimate(Estimate(figure.value, low, high))
 
 
 def _count(n: int | None) -> str:
@@ -172,6 +166,5 @@ _FILTERS: dict[str, Callable[..., str]] = {
     "share": _share,
     "ages": _ages,
     "estimate": _estimate,
-    "figure": _figure,
     "baseline": _baseline,
 }

@@ -25,10 +25,11 @@ CONTROLS = ("random_box", "centre_prior", "random_weights")
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with the 95 % interval of a bootstrap of patients."""
+    """A figure with the 95 % interval of a bootstrap of patients; None where there is none."""
 
-    value: float | None
-    interval: tuple[float, float] | None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
-from cxrflow.components.edge.parity.parity import interval_of, patient_draws
+from cxrflow.components.evaluate.statistics.draws import Draws, estimate
 from cxrflow.components.localise import places
 from cxrflow.components.localise.report import CONTROLS, ClassScore, Control, Figure, Overlap, Score
 from cxrflow.components.localise.settings import LocaliseConfig
@@ -102,12 +102,12 @@ def _class_score(
     name: str, cases: Sequence[Case], rows: Sequence[Mapping[str, _Found]], config: LocaliseConfig
 ) -> ClassScore:
     patients = np.array([case.patient for case in cases])
-    weights = patient_draws(patients, config.draws, config.seed).astype(np.float64)
+    draws = Draws.of(patients, config.draws, config.seed)
     boxes = np.array([len(case.rectangles) for case in cases], np.float64)
     once = np.ones(len(cases))
 
     def compared(values: dict[str, np.ndarray], of: np.ndarray) -> Score:
-        return _score(values, of, weights)
+        return _score(values, of, draws)
 
     def by_source(field: str) -> dict[str, np.ndarray]:
         return {
@@ -136,31 +136,32 @@ def _class_score(
     )
 
 
-def _score(values: Mapping[str, np.ndarray], of: np.ndarray, weights: np.ndarray) -> Score:
+def _score(values: Mapping[str, np.ndarray], of: np.ndarray, draws: Draws) -> Score:
     """Sums of `values` over sums of `of`, on the cases as they are and on draws of patients.
 
     Args:
         values: by source [N]; a case with a NaN of any source is left out.
         of: what the values are counted of, [N].
-        weights: [1 + D, N], the first row of ones.
+        draws: of the cases' patients.
     """
-    known = np.isfinite(list(values.values())).all(axis=0)
+    known = np.asarray(np.isfinite(list(values.values())).all(axis=0))
+    of_known = draws.within(known)
     with np.errstate(invalid="ignore", divide="ignore"):
-        total = weights[:, known] @ of[known]
-        ratios = {name: weights[:, known] @ one[known] / total for name, one in values.items()}
+        total = of_known.sums(of[known])
+        ratios = {name: of_known.sums(one[known]) / total for name, one in values.items()}
     model = ratios[MODEL]
     return Score(
         model=_figure(model),
         controls={
-            name: Control(_number(ratios[name][0]), _figure(model - ratios[name]))
+            name: Control(_number(float(ratios[name][0])), _figure(model - ratios[name]))
             for name in CONTROLS
         },
     )
 
 
 def _figure(drawn: np.ndarray) -> Figure:
-    value = _number(drawn[0])
-    return Figure(value, None if value is None else interval_of(drawn[1:]))
+    found = estimate(drawn)
+    return Figure(_number(found.value), _number(found.low), _number(found.high))
 
 
 def _likeness(case: Case) -> float:
@@ -177,4 +178,4 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return value if np.isfinite(value) else None

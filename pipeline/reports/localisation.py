@@ -41,10 +41,9 @@ def line(found: Localisation) -> str:
 
 def _pointing(score: ClassScore) -> str:
     model = score.pointing.model
-    if model.interval is None:
+    if model.low is None:
         return _share(model.value)
-    low, high = model.interval
-    return f"{_share(model.value)} ({low:.0%} to {high:.0%})"
+    return f"{_share(model.value)} ({_share(model.low)} to {_share(model.high)})"
 
 
 def _share(value: float | None) -> str:

@@ -13,7 +13,6 @@ from cxrflow.components.card.data import SplitCounts
 from cxrflow.components.card.evidence import Evidence, Outputs
 from cxrflow.components.card.figures import (
     ClassFigures,
-    Estimate,
     Figures,
     Floor,
     Scores,
@@ -26,7 +25,7 @@ from cxrflow.components.card.sbom import bill_of_materials
 from cxrflow.components.card.settings import CardConfig, CardSettings
 from cxrflow.components.card.write import write_card
 from cxrflow.components.evaluate.results import ClassResult
-from cxrflow.components.localise.report import LeftOut, Localisation
+from cxrflow.components.localise.report import Figure, LeftOut, Localisation
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.metadata_json import classes_of, metadata_faults
 from cxrflow.schema.model_json import Member, ModelJson
@@ -65,14 +64,14 @@ JUDGED = replace(
     patients=150,
     classes=(
         ClassFigures(
-            scores("Effusion"), "passed", "", Estimate(0.712, 0.65, 0.77), positive_patients=31
+            scores("Effusion"), "passed", "", Figure(0.712, 0.65, 0.77), positive_patients=31
         ),
         PLAIN.classes[1],
     ),
-    floor=(Floor("metadata", 0.58, 0.71, Estimate(0.13, 0.05, 0.2), beaten=True),),
+    floor=(Floor("metadata", 0.58, 0.71, Figure(0.13, 0.05, 0.2), beaten=True),),
     subgroups=(
         Subgroup(
-            "sex", "F", 90, 70, "passed", "", Estimate(0.69, 0.6, 0.8), Estimate(-0.02, -0.1, 0.1)
+            "sex", "F", 90, 70, "passed", "", Figure(0.69, 0.6, 0.8), Figure(-0.02, -0.1, 0.1)
         ),
     ),
 )

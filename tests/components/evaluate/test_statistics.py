@@ -88,9 +88,7 @@ def test_weights_are_repeated_images(rows) -> None:
     draws = Draws.of(patients, 3, seed=1)
     found = drawn_auc(positive.astype(bool), scores.astype(float), draws)
     for column in range(4):
-        images = np.repeat(
-            np.arange(len(rows)), draws.times[draws.of_image, column].astype(int)
-        )
+        images = np.repeat(np.arange(len(rows)), draws.times[draws.of_image, column].astype(int))
         y = positive[images]
         expected = roc_auc_score(y, scores[images]) if 0 < y.sum() < len(y) else math.nan
         assert found[column] == pytest.approx(expected, nan_ok=True)

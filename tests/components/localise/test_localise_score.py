@@ -36,8 +36,7 @@ def test_one_class_by_hand():
     assert (found.name, found.images, found.patients, found.boxes) == ("Mass", 4, 4, 4)
     pointing = found.pointing
     assert pointing.model.value == 0.75
-    low, high = pointing.model.interval
-    assert low < 0.75 < high <= 1
+    assert pointing.model.low < 0.75 < pointing.model.high <= 1
     assert pointing.controls["random_box"].value == pytest.approx(1 / 16)
     assert pointing.controls["centre_prior"].value == 0
     assert pointing.controls["random_weights"].value == 0
@@ -64,7 +63,8 @@ def test_a_patient_s_images_are_drawn_together():
     alone = score([case("Mass", f"p{i}", i % 2 == 0) for i in range(20)], CONFIG)[0]
     together = score([case("Mass", f"p{i % 2}", i % 2 == 0) for i in range(20)], CONFIG)[0]
     assert alone.pointing.model.value == together.pointing.model.value == 0.5
-    width = [high - low for low, high in (s.pointing.model.interval for s in (alone, together))]
+    found = [one.pointing.model for one in (alone, together)]
+    width = [one.high - one.low for one in found]
     assert width[1] == 1 > 2 * width[0]  # two patients, one all right, one all wrong
 
 
