@@ -35,6 +35,18 @@ class Verdict(artifact.Artifact):
     TYPE_NAME = "cxrflow.Verdict"
 
 
+class LocalisationReport(artifact.Artifact):
+    """A folder with `localisation.json`."""
+
+    TYPE_NAME = "cxrflow.LocalisationReport"
+
+
+class ModelCard(artifact.Artifact):
+    """A folder with `model_card.md`, `model_card.html`, `metadata.json` and `sbom.cdx.json`."""
+
+    TYPE_NAME = "cxrflow.ModelCard"
+
+
 class EnsembleReport(artifact.Artifact):
     """A folder with `ensemble.json`: AUC of every member and method, per class and split."""
 

@@ -12,6 +12,8 @@ from tfx import v1 as tfx
 from tfx.types.channel import BaseChannel, union
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
+from cxrflow.components.card.component import ModelCard
+from cxrflow.components.card.settings import CardSettings
 from cxrflow.components.edge.export.component import EdgeExport
 from cxrflow.components.edge.export.settings import EdgeExportSettings
 from cxrflow.components.edge.parity.component import EdgeEvaluator
@@ -25,6 +27,8 @@ from cxrflow.components.evaluate.settings import GateSettings
 from cxrflow.components.evaluate.tfma_config import eval_config
 from cxrflow.components.ingest.component import ImageExampleGen
 from cxrflow.components.ingest.settings import IngestSettings
+from cxrflow.components.localise.component import Localiser
+from cxrflow.components.localise.settings import LocaliserSettings
 from cxrflow.components.node import Node
 from cxrflow.components.publish.component import Pusher, ServingCheck, infra_validator
 from cxrflow.components.publish.settings import PusherSettings
@@ -72,16 +76,27 @@ def create_pipeline(
     models = {name: trainer.outputs["model"] for name, trainer in trainers.items()}
     gates: dict[str, Gate] = {}
     nodes = [check, *data.nodes, *trainers.values()]
+    reports = {
+        "networks": check.outputs["report"],
+        "model_runs": union([trainer.outputs["model_run"] for trainer in trainers.values()]),
+    }
     if config.models:
         for name, model in models.items():
             evaluator, gates[name] = _judged_member(name, model, config, data)
             nodes += [evaluator, gates[name]]
         ensemble = _ensemble(list(models.values()), list(gates.values()), config, data)
+        reports["ensemble"] = ensemble.outputs["report"]
         nodes.append(ensemble)
         models[ENSEMBLE] = ensemble.outputs["model"]
     name = config.pushed_model
     *judges, gates[name] = _judged(name, models[name], config, data)
-    nodes += [*judges, gates[name], *_pushed(models[name], gates[name], config, data, root)]
+    if facts.boxes:
+        localiser = _localiser(models[name], config, data)
+        reports["localisation"] = localiser.outputs["report"]
+        judges.append(localiser)
+    card = _card(models[name], gates[name], reports, config, data)
+    nodes += [*judges, gates[name], card]
+    nodes += _pushed(models[name], gates[name], card, config, data, root)
     if config.edge.enabled:
         # A member goes to the devices only where the model that is served is good too.
         needed = [gates[name] for name in {config.edge_model: None, name: None}]
@@ -260,8 +275,46 @@ def _judged(name: str, model: BaseChannel, config: PipelineConfig, data: Data) -
     return [last_blessed, evaluator, gate]
 
 
+def _localiser(model: BaseChannel, config: PipelineConfig, data: Data) -> Localiser:
+    """Where the model looks, against where radiologists saw something."""
+    settings = LocaliserSettings(
+        localise=config.localise,
+        boxes=data.facts.boxes,
+        boxes_version=data.facts.boxes_version,
+        synthetic=data.facts.synthetic,
+    )
+    return Localiser(
+        settings,
+        code_version(data.facts, Localiser),
+        model=model,
+        examples=data.example_gen.outputs["examples"],
+    )
+
+
+def _card(
+    model: BaseChannel,
+    gate: Gate,
+    reports: dict[str, BaseChannel],
+    config: PipelineConfig,
+    data: Data,
+) -> ModelCard:
+    """What the run knows of the model, for people and machines."""
+    settings = CardSettings(
+        card=config.card, cohort=config.ingest.cohort, synthetic=data.facts.synthetic
+    )
+    return ModelCard(
+        settings,
+        code_version(data.facts, ModelCard),
+        model=model,
+        verdict=gate.outputs["verdict"],
+        records=data.example_gen.outputs["records"],
+        quarantine=data.example_gen.outputs["quarantine"],
+        **reports,
+    )
+
+
 def _pushed(
-    model: BaseChannel, gate: Gate, config: PipelineConfig, data: Data, root: Path
+    model: BaseChannel, gate: Gate, card: ModelCard, config: PipelineConfig, data: Data, root: Path
 ) -> list[Any]:
     """The blessed model tried in a server, and put where servers look."""
     blessing = gate.outputs["blessing"]
@@ -277,6 +330,7 @@ def _pushed(
         model=model,
         model_blessing=blessing,
         infra_blessing=check.outputs["blessing"] if check else None,
+        card=card.outputs["card"],
     )
     return [*([check] if check else []), pusher]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrflow.components.ingest.folder import fingerprint
+from cxrflow.components.localise.boxes import boxes_in, read_boxes
 from cxrflow.components.model.weights import weights_fingerprint
 from cxrflow.components.publish.push import published
 from cxrflow.pipeline.cache_key import ROOT, Sources
@@ -28,6 +29,8 @@ class Facts:
     published: str  # `push.published` of the model
     published_edge: str  # and of the edge bundle
     sources: Sources  # the code, for cache keys
+    boxes: str = ""  # the list of radiologists' boxes; empty without one
+    boxes_version: str = ""  # hash of its content
 
 
 def gather(config: PipelineConfig, data_dir: Path, root: Path) -> Facts:
@@ -40,10 +43,11 @@ def gather(config: PipelineConfig, data_dir: Path, root: Path) -> Facts:
 
     Raises:
         CxrflowError: the data folder can't be read, or a node of the pipeline needs Docker, which
-            doesn't answer.
+            doesn't answer, or the list of boxes can't be read.
     """
     if config.serving_check.kind == "infra_validator":
         _require_docker()
+    boxes = _boxes(config, data_dir)
     return Facts(
         data_version=fingerprint(data_dir),
         synthetic=is_synthetic(data_dir),
@@ -52,6 +56,8 @@ def gather(config: PipelineConfig, data_dir: Path, root: Path) -> Facts:
         published=published(serving_folder(config, root)),
         published_edge=published(edge_folder(root)),
         sources=Sources.read(),
+        boxes=str(boxes or ""),
+        boxes_version=hashlib.sha256(boxes.read_bytes()).hexdigest()[:16] if boxes else "",
     )
 
 
@@ -63,6 +69,15 @@ def serving_folder(config: PipelineConfig, root: Path) -> Path:
 def edge_folder(root: Path) -> Path:
     """Where the pushed edge bundles lie."""
     return root / "edge"
+
+
+def _boxes(config: PipelineConfig, data_dir: Path) -> Path | None:
+    """The list of boxes, looked into so that a damaged one stops the run before it begins."""
+    named = config.localise.boxes
+    found = Path(named) if named else boxes_in(data_dir)
+    if found:
+        read_boxes(found)
+    return found
 
 
 def _named_by_content(schema: Path, root: Path) -> Path:

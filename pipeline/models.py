@@ -7,9 +7,11 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from cxrflow.components.publish.models import Version, versions_of
+from cxrflow.components.publish.models import Version, find_model, versions_of
 from cxrflow.pipeline.streams import say
+from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.store.load_record import await_served
+from cxrflow.schema.store.versions import list_models, list_versions, serving_root
 from cxrflow.schema.text import visible
 
 _HEADINGS = ("version", "labels", "state", "pushed", "mean AUC")
@@ -32,6 +34,27 @@ def show_versions(model_dir: Path, console: Console | None = None) -> None:
     for row in rows:
         filled = [(name, cell) for name, cell in zip(_HEADINGS, row, strict=True) if cell.plain]
         console.print(Text("\n  ").join(Text.assemble(name, " ", cell) for name, cell in filled))
+
+
+def named_versions(root: Path, name: str = "", version: int | None = None) -> list[Path]:
+    """Folders of the versions that are meant, newest first: one, all of a model, or all there are.
+
+    Raises:
+        CxrflowError: there is no such model or version.
+    """
+    models = list_models(serving_root(root))
+    if name or not models:
+        folders = [find_model(root, name)]
+    else:
+        folders = [serving_root(root) / model for model in models]
+    found = [folder / str(n) for folder in folders for n in reversed(list_versions(folder))]
+    if version is None:
+        return found
+    chosen = [folder for folder in found if folder.name == str(version)]
+    if not chosen:
+        there = ", ".join(folder.name for folder in found)
+        raise CxrflowError(f"there is no version {version} in {folders[0]}, only {there}")
+    return chosen
 
 
 def _cells(version: Version) -> list[Text]:

@@ -70,7 +70,7 @@ def execute(
     # What is cheap to find comes first: TensorFlow takes its time to load.
     extras.require("tfx", "pipeline")
     data.require(config, data_dir)
-    config = with_absolute_weights(config)
+    config = with_absolute_paths(config)
     root = require_root(root)
     require_writable(root)
     log = root / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}.log"
@@ -110,15 +110,22 @@ def execute(
         )
 
 
-def with_absolute_weights(config: settings.PipelineConfig) -> settings.PipelineConfig:
+def with_absolute_paths(config: settings.PipelineConfig) -> settings.PipelineConfig:
     """The same settings, whatever folder is worked in."""
 
-    def absolute(recipe: TrainConfig) -> TrainConfig:
-        given = recipe.weights_dir
-        return replace(recipe, weights_dir=given and os.path.abspath(os.path.expanduser(given)))
+    def absolute(given: str) -> str:
+        return given and os.path.abspath(os.path.expanduser(given))
 
-    models = {name: absolute(recipe) for name, recipe in config.models.items()}
-    return replace(config, train=absolute(config.train), models=models)
+    def of_recipe(recipe: TrainConfig) -> TrainConfig:
+        return replace(recipe, weights_dir=absolute(recipe.weights_dir))
+
+    return replace(
+        config,
+        train=of_recipe(config.train),
+        models={name: of_recipe(recipe) for name, recipe in config.models.items()},
+        localise=replace(config.localise, boxes=absolute(config.localise.boxes)),
+        publish=replace(config.publish, signing_key=absolute(config.publish.signing_key)),
+    )
 
 
 @contextmanager

@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from cxrflow.components.card.settings import CardConfig
 from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.ensemble.settings import ENSEMBLE, METHODS, EnsembleConfig, final_model
 from cxrflow.components.evaluate.gate import Limits
 from cxrflow.components.ingest.settings import IngestConfig
+from cxrflow.components.localise.settings import LocaliseConfig
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.settings import CalibrateConfig
 from cxrflow.components.publish.settings import PublishConfig, ServingCheckConfig
@@ -95,8 +97,12 @@ class PipelineConfig:
     """Budget and grids of `cxrflow study`."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     """What the gate demands on test."""
+    localise: LocaliseConfig = field(default_factory=LocaliseConfig)
+    """How attention maps are scored against radiologists' boxes."""
     serving_check: ServingCheckConfig = field(default_factory=ServingCheckConfig)
     """The check in a real server before a push, and its budget."""
+    card: CardConfig = field(default_factory=CardConfig)
+    """What the model card says that no figure tells."""
     publish: PublishConfig = field(default_factory=PublishConfig)
     """What a push leaves in the serving folder."""
     edge: EdgeConfig = field(default_factory=EdgeConfig)

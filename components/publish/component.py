@@ -19,7 +19,7 @@ from cxrflow.components.publish.settings import PusherSettings, ServingCheckConf
 
 
 class Pusher(Node):
-    """TFX's Pusher with our crash-safe executor and settings; inputs and output are the same."""
+    """TFX's Pusher with our crash-safe executor and settings, and a model card that goes along."""
 
     EXECUTOR = Executor
     SETTINGS = PusherSettings
@@ -27,6 +27,7 @@ class Pusher(Node):
     model: Input[Model]
     model_blessing: Input[ModelBlessing] | None
     infra_blessing: Input[InfraBlessing] | None
+    card: Input[artifacts.ModelCard] | None  # which goes along, into assets.extra
     pushed_model: Output[PushedModel]
 
 

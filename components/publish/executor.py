@@ -17,7 +17,7 @@ from cxrflow.schema.errors import CxrflowError
 
 
 class Executor(executor.Executor):
-    """TFX's Pusher with a copy that survives a crash; inputs and output are the same."""
+    """TFX's Pusher with a copy that survives a crash, and with the model card beside it."""
 
     def Do(
         self,
@@ -42,11 +42,17 @@ class Executor(executor.Executor):
             Path(base_dir),
             settings.publish,
             _notes(input_dict),
+            _card(input_dict),
         )
         io_utils.copy_dir(model_dir, pushed.uri)  # the archive copy that TFX's Pusher keeps
         self._MarkPushed(
             pushed, pushed_destination=str(version_dir), pushed_version=version_dir.name
         )
+
+
+def _card(input_dict: dict[str, list[types.Artifact]]) -> Path | None:
+    cards = input_dict.get("card")
+    return Path(artifact_utils.get_single_uri(cards)) if cards else None
 
 
 def _notes(input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cxrflow.components.publish.settings import PublishConfig
 from cxrflow.schema.errors import CxrflowError
@@ -22,6 +22,7 @@ from cxrflow.schema.store.manifest import (
     write_manifest,
 )
 from cxrflow.schema.store.models_config import update_models_config
+from cxrflow.schema.store.signature import private_key, sign, signature_fault
 from cxrflow.schema.store.versions import (
     PUSHED,
     STABLE,
@@ -36,39 +37,50 @@ from cxrflow.schema.store.versions import (
     write_labels,
 )
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+ASSETS = "assets.extra/"  # TF Serving's place for what isn't its own
+
 
 def push(
     model_dir: Path,
     base_dir: Path,
     config: PublishConfig | None = None,
     notes: Mapping[str, Any] | None = None,
+    card: Path | None = None,
 ) -> Path:
     """Copies a SavedModel to `base_dir/<version>/` and returns that folder.
 
     The copy is written aside on the same filesystem, synced, given a manifest of SHA-256 sums and
     renamed, so that a crash at any moment leaves either no version or a whole one. Versions are
     Unix times in seconds, and always higher than those there. A model that is the newest version
-    already isn't copied again. Then the label moves, old versions go, and so does what a dead push
-    left behind.
+    already, with the same card, isn't copied again. Then the label moves, old versions go, and so
+    does what a dead push left behind.
 
     Args:
         model_dir: folder with `saved_model.pb`.
         base_dir: `<serving root>/<model name>`; made if missing.
-        config: which label the version gets, and how many are kept.
+        config: which label the version gets, how many are kept, and whose key signs it.
         notes: kept in the manifest, for people; JSON values without NaN.
+        card: folder of the model card, whose files go into assets.extra.
 
     Raises:
-        CxrflowError: there is no SavedModel, the folder can't be written, or its labels.json is
-            damaged.
+        CxrflowError: there is no SavedModel, the folder can't be written, its labels.json is
+            damaged, or the key can't be read.
     """
     config = config or PublishConfig()
+    key = private_key(Path(config.signing_key)) if config.signing_key else None
     if not (model_dir / "saved_model.pb").is_file():
         raise CxrflowError(f"There is no SavedModel in {model_dir}: nothing to push.")
     with _pushing_to(base_dir, "model"):
         labels = read_labels(base_dir)
         clean(base_dir)
         before = list_versions(base_dir)
-        version_dir = _copied(model_dir, base_dir, before, dict(notes or {}))
+        sources = _sources(model_dir) | (_sources(card, ASSETS) if card else {})
+        version_dir = _copied(sources, base_dir, before, dict(notes or {}), key)
+        if key and signature_fault(version_dir, key.public_key()):  # it was there, unsigned
+            sign(version_dir, key)
         _label(base_dir, labels, before, int(version_dir.name), config.label)
         update_models_config(base_dir.parent)
         _prune(base_dir, config.keep_versions)
@@ -95,7 +107,8 @@ def push_bundle(
         raise CxrflowError(f"There is no edge bundle in {bundle_dir}: nothing to push.")
     with _pushing_to(base_dir, "edge bundle"):
         clean(base_dir)
-        version_dir = _copied(bundle_dir, base_dir, list_versions(base_dir), dict(notes or {}))
+        sources = _sources(bundle_dir)
+        version_dir = _copied(sources, base_dir, list_versions(base_dir), dict(notes or {}))
         _prune(base_dir, keep_versions)
         return version_dir
 
@@ -129,29 +142,47 @@ def _pushing_to(base_dir: Path, what: str) -> Iterator[None]:
         raise CxrflowError(f"The {what} can't be pushed to {base_dir}: {reason}.") from error
 
 
-def _copied(model_dir: Path, base_dir: Path, there: list[int], notes: dict[str, Any]) -> Path:
-    """The folder of the version that is `model_dir`, copied unless it is the newest already."""
+def _sources(folder: Path, inside: str = "") -> dict[str, Path]:
+    """The files of a folder, by the paths that their copies have below a version."""
+    return {f"{inside}{path}": folder / path for path in file_paths(folder)}
+
+
+def _copied(
+    sources: Mapping[str, Path],
+    base_dir: Path,
+    there: list[int],
+    notes: dict[str, Any],
+    key: "Ed25519PrivateKey | None" = None,
+) -> Path:
+    """The folder of the version that has these files, copied unless it is the newest already."""
     if there:
         newest = base_dir / str(there[-1])
-        if same_files(newest, [read_file(model_dir, path) for path in file_paths(model_dir)]):
+        if same_files(newest, [_summed(*item) for item in sources.items()]):
             return newest
     version = next_version(base_dir, time.time())
     target = base_dir / str(version)
     with whole_folder(target, base_dir / f"{PUSHED}{version}") as aside:
-        files = _copy(model_dir, aside)
+        files = _copy(sources, aside)
         write_manifest(aside, Manifest(version, tuple(files), notes))
+        if key:
+            sign(aside, key)
     return target
 
 
-def _copy(source: Path, target: Path) -> list[File]:
-    """Copies a tree into an empty folder, every byte on disk at the end; sums are of those read."""
+def _summed(path: str, source: Path, copy: BinaryIO | None = None) -> File:
+    """The file `source` as the one that lies at `path` below a version; see `read_file`."""
+    return replace(read_file(source.parent, source.name, copy), path=path)
+
+
+def _copy(sources: Mapping[str, Path], target: Path) -> list[File]:
+    """Copies files into an empty folder, every byte on disk at the end; sums are of those read."""
     files = []
-    for path in file_paths(source):
+    for path, source in sources.items():
         copy = target / path
         copy.parent.mkdir(parents=True, exist_ok=True)
         with open(copy, "wb") as writer:
-            files.append(read_file(source, path, writer))
-        os.chmod(copy, copy.stat().st_mode | (source / path).stat().st_mode & 0o111)  # scripts
+            files.append(_summed(path, source, writer))
+        os.chmod(copy, copy.stat().st_mode | source.stat().st_mode & 0o111)  # scripts
         sync_path(os.fspath(copy))
     for folder, _, _ in os.walk(target):
         sync_path(folder)

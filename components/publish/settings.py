@@ -13,6 +13,8 @@ class PublishConfig:
     """stable: a new version is served; canary: only on request, until it is promoted."""
     keep_versions: Positive = 5
     """Newest versions that stay, besides those labelled, pinned, loaded or stable before."""
+    signing_key: str = ""
+    """PEM file of an Ed25519 private key that signs what is pushed; empty: nothing does."""
 
 
 @settings

@@ -40,13 +40,15 @@ runs = typer.Typer(
 )
 app.add_typer(runs, name="runs")
 models = typer.Typer(
-    help="Look at pushed versions, compare two, promote one, roll back, push one from elsewhere.",
+    help="Look at pushed versions, compare two, promote one, roll back, push one from elsewhere, "
+    "verify and sign them.",
     epilog=examples(
         "cxrflow models list --root runs/demo",
         "cxrflow models compare --root runs/demo",
         "cxrflow models promote --root runs/demo",
         "cxrflow models rollback --root runs/demo",
         "cxrflow models push /data/saved_model --root /srv/models",
+        "cxrflow models verify --root runs/demo",
     ),
     no_args_is_help=True,
 )

@@ -1,5 +1,6 @@
 """`cxrflow models`: pushed versions and their labels."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from cxrflow.pipeline.cli.app import examples, models
 from cxrflow.schema.commands import command_line
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.text import visible
 
 ServingRoot = Annotated[
     Path, typer.Option(help="A serving root, or a run's root.", file_okay=False)
@@ -28,6 +30,8 @@ EarlierVersion = Annotated[
         help="Which to go back to; default: what was stable before.",
     ),
 ]
+NamedModel = Annotated[str, typer.Argument(help="Default: every model of the root.")]
+NamedVersion = Annotated[int | None, typer.Argument(min=0, help="Default: all of the model's.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Also a version that the running server rejected.")
 ]
@@ -178,6 +182,77 @@ def push(
     _done(f"{name}: version {version} is pushed{f' as {label}' if has else held}")
     if has and wait and not say_served(folder.parent, label, version, wait):
         raise typer.Exit(1)
+
+
+@models.command(
+    epilog=examples(
+        "cxrflow models verify --root runs/demo",
+        "cxrflow models verify cxrflow 1795387128 --root runs/demo --key operator.pub.pem",
+    )
+)
+def verify(
+    root: ServingRoot,
+    name: NamedModel = "",
+    version: NamedVersion = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="PEM file of the operator's Ed25519 key: what isn't signed by it fails."),
+    ] = None,
+) -> None:
+    """Check that versions are what they say: bytes, signature, papers, and one answer.
+
+    Reads every byte against the manifest, checks the signature, model.json and metadata.json, runs
+    the model once and holds its answer against what metadata.json promises. Exit code 1: one of
+    them has a fault, each of which is a line.
+    """
+    from cxrflow.components.publish.verify import verify as check
+    from cxrflow.pipeline.models import named_versions
+    from cxrflow.pipeline.terminal import redirected_to
+    from cxrflow.schema.store.signature import public_key
+
+    trusted = public_key(key) if key else None
+    folders = named_versions(root, name, version)
+    is_well = True
+    for folder in folders:
+        with tempfile.TemporaryDirectory() as log, redirected_to(Path(log, "log")):
+            found = check(folder, trusted)
+        is_well = is_well and not found.faults
+        which = f"{folder.parent.name} {folder.name}"
+        for fault in found.faults:
+            print(visible(f"{which}: fault: {fault}"))
+        print(visible(f"{which}: {'; '.join(found.notes)}"), flush=True)
+    if not is_well:
+        raise typer.Exit(1)
+
+
+@models.command(
+    epilog=examples(
+        "cxrflow models sign --root runs/demo --key operator.pem",
+        "cxrflow models sign cxrflow 1795387128 --root runs/demo --key operator.pem",
+    )
+)
+def sign(
+    root: ServingRoot,
+    key: Annotated[Path, typer.Option(help="PEM file of an Ed25519 private key.")],
+    name: NamedModel = "",
+    version: NamedVersion = None,
+) -> None:
+    """Sign versions with the operator's key, so that `verify --key` knows them as his.
+
+    A version whose bytes aren't those of its manifest isn't signed. With the setting
+    `publish.signing_key` a run signs what it pushes.
+    """
+    from cxrflow.pipeline.models import named_versions
+    from cxrflow.schema.store.manifest import verify as manifest_faults
+    from cxrflow.schema.store.signature import private_key
+    from cxrflow.schema.store.signature import sign as write_signature
+
+    operator = private_key(key)
+    for folder in named_versions(root, name, version):
+        if faults := manifest_faults(folder):
+            raise CxrflowError(f"version {folder.name} is damaged ({faults[0]}): it isn't signed")
+        write_signature(folder, operator)
+        _done(f"{folder.parent.name}: version {folder.name} is signed")
 
 
 def _await(folder: Path, label: str, version: int, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What reads a finished run: `cxrflow baseline`, `dashboard` and `explain`."""
+"""What reads a finished run: `cxrflow baseline`, `card`, `dashboard` and `explain`."""
 
 import sys
 import tempfile
@@ -125,11 +125,12 @@ def explain(
     Exit code 1: some images couldn't be read; 2: none could.
     """
     from cxrflow.pipeline.record import Run
-    from cxrflow.pipeline.reports.explain import check_classes, find_model
+    from cxrflow.pipeline.reports.explain import check_classes, find_model, model_of_run
     from cxrflow.pipeline.reports.explain import explain as draw
     from cxrflow.pipeline.terminal import progress_bar, redirected_to
 
-    folder = find_model(Run.read(model).model if (model / "run.json").is_file() else model)
+    is_run = (model / "run.json").is_file()
+    folder = model_of_run(Run.read(model)) if is_run else find_model(model)
     names = [name.strip() for name in classes.split(",") if name.strip()]
     check_classes(folder, names)
     with redirected_to(to / "explain.log") as console, progress_bar("explain", console):
@@ -149,6 +150,42 @@ def explain(
         print("the model was trained on synthetic X-rays: its maps say nothing about real ones")
     if found.bad:
         raise typer.Exit(1)
+
+
+@app.command(
+    epilog=examples(
+        "cxrflow card --root runs/demo",
+        "cxrflow card --root runs/nih_mini --to /tmp/card",
+    )
+)
+def card(
+    run: Annotated[
+        Path | None, typer.Argument(help="Folder of a finished run.", file_okay=False)
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="The same; default: runs/demo.", file_okay=False)
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder for the files; default: ROOT/card.", file_okay=False)
+    ] = None,
+) -> None:
+    """Write the card of a run's model: model_card.md and .html, metadata.json, sbom.cdx.json.
+
+    A pushed model has its own in assets.extra; this writes that of any finished run.
+    """
+    from cxrflow.pipeline.record import Run
+    from cxrflow.pipeline.terminal import progress_bar, redirected_to
+
+    if run and root and run != root:
+        raise CxrflowError(f"{run} and --root {root} are two runs: name one of them")
+    folder = run or root or Path("runs/demo")
+    found = Run.read(folder)
+    with redirected_to(_log(folder, "card")) as console, progress_bar("model card", console):
+        from cxrflow.pipeline.reports.card import card_of_run
+
+        written = card_of_run(found, to or folder / "card")
+    for path in written:
+        print(visible(str(path)))
 
 
 def _by_reason(skipped: "Iterable[Skipped]") -> dict[str, list[Path]]:

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cxrflow.pipeline.reports.boxes import Box
+from cxrflow.components.localise import places
+from cxrflow.components.localise.boxes import SIDE, Box
+from cxrflow.pipeline.record import Run
 from cxrflow.pipeline.reports.overlay import Panel, over_image, sheet
 from cxrflow.pipeline.reports.truth import Truth
 from cxrflow.schema.errors import CxrflowError
@@ -47,6 +49,15 @@ class _Found:
     pixels: np.ndarray  # uint8 [H, W]
     attention: np.ndarray  # [h, w] or [h, w, C], in 0..1
     probabilities: np.ndarray  # [C]
+
+
+def model_of_run(run: Run) -> Path:
+    """The SavedModel that is served of what a run pushed; without a push, the run's candidate.
+
+    Raises:
+        CxrflowError: there is none.
+    """
+    return find_model(Path(run.pushed).parent if run.pushed else Path(run.candidate))
 
 
 def find_model(folder: Path) -> Path:
@@ -175,22 +186,46 @@ def _draw(found: _Found, info: ModelJson, classes: Sequence[str]) -> np.ndarray:
         c: _probability(found.probabilities[names.index(c)], info.threshold(c, "youden"))
         for c in shown
     }
+    body = places.body(found.pixels)
     panels = [Panel("X-ray", _label_text(found.labels, names), None, found.boxes)]
     if found.attention.ndim == 3:
         for c in shown:
             spread = over_image(found.attention[..., names.index(c)], *found.pixels.shape)
             boxes = [box for box in found.boxes if box.name == c]
-            panels.append(Panel(_titled(found, c), texts[c], spread, boxes))
+            shares = _shares(spread, body, boxes)
+            panels.append(Panel(_titled(found, c), texts[c], spread, boxes, shares))
         said = ["one map a class, all on one scale"]
     else:
         spread = over_image(found.attention, *found.pixels.shape)
-        panels.append(Panel("all classes", "one map: it tells no class apart", spread, found.boxes))
+        text = "one map: it tells no class apart"
+        shares = _shares(spread, body, found.boxes)
+        panels.append(Panel("all classes", text, spread, found.boxes, shares))
         said = [f"{_titled(found, c)}: {texts[c]}" for c in shown]
     head = [f"{found.name}  ·  {_model_line(info)}", *said, *found.notes]
     if info.synthetic:
         head.append("trained on synthetic X-rays: this says nothing about real ones")
     head.append("not a medical device")
     return sheet(found.pixels, panels, head)
+
+
+def _shares(spread: np.ndarray, body: np.ndarray, boxes: Sequence[Box]) -> str:
+    """How much of a map [H, W] lies where it should: within the body, and within its boxes."""
+    text = f"{_percent(places.share_inside(spread, body))} inside the body"
+    if not boxes:
+        return text
+    height, width = spread.shape
+    inside = np.zeros(spread.shape, bool)
+    for box in boxes:
+        left, right = (round(x * width / SIDE) for x in (box.x, box.x + box.width))
+        top, bottom = (round(y * height / SIDE) for y in (box.y, box.y + box.height))
+        inside[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
+    share, covered = places.share_inside(spread, inside), float(inside.mean())
+    which = "box, which is" if len(boxes) == 1 else "boxes, which are"
+    return f"{text}, {_percent(share)} inside the {which} {covered:.0%} of the X-ray"
+
+
+def _percent(share: float) -> str:
+    return "nothing" if np.isnan(share) else f"{share:.0%}"
 
 
 def _worth_showing(found: _Found, names: Sequence[str]) -> list[str]:

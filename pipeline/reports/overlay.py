@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cxrflow.components.images.blend import blend, colours
-from cxrflow.pipeline.reports.boxes import SIDE, Box
+from cxrflow.components.localise.boxes import SIDE, Box
 
 PANEL = 512  # pixels, the longest side of an X-ray on the sheet
 COLUMNS = 4  # panels side by side
@@ -26,6 +26,7 @@ class Panel:
     text: str
     attention: np.ndarray | None  # [H, W] over the X-ray, in 0..1; None shows the X-ray alone
     boxes: Sequence[Box] = ()
+    below: str = ""  # under the colour bar
 
 
 def over_image(attention: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -64,7 +65,7 @@ def sheet(image: np.ndarray, panels: Sequence[Panel], head: Sequence[str]) -> np
     height, width = pictures[0].shape[:2]
     # Narrow X-rays still need room for their texts.
     cell_width = max(width, PANEL * 3 // 4) + _GAP
-    cell_height = 2 * _LINE + height + _BAR + _LINE + _GAP
+    cell_height = 2 * _LINE + height + _BAR + 2 * _LINE + _GAP
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     top = _GAP + len(head) * _LINE + _GAP // 2
@@ -85,6 +86,8 @@ def sheet(image: np.ndarray, panels: Sequence[Panel], head: Sequence[str]) -> np
             _name_box(draw, box, (x, y), (width, height))
         if panel.attention is not None:
             _draw_bar(canvas, draw, x, y + height + 4, cell_width - _GAP)
+            below = y + height + 4 + _BAR + _LINE
+            _text(draw, (x, below), panel.below, _SOFT, 15, cell_width - _GAP)
     return np.asarray(canvas)
 
 

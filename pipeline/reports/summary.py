@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from cxrflow.components.evaluate.verdict import FILE_NAME, ClassVerdict, Verdict
 from cxrflow.components.publish.report import CheckReport
 from cxrflow.pipeline.output import at_least, console_on, print_table, say, say_as_is
 from cxrflow.pipeline.record import Run
+from cxrflow.pipeline.reports import localisation
 from cxrflow.pipeline.reports.next_steps import next_steps, tensorboard
 from cxrflow.schema.commands import command_line
 from cxrflow.schema.portable.scores import mean_auc
@@ -68,6 +70,9 @@ def show(run: Run, root: Path, console: Console | None = None, again: str = "") 
     print_table(console, _class_table(found, at_least(console)))
     show_verdict(run, console)
     say(console, _calibration_line(found))
+    located = localisation.localisation_report(run)
+    if located:
+        say(console, localisation.line(located))
     trained = [name for name in run.trainers if name in run.executed]
     served = serving_report(run)
     parity = run.artifacts.get("EdgeEvaluator", {}).get("report")
@@ -105,6 +110,7 @@ def as_json(run: Run, root: Path) -> str:
     """The run's record for scripts: one JSON object; an AUC that is undefined is null."""
     found = verdict(run)
     served = serving_report(run)
+    located = localisation.localisation_report(run)
     record = {
         "root": str(root.resolve()),
         "synthetic": run.synthetic,
@@ -124,6 +130,7 @@ def as_json(run: Run, root: Path) -> str:
             for item in found.classes
         },
         "serving_check": served and {"passed": served.blessed, "reasons": served.reasons},
+        "localisation": located and asdict(located),
         "seconds": run.seconds,
         "executed": run.executed,
         "cached": run.cached,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cxrflow.components.ingest.folder import TABLES
 from cxrflow.components.ingest.table import read_table
-from cxrflow.pipeline.reports.boxes import Box, find_boxes, read_boxes
+from cxrflow.components.localise.boxes import Box, find_boxes, read_boxes
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.label_table import same_name
 

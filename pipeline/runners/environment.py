@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cxrflow.pipeline import config, dag, data, engines, facts, store
 from cxrflow.pipeline.record import path_below
-from cxrflow.pipeline.run import inside, with_absolute_weights
+from cxrflow.pipeline.run import inside, with_absolute_paths
 from cxrflow.schema.paths import require_root
 
 
@@ -22,7 +22,7 @@ def run_from_environment(engine: str) -> None:
     root = require_root(Path(os.environ.get("CXRFLOW_ROOT", f"runs/{Path(profile).stem}")))
     folder = os.environ.get("CXRFLOW_DATA")
     found = data.find(settings, Path(folder) if folder else None, root)
-    settings = with_absolute_weights(settings)
+    settings = with_absolute_paths(settings)
     root.mkdir(parents=True, exist_ok=True)
     with inside(root):
         store.make_relative(Path("metadata.sqlite"))

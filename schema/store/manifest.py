@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from cxrflow.schema.files import write_whole
 
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"  # of the manifest, see `signature`
 _CHUNK = 1 << 20
 
 
@@ -83,9 +84,9 @@ def same_files(version_dir: Path, files: Sequence[File]) -> bool:
 
 
 def file_paths(directory: Path) -> list[str]:
-    """Relative paths of all files but the manifest, sorted."""
+    """Relative paths of all files but the manifest and its signature, sorted."""
     files = (p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file())
-    return sorted(path for path in files if path != MANIFEST)
+    return sorted(path for path in files if path not in (MANIFEST, SIGNATURE))
 
 
 def read_file(directory: Path, path: str, copy: BinaryIO | None = None) -> File:

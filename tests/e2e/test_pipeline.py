@@ -28,6 +28,8 @@ NODES = {
     "LastBlessedModel",
     "Evaluator",
     "Gate",
+    "Localiser",
+    "ModelCard",
     "ServingCheck",
     "Pusher",
     "EdgeExport",
@@ -52,6 +54,7 @@ SMALL = {
     "validate.max_eval_distance": 1,
     "validate.max_test_distance": 1,
     "serving_check.requests": 5,
+    "localise.draws": 20,
     "edge.calibration_images": 16,
     "edge.draws": 20,
 }
@@ -126,6 +129,21 @@ def test_model_is_pushed_whole(first: Finished) -> None:
     assert described["synthetic"] is True
     assert {member["name"] for member in described["members"]} == set(MEMBERS)
     assert described["thresholds"].keys() == described["calibration"].keys()
+
+
+def test_model_is_what_its_card_and_metadata_say(first: Finished) -> None:
+    from cxrflow.components.localise.report import read_localisation
+    from cxrflow.components.publish.verify import verify
+
+    version = Path(first.run.pushed)
+    found = verify(version)
+    assert (found.faults, found.notes) == ((), ("whole, and answers as it says", "unsigned"))
+    card = (version / "assets.extra" / "model_card.md").read_text()
+    assert "synthetic X-rays" in card and "| Cardiomegaly |" in card and "sbom.cdx.json" in card
+    assert all(f"| {member} | MobileNet |" in card for member in MEMBERS)
+    report = read_localisation(Path(first.run.artifacts["Localiser"]["report"]))
+    assert report.model == "ensemble" and report.of("Cardiomegaly")
+    assert "attention maps: the highest place lies in a radiologist's box on" in first.output
 
 
 def test_edge_bundle_is_pushed_whole_and_runs(first: Finished, tmp_path: Path) -> None:
@@ -207,7 +225,7 @@ def test_second_run_of_a_moved_root_changes_nothing_and_shows_only_that(first: F
         assert now == before.replace(str(first.root.resolve()), str(moved.resolve()))
     assert "nothing trained" in seen.text
     assert seen.written <= 60
-    marks = {line[0] for line in seen.lines if "/22 " in line[:9]}
+    marks = {line[0] for line in seen.lines if f"/{len(NODES)} " in line[:9]}
     assert marks <= {"=", "✓"}
     assert not any(noise in seen.text for noise in ("WARNING", "INFO", "Traceback", "absl"))
     for node in NODES:
@@ -225,6 +243,8 @@ def test_another_member_trains_alone(first: Finished) -> None:
         "LastBlessedModel",
         "Evaluator",
         "Gate",
+        "Localiser",
+        "ModelCard",
         "Pusher",
     }
     assert changed.run.pushed > first.run.pushed

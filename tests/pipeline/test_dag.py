@@ -23,6 +23,8 @@ FACTS = Facts(
     published="",
     published_edge="",
     sources=Sources.read(),
+    boxes="/nowhere/BBox_List_2017.csv",
+    boxes_version="boxes-1",
 )
 DATA = {
     "RecipeCheck": set(),
@@ -35,14 +37,17 @@ DATA = {
 }
 
 
-def judged(model: str) -> dict[str, set[str]]:
+def judged(model: str, *trainers: str) -> dict[str, set[str]]:
     """The nodes after the model that is pushed, which node `model` puts out."""
+    known = {model, *trainers, "RecipeCheck", "ImageExampleGen"}
     return {
         "LastBlessedModel": {model},
         "Evaluator": {"Transform", model, "LastBlessedModel"},
         "Gate": {"Evaluator", model, "LastBlessedModel"},
+        "Localiser": {model, "ImageExampleGen"},
         "ServingCheck": {model, "Gate", "ImageExampleGen", "Transform"},
-        "Pusher": {model, "Gate", "ServingCheck"},
+        "ModelCard": {*known, "Gate", "Localiser"},
+        "Pusher": {model, "Gate", "ServingCheck", "ModelCard"},
     }
 
 
@@ -69,7 +74,9 @@ def ensemble(small: str, *others: str) -> dict[str, set[str]]:
         nodes[f"Gate.{name}"] = {f"Evaluator.{name}", f"Trainer.{name}"}
     trained = {f"{node}.{name}" for node in ("Trainer", "Gate") for name in members}
     nodes["Ensemble"] = {"Transform", *trained}
-    return {**nodes, **judged("Ensemble"), **edge(f"Trainer.{small}", f"Gate.{small}", "Gate")}
+    trainers = (f"Trainer.{name}" for name in members)
+    judges = judged("Ensemble", *trainers)
+    return {**nodes, **judges, **edge(f"Trainer.{small}", f"Gate.{small}", "Gate")}
 
 
 WIRED = {
@@ -112,6 +119,7 @@ WITH_IMAGE_RULES = {
     "Transform",
     *TRAINERS,
     "Ensemble",
+    "Localiser",
     "ServingCheck",
     "EdgeExport",
     "EdgeEvaluator",
@@ -124,6 +132,8 @@ CHANGES = (
     ("components/validate/gate.py", {"ValidationGate"}),
     ("components/evaluate/extractors.py", EVALUATORS),
     ("components/evaluate/gate.py", GATES),
+    ("components/localise/score.py", {"Localiser"}),
+    ("components/card/model_card.md.j2", {"ModelCard"}),
     ("serving/rest.py", {"ServingCheck"}),
     ("components/publish/push.py", {"ServingCheck", "Pusher", "EdgePusher"}),
     ("edge/infer.py", {"EdgeExport", "EdgeEvaluator"}),
@@ -143,6 +153,7 @@ FACTS_CHANGES = (
     ({"data_version": "data-2"}, {"ImageExampleGen", *TRAINERS, "Ensemble"}),
     ({"weights": "weights-2"}, {"RecipeCheck"}),
     ({"schema": NOWHERE / "other.pbtxt"}, {"ImportSchemaGen"}),
+    ({"boxes_version": "boxes-2"}, {"Localiser"}),
     ({"published": "1700000000 damaged"}, {"Pusher"}),
     ({"published_edge": "1700000000 damaged"}, {"EdgePusher"}),
 )
@@ -168,6 +179,8 @@ SETTINGS_CHANGES = (
     ("evaluate.min_auc=0.1", {"Gate"}),
     ("evaluate.members.min_auc=0.1", GATES - {"Gate"}),
     ("evaluate.min_shown=5", set()),  # the dashboard's
+    ("localise.draws=100", {"Localiser"}),
+    ("card.authors=we", {"ModelCard"}),
     ("serving_check.images=3", {"ServingCheck"}),
     ("publish.keep_versions=3", {"Pusher"}),
     ("edge.keep_versions=3", {"EdgeExport", "EdgeEvaluator", "EdgePusher"}),
@@ -193,7 +206,12 @@ def test_without_edge_and_serving_check() -> None:
     }
     assert nodes.keys() == expected
     pushed_after = {upstream.id for upstream in nodes["Pusher"].upstream_nodes}
-    assert pushed_after == {"Trainer.densenet121_simple", "Gate"}
+    assert pushed_after == {"Trainer.densenet121_simple", "Gate", "ModelCard"}
+
+
+def test_without_boxes_nothing_is_localised() -> None:
+    nodes = wired(config.load("demo"), dataclasses.replace(FACTS, boxes="", boxes_version=""))
+    assert nodes.keys() == WIRED["demo"].keys() - {"Localiser"}
 
 
 def test_tfx_own_serving_check_takes_the_place_of_ours() -> None:
@@ -201,7 +219,7 @@ def test_tfx_own_serving_check_takes_the_place_of_ours() -> None:
     expected = WIRED["nih_baseline"].keys() - {"ServingCheck"} | {"InfraValidator"}
     assert nodes.keys() == expected
     upstream = {node.id for node in nodes["Pusher"].upstream_nodes}
-    assert upstream == {"Trainer.densenet121_simple", "Gate", "InfraValidator"}
+    assert upstream == {"Trainer.densenet121_simple", "Gate", "InfraValidator", "ModelCard"}
 
 
 def test_wiring_touches_no_file_and_starts_no_process() -> None:

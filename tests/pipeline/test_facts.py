@@ -48,3 +48,17 @@ def test_docker_is_asked_for_only_where_it_is_needed(
         facts.gather(config.parse(DOCKER), phantoms, tmp_path / "root")
     (tmp_path / "docker").write_text("#!/bin/sh\n")
     facts.gather(config.parse(DOCKER), phantoms, tmp_path / "root")
+
+
+def test_boxes_are_those_of_the_data_folder_or_those_that_are_named(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    found = facts.gather(config.load("demo"), phantoms, tmp_path)
+    assert found.boxes == str(phantoms / "BBox_List_2017.csv")
+    other = tmp_path / "boxes.csv"
+    other.write_text("Image Index,Finding Label,Bbox [x,y,w,h],,,\na.png,Mass,1,2,3,4,,,\n")
+    named = facts.gather(config.load("demo", [f"localise.boxes={other}"]), phantoms, tmp_path)
+    assert named.boxes == str(other) and named.boxes_version != found.boxes_version
+    other.write_text("a,b\n1,2\n")
+    with pytest.raises(CxrflowError, match="is no list of boxes"):
+        facts.gather(config.load("demo", [f"localise.boxes={other}"]), phantoms, tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.pipeline import config, data
-from cxrflow.pipeline.run import Run, _as_one_line, only_run_in, with_absolute_weights
+from cxrflow.pipeline.run import Run, _as_one_line, only_run_in, with_absolute_paths
 from cxrflow.schema.errors import CxrflowError
 
 LOG = Path(__file__)  # any file
@@ -95,8 +95,12 @@ def test_a_damaged_record_is_one_line(text: str, tmp_path: Path) -> None:
 def test_relative_weights_stay_where_they_are(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     given = config.parse({"train": {"weights_dir": "weights"}})
-    assert with_absolute_weights(given).train.weights_dir == str(tmp_path / "weights")
-    assert with_absolute_weights(config.parse({})).train.weights_dir == ""
+    assert with_absolute_paths(given).train.weights_dir == str(tmp_path / "weights")
+    assert with_absolute_paths(config.parse({})).train.weights_dir == ""
+    others = {"localise": {"boxes": "b.csv"}, "publish": {"signing_key": "k.pem"}}
+    found = with_absolute_paths(config.parse(others))
+    assert found.localise.boxes == str(tmp_path / "b.csv")
+    assert found.publish.signing_key == str(tmp_path / "k.pem")
 
 
 def test_no_run_yet(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ EXECUTORS = {
     ),
     "Gate": ("cxrflow.components.evaluate.executor",),
     "Ensemble": ("cxrflow.components.ensemble.executor",),
+    "Localiser": ("cxrflow.components.localise.executor",),
+    "ModelCard": ("cxrflow.components.card.executor",),
     "ServingCheck": ("cxrflow.components.publish.check_executor",),
     "Pusher": ("cxrflow.components.publish.executor",),
     "EdgeExport": ("cxrflow.components.edge.export.executor",),

@@ -1,6 +1,8 @@
 """Boxes, overlays and sheets, with a model whose map is known."""
 
+import dataclasses
 import gzip
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,8 +11,9 @@ import pytest
 from PIL import Image
 
 from cxrflow.components.images.blend import blend
-from cxrflow.pipeline.reports.boxes import Box, find_boxes, read_boxes
-from cxrflow.pipeline.reports.explain import explain, find_model
+from cxrflow.components.localise.boxes import Box, find_boxes, read_boxes
+from cxrflow.pipeline.record import Run
+from cxrflow.pipeline.reports.explain import explain, find_model, model_of_run
 from cxrflow.pipeline.reports.overlay import PANEL, Panel, over_image, sheet
 from cxrflow.pipeline.reports.truth import Truth
 from cxrflow.schema.errors import CxrflowError
@@ -266,6 +269,10 @@ def test_sheet_says_what_the_model_said(model, images, tmp_path, panels):
     assert effusion.attention[0, 0] == pytest.approx(0.1)
     assert mass.attention[0, 0] == pytest.approx(0.9)
     assert any("synthetic" in line for line in panels["head"])
+    # Nothing stands out of an even gray: all of it is the body. The box is the upper left quarter,
+    # half of whose columns' attention is .9 of 1.
+    assert effusion.below == "100% inside the body"
+    assert mass.below == "100% inside the body, 45% inside the box, which is 25% of the X-ray"
 
     one_map = write_model(tmp_path / "one", per_class=False, synthetic=False)  # no thresholds
     explain(images[:1], one_map, tmp_path / "to", ["Mass"])
@@ -294,6 +301,19 @@ def test_a_place_that_takes_no_sheets_is_one_line(model, images, tmp_path):
     with pytest.raises(CxrflowError, match=r"good.png can't be written: .*--to names"):
         explain(images[:1], model, tmp_path / "to")
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["good.png"]
+
+
+@pytest.mark.tf
+def test_of_a_run_the_served_version_is_explained(model, tmp_path):
+    folder = tmp_path / "serving" / "cxr"
+    for version in ("5", "7"):
+        shutil.copytree(model, folder / version)
+    run = Run({}, "", True, 1.0, [], [], {}, pushed=str(folder / "7"), log="")
+    assert model_of_run(run) == folder / "7"
+    (folder / "labels.json").write_text('{"labels": {"stable": 5}, "pinned": 5, "previous": 7}')
+    assert model_of_run(run) == folder / "5"  # after a rollback
+    unpushed = dataclasses.replace(run, pushed="", artifacts={"Trainer.m": {"model": str(model)}})
+    assert model_of_run(unpushed) == model
 
 
 @pytest.mark.tf

@@ -69,7 +69,10 @@ def _box(row: list[str]) -> tuple[str, Box | None]:
 
 def find_boxes(image: Path) -> Path | None:
     """The list in the data folder that an image lies in, in any of Kaggle's layouts."""
-    for folder in image.resolve().parents[:3]:
-        if found := sorted(folder.glob(PATTERN)):
-            return found[0]
-    return None
+    found = (boxes_in(folder) for folder in image.resolve().parents[:3])
+    return next((path for path in found if path), None)
+
+
+def boxes_in(folder: Path) -> Path | None:
+    """The list right in a folder; None where there is none."""
+    return next(iter(sorted(folder.glob(PATTERN))), None)

@@ -1,0 +1,63 @@
+"""Who and what is in each split, counted from the examples without their pixels."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from cxrflow.schema import features
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """One split."""
+
+    name: str
+    images: int
+    patients: int
+    women: float  # share of images, likewise the next two
+    pa: float
+    no_finding: float
+    ages: tuple[int, float, int] | None  # lowest, median, highest; None without images
+    positives: dict[str, int] = field(default_factory=dict)  # images by class
+
+
+def count_splits(records: Path, classes: Sequence[str]) -> tuple[SplitCounts, ...]:
+    """Counts the splits of raw tf.Examples that lie in `<records>/Split-<name>/`."""
+    return tuple(
+        _count(name, folder, classes)
+        for name in features.SPLITS
+        if (folder := records / f"Split-{name}").is_dir()
+    )
+
+
+def _count(name: str, folder: Path, classes: Sequence[str]) -> SplitCounts:
+    import tensorflow as tf  # slow to import
+
+    from cxrflow.components.images.records import split_records
+
+    patients: set[bytes] = set()
+    ages: list[int] = []
+    seen: Counter[str] = Counter()
+    positives: Counter[str] = Counter(dict.fromkeys(classes, 0))
+    for record in split_records(folder):
+        example = tf.train.Example.FromString(record.numpy()).features.feature
+        patients.add(example[features.PATIENT_ID].bytes_list.value[0])
+        ages.append(example[features.AGE].int64_list.value[0])
+        findings = [value.decode() for value in example[features.FINDINGS].bytes_list.value]
+        positives.update(set(findings) & set(classes))
+        seen["women"] += example[features.SEX].bytes_list.value[0] == b"F"
+        seen["pa"] += example[features.VIEW].bytes_list.value[0] == b"PA"
+        seen["none"] += not findings
+    images = max(len(ages), 1)
+    return SplitCounts(
+        name=name,
+        images=len(ages),
+        patients=len(patients),
+        women=seen["women"] / images,
+        pa=seen["pa"] / images,
+        no_finding=seen["none"] / images,
+        ages=(min(ages), median(ages), max(ages)) if ages else None,
+        positives=dict(positives),
+    )

@@ -1,0 +1,40 @@
+"""The model card of a finished run, as its ModelCard node would write it."""
+
+from pathlib import Path
+
+from cxrflow.components.card.evidence import Folders, gather
+from cxrflow.components.card.settings import CardConfig, CardSettings
+from cxrflow.components.card.write import write_card
+from cxrflow.pipeline.record import Run
+from cxrflow.pipeline.reports.explain import find_model
+
+
+def card_of_run(run: Run, to: Path) -> list[Path]:
+    """Writes the files of `components/card/write.py` on the model that the run judged.
+
+    Raises:
+        CxrflowError: what a node wrote is gone or damaged.
+    """
+
+    def folder(node: str, output: str) -> Path | None:
+        found = run.artifacts.get(node, {}).get(output)
+        return Path(found) if found else None
+
+    folders = Folders(
+        model=find_model(Path(run.candidate)),
+        verdict=Path(run.artifacts["Gate"]["verdict"]),
+        records=Path(run.artifacts["ImageExampleGen"]["records"]),
+        quarantine=folder("ImageExampleGen", "quarantine"),
+        networks=folder("RecipeCheck", "report"),
+        trainings={
+            node.partition(".")[2]: Path(run.artifacts[node]["model_run"]) for node in run.trainers
+        },
+        ensemble=folder("Ensemble", "report"),
+        localisation=folder("Localiser", "report"),
+    )
+    settings = CardSettings(
+        card=CardConfig(**run.config.get("card", {})),  # runs of older versions have none
+        cohort=run.config["ingest"]["cohort"],
+        synthetic=run.synthetic,
+    )
+    return write_card(gather(folders, settings), to)

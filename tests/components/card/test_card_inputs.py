@@ -1,0 +1,92 @@
+"""What a card reads: examples without pixels, TensorBoard's logs, a SavedModel's signatures."""
+
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.tf
+
+
+def row(patient: str, age: int, sex: str, view: str, *findings: str) -> dict:
+    return {
+        "image_id": f"{patient}.png",
+        "patient_id": patient,
+        "age": age,
+        "sex": sex,
+        "view": view,
+        "follow_up": 0,
+        "findings": findings,
+    }
+
+
+def write(folder: Path, rows: list[dict]) -> None:
+    import tensorflow as tf
+
+    from cxrflow.components.ingest.executor import raw_example
+    from cxrflow.schema.portable.image_rules import Header
+
+    folder.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(folder / "data")) as writer:
+        for one in rows:
+            writer.write(raw_example(one, Header("png", 96, 96)).SerializeToString())
+
+
+def test_splits_are_counted(tmp_path):
+    from cxrflow.components.card.data import SplitCounts, count_splits
+
+    rows = [
+        row("1", 30, "F", "PA", "Mass", "Hernia"),
+        row("1", 31, "F", "AP"),
+        row("2", 80, "M", "PA", "Mass"),
+        row("3", 50, "M", "AP", "Hernia"),
+    ]
+    write(tmp_path / "Split-train", rows)
+    write(tmp_path / "Split-test", [])
+    train, test = count_splits(tmp_path, ("Effusion", "Mass"))
+    assert train == SplitCounts(
+        "train", 4, 3, 0.5, 0.5, 0.25, (30, 40.5, 80), {"Effusion": 0, "Mass": 2}
+    )
+    assert (test.images, test.ages, test.women) == (0, None, 0)
+
+
+def test_cost_is_what_the_logs_tell(tmp_path):
+    import tensorflow as tf
+
+    from cxrflow.components.card.cost import Training, training_cost
+
+    (tmp_path / "train").mkdir()
+
+    def log(name: str, *events: tuple[float, str | None]) -> None:
+        path = str(tmp_path / "train" / f"events.out.tfevents.{name}")
+        with tf.io.TFRecordWriter(path) as writer:
+            for time, tag in events:
+                event = tf.compat.v1.Event(wall_time=time)
+                if tag:
+                    event.summary.value.add(tag=tag)
+                writer.write(event.SerializeToString())
+
+    # Broken off after two epochs, gone on an hour later; what was drawn in the end is no training.
+    log("1", (100, None), (130, "epoch_loss"), (150, "epoch_loss"), (155, "epoch_auc"))
+    log("2", (3800, None), (3830, "epoch_loss"))
+    log("3", (3840, None), (3850, "inputs as trained on"))
+    sizes = {"m": {"parameters": 9, "trained": 7}}
+    assert training_cost("m", tmp_path, sizes) == Training("m", 3, 80.0, 9, 7)
+    assert training_cost("n", tmp_path / "gone") == Training("n", 0, 0.0)
+
+
+def test_the_map_s_shape_is_the_signature_s(tmp_path):
+    import tensorflow as tf
+
+    from cxrflow.components.card.evidence import attention_shape
+
+    class Known(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+        def attention(self, image_bytes):
+            return {"attention": tf.zeros([tf.shape(image_bytes)[0], 7, 5, 2])}
+
+    model = Known()
+    folder = str(tmp_path / "with")
+    tf.saved_model.save(model, folder, signatures={"attention": model.attention})
+    assert attention_shape(tmp_path / "with") == (7, 5, 2)
+    tf.saved_model.save(tf.Module(), str(tmp_path / "without"))
+    assert attention_shape(tmp_path / "without") == ()
