@@ -84,3 +84,9 @@ class EdgePush(artifact.Artifact):
     """What became of a bundle: `pushed`, 1 or 0, and the folder, `edge_destination`."""
 
     TYPE_NAME = "cxrflow.EdgePush"
+
+
+class Scores(artifact.Artifact):
+    """What models say about each image of eval and test: a folder a model, see `score.files`."""
+
+    TYPE_NAME = "cxrflow.Scores"

@@ -22,9 +22,12 @@ from cxrflow.components.edge.push.settings import EdgePusherSettings
 from cxrflow.components.ensemble.component import Ensemble
 from cxrflow.components.ensemble.settings import ENSEMBLE, EnsembleSettings
 from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
-from cxrflow.components.evaluate.gate import Limits
-from cxrflow.components.evaluate.settings import GateSettings
+from cxrflow.components.evaluate.limits import FinalLimits
+from cxrflow.components.evaluate.member.component import MemberGate
+from cxrflow.components.evaluate.settings import GateSettings, MemberGateSettings
 from cxrflow.components.evaluate.tfma_config import eval_config
+from cxrflow.components.floor.component import Baselines
+from cxrflow.components.floor.settings import BaselinesSettings
 from cxrflow.components.ingest.component import ImageExampleGen
 from cxrflow.components.ingest.settings import IngestSettings
 from cxrflow.components.localise.component import Localiser
@@ -32,6 +35,8 @@ from cxrflow.components.localise.settings import LocaliserSettings
 from cxrflow.components.node import Node
 from cxrflow.components.publish.component import Pusher, ServingCheck, infra_validator
 from cxrflow.components.publish.settings import PusherSettings
+from cxrflow.components.score.component import Scorer
+from cxrflow.components.score.settings import ScorerSettings
 from cxrflow.components.train.component import RecipeCheck
 from cxrflow.components.train.settings import RecipeCheckSettings
 from cxrflow.components.transform.component import Transform
@@ -74,8 +79,9 @@ def create_pipeline(
         name: _trainer(name, recipe, config, data, root) for name, recipe in config.members.items()
     }
     models = {name: trainer.outputs["model"] for name, trainer in trainers.items()}
-    gates: dict[str, Gate] = {}
-    nodes = [check, *data.nodes, *trainers.values()]
+    gates: dict[str, Gate | MemberGate] = {}
+    baselines = _baselines(config, data)
+    nodes = [check, *data.nodes, baselines, *trainers.values()]
     reports = {
         "networks": check.outputs["report"],
         "model_runs": union([trainer.outputs["model_run"] for trainer in trainers.values()]),
@@ -84,19 +90,25 @@ def create_pipeline(
         for name, model in models.items():
             evaluator, gates[name] = _judged_member(name, model, config, data)
             nodes += [evaluator, gates[name]]
-        ensemble = _ensemble(list(models.values()), list(gates.values()), config, data)
+        members = [gate for gate in gates.values() if isinstance(gate, MemberGate)]
+        ensemble = _ensemble(list(models.values()), members, config, data)
         reports["ensemble"] = ensemble.outputs["report"]
         nodes.append(ensemble)
         models[ENSEMBLE] = ensemble.outputs["model"]
+        scores = ensemble.outputs["scores"]
+    else:
+        scorer = _scorer(models[config.pushed_model], data, config)
+        nodes.append(scorer)
+        scores = scorer.outputs["scores"]
     name = config.pushed_model
-    *judges, gates[name] = _judged(name, models[name], config, data)
+    *judges, gate = _judged(name, models[name], scores, baselines, config, data)
+    gates[name] = gate
     if facts.boxes:
         localiser = _localiser(models[name], config, data)
         reports["localisation"] = localiser.outputs["report"]
         judges.append(localiser)
-    card = _card(models[name], gates[name], reports, config, data)
-    nodes += [*judges, gates[name], card]
-    nodes += _pushed(models[name], gates[name], card, config, data, root)
+    card = _card(models[name], gate, reports, config, data)
+    nodes += [*judges, gate, card, *_pushed(models[name], gate, card, config, data, root)]
     if config.edge.enabled:
         # A member goes to the devices only where the model that is served is good too.
         needed = [gates[name] for name in {config.edge_model: None, name: None}]
@@ -211,18 +223,17 @@ def _evaluator(
 
 def _judged_member(
     name: str, model: BaseChannel, config: PipelineConfig, data: Data
-) -> tuple[Any, Gate]:
+) -> tuple[Any, MemberGate]:
     """A member's scores on eval and test, and the verdict, which looks at eval alone."""
     evaluator = _evaluator(model, config, data).with_id(f"Evaluator.{name}")
-    gate = Gate(
-        GateSettings(
+    gate = MemberGate(
+        MemberGateSettings(
             classes=config.ingest.classes,
             limits=config.evaluate.members,
             name=name,
-            split="eval",
             synthetic=data.facts.synthetic,
         ),
-        code_version(data.facts, Gate),
+        code_version(data.facts, MemberGate),
         evaluation=evaluator.outputs["evaluation"],
         model=model,
     )
@@ -230,7 +241,7 @@ def _judged_member(
 
 
 def _ensemble(
-    models: list[BaseChannel], gates: list[Gate], config: PipelineConfig, data: Data
+    models: list[BaseChannel], gates: list[MemberGate], config: PipelineConfig, data: Data
 ) -> Ensemble:
     settings = EnsembleSettings(
         ensemble=config.ensemble,
@@ -249,30 +260,75 @@ def _ensemble(
     )
 
 
-def _judged(name: str, model: BaseChannel, config: PipelineConfig, data: Data) -> list[Any]:
-    """The one model that may be pushed, on the test split, against the last one that was."""
+def _judged(
+    name: str,
+    model: BaseChannel,
+    scores: BaseChannel,
+    baselines: Baselines,
+    config: PipelineConfig,
+    data: Data,
+) -> list[Any]:
+    """The one model that may be pushed, against the floor and the last one that was."""
     last_blessed = tfx.dsl.Resolver(
         strategy_class=LatestOtherBlessedModelStrategy,
         candidate=model,
         model=tfx.dsl.Channel(type=Model),
         model_blessing=tfx.dsl.Channel(type=ModelBlessing),
     ).with_id("LastBlessedModel")
-    baseline = last_blessed.outputs["model"]
-    evaluator = _evaluator(model, config, data, baseline)
-    limits = {f.name: getattr(config.evaluate, f.name) for f in dataclasses.fields(Limits)}
+    last = last_blessed.outputs["model"]
+    evaluator = _evaluator(model, config, data, last)
+    last_scorer = _scorer(last, data, config).with_id("Scorer.last_blessed")
+    limits = {f.name: getattr(config.evaluate, f.name) for f in dataclasses.fields(FinalLimits)}
     gate = Gate(
         GateSettings(
             classes=config.ingest.classes,
-            limits=Limits(**limits),
+            limits=FinalLimits(**limits),
             name=name,
+            split_kind="official test list" if data.facts.official_split else "hash of patients",
             synthetic=data.facts.synthetic,
         ),
         code_version(data.facts, Gate),
         evaluation=evaluator.outputs["evaluation"],
         model=model,
-        baseline_model=baseline,
+        scores=scores,
+        baselines=baselines.outputs["scores"],
+        baseline_model=last,
+        last_scores=last_scorer.outputs["scores"],
     )
-    return [last_blessed, evaluator, gate]
+    return [last_blessed, evaluator, last_scorer, gate]
+
+
+def _scorer(model: BaseChannel, data: Data, config: PipelineConfig) -> Scorer:
+    """What a model that no ensemble has asked says about eval and test."""
+    settings = ScorerSettings(classes=config.ingest.classes, synthetic=data.facts.synthetic)
+    return Scorer(
+        settings,
+        code_version(data.facts, Scorer),
+        model=model,
+        examples=data.transform.outputs["transformed_examples"],
+    )
+
+
+def _baselines(config: PipelineConfig, data: Data) -> Baselines:
+    """The simplest models, on what the first member's backbone sees."""
+    first = next(iter(config.members.values()))
+    settings = BaselinesSettings(
+        floor=config.floor,
+        backbone=first.backbone,
+        alpha=first.alpha,
+        color=first.color,
+        weights=first.weights,
+        weights_dir=first.weights_dir,
+        image_size=config.floor.image_size or first.image_size,
+        compact=config.transform,
+        classes=config.ingest.classes,
+        synthetic=data.facts.synthetic,
+    )
+    return Baselines(
+        settings,
+        code_version(data.facts, Baselines),
+        examples=data.transform.outputs["transformed_examples"],
+    )
 
 
 def _localiser(model: BaseChannel, config: PipelineConfig, data: Data) -> Localiser:
@@ -356,7 +412,11 @@ def _serving_check(
 
 
 def _edge(
-    model: BaseChannel, gates: list[Gate], config: PipelineConfig, data: Data, root: Path
+    model: BaseChannel,
+    gates: list[Gate | MemberGate],
+    config: PipelineConfig,
+    data: Data,
+    root: Path,
 ) -> list[Any]:
     """The bundle for the device, each variant judged against the model it was made from."""
     export = EdgeExport(

@@ -24,6 +24,7 @@ class Facts:
 
     data_version: str  # `folder.fingerprint`
     synthetic: bool  # the X-rays are phantoms
+    official_split: bool  # test is what the official list in the data folder names
     weights: str  # `weights.weights_fingerprint` of all members
     schema: Path  # a copy whose path changes with the content
     published: str  # `push.published` of the model
@@ -51,6 +52,7 @@ def gather(config: PipelineConfig, data_dir: Path, root: Path) -> Facts:
     return Facts(
         data_version=fingerprint(data_dir),
         synthetic=is_synthetic(data_dir),
+        official_split=is_official(config.ingest.split, data_dir),
         weights=weights_fingerprint(config.members.values()),
         schema=_named_by_content(SCHEMA, root),
         published=published(serving_folder(config, root)),
@@ -59,6 +61,11 @@ def gather(config: PipelineConfig, data_dir: Path, root: Path) -> Facts:
         boxes=str(boxes or ""),
         boxes_version=hashlib.sha256(boxes.read_bytes()).hexdigest()[:16] if boxes else "",
     )
+
+
+def is_official(split: str, data_dir: Path) -> bool:
+    """Whether `ingest.split` takes the official lists of this folder."""
+    return split == "official" or (split == "auto" and (data_dir / "test_list.txt").is_file())
 
 
 def serving_folder(config: PipelineConfig, root: Path) -> Path:

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from cxrflow.components.card.settings import CardConfig
 from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.ensemble.settings import ENSEMBLE, METHODS, EnsembleConfig, final_model
-from cxrflow.components.evaluate.gate import Limits
+from cxrflow.components.evaluate.limits import FinalLimits, MemberLimits
+from cxrflow.components.floor.settings import FloorConfig
 from cxrflow.components.ingest.settings import IngestConfig
 from cxrflow.components.localise.settings import LocaliseConfig
 from cxrflow.components.model.recipe import TrainConfig
@@ -18,7 +19,7 @@ from cxrflow.components.publish.settings import PublishConfig, ServingCheckConfi
 from cxrflow.components.study.settings import StudyConfig
 from cxrflow.components.transform.settings import TransformConfig
 from cxrflow.components.validate.settings import ValidateConfig
-from cxrflow.schema.settings import Count, Fraction, Positive, Rate, settings
+from cxrflow.schema.settings import Count, Positive, Rate, settings
 
 ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -38,18 +39,8 @@ class PhantomConfig:
 
 
 @settings
-class MemberLimits(Limits):
-    """What an ensemble's member must reach on eval, where a class alone is too noisy."""
-
-    min_auc: Fraction = 0.0
-    """Lowest eval AUC that every gated class of a member must reach."""
-    min_positives: Positive = 10
-    """Positive (and negative) eval images below which a member's class is not gated."""
-
-
-@settings
-class EvaluateConfig(Limits):
-    """What the gate demands on test, and for which groups TFMA computes scores of their own."""
+class EvaluateConfig(FinalLimits):
+    """What the gate demands, and for which groups TFMA computes scores of their own."""
 
     members: MemberLimits = field(default_factory=MemberLimits)
     """What an ensemble's member must reach on eval to join."""
@@ -95,8 +86,10 @@ class PipelineConfig:
     """How members are combined."""
     study: StudyConfig = field(default_factory=StudyConfig)
     """Budget and grids of `cxrflow study`."""
+    floor: FloorConfig = field(default_factory=FloorConfig)
+    """The simplest models, which the one that is pushed has to beat."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    """What the gate demands on test."""
+    """What the gate demands."""
     localise: LocaliseConfig = field(default_factory=LocaliseConfig)
     """How attention maps are scored against radiologists' boxes."""
     serving_check: ServingCheckConfig = field(default_factory=ServingCheckConfig)
@@ -123,6 +116,11 @@ class PipelineConfig:
                     f"{name}: train.image_size {recipe.image_size} is above "
                     f"transform.image_size {self.transform.image_size}: the detail isn't there"
                 )
+        if self.floor.image_size > self.transform.image_size:
+            raise ValueError(
+                f"floor.image_size {self.floor.image_size} is above transform.image_size "
+                f"{self.transform.image_size}: the detail isn't there"
+            )
         self._check_ensemble()
         known = list(dict.fromkeys([*self.members, self.pushed_model]))
         if self.edge.model and self.edge.model not in known:

@@ -10,6 +10,7 @@ from cxrflow.components.ensemble.combine import Combination, fit, score
 from cxrflow.components.ensemble.settings import METHODS, EnsembleConfig
 from cxrflow.components.evaluate.statistics.auc import drawn_aucs
 from cxrflow.components.evaluate.statistics.draws import Draws, below_zero, mean_of
+from cxrflow.components.score.files import Table
 from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.scores import mean_auc
@@ -31,6 +32,7 @@ class Predictions:
     labels: np.ndarray  # [N, C], k-hot
     patients: np.ndarray  # [N]
     image_id: np.ndarray | None = None  # text [N]
+    images: Table | None = None  # what else is known of them, where a split was asked
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from cxrflow.components.node import Input, Node, Output
 class Ensemble(Node):
     """Combines trained models into one that is served like any of them.
 
-    Outputs `model`, a SavedModel with a Trainer's signatures, and `report`, a folder with
-    `ensemble.json`.
+    Outputs `model`, a SavedModel with a Trainer's signatures, `report`, a folder with
+    `ensemble.json`, and `scores`, of each member and of the ensemble.
     """
 
     EXECUTOR = Executor
@@ -23,3 +23,4 @@ class Ensemble(Node):
     examples: Input[Examples]  # Transform's; eval for every choice, test is reported only
     model: Output[Model]
     report: Output[artifacts.EnsembleReport]
+    scores: Output[artifacts.Scores]

@@ -21,12 +21,14 @@ from cxrflow.components.ensemble.honest import honest_predictions
 from cxrflow.components.ensemble.members import LeftOut, Member, read_members
 from cxrflow.components.ensemble.predict import predict
 from cxrflow.components.ensemble.report import FILE_NAME
+from cxrflow.components.ensemble.scores import all_scores
 from cxrflow.components.ensemble.settings import ENSEMBLE, METHODS, EnsembleSettings
 from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
 from cxrflow.components.model.out_of_fold import OutOfFold, write_out_of_fold
 from cxrflow.components.model.thresholds import class_thresholds
 from cxrflow.components.node import read_settings
+from cxrflow.components.score.files import write_scores
 from cxrflow.schema import model_json
 from cxrflow.schema.model_json import CompactFormat, ModelJson
 
@@ -57,8 +59,9 @@ class Executor(base_executor.BaseExecutor):
             for split in ("eval", "test")
         }
         known, note = honest_predictions(chosen_members, predictions["eval"])
-        predictions["eval"] = known
-        found = compare([m.name for m in chosen_members], predictions, settings.ensemble)
+        found = compare(
+            [m.name for m in chosen_members], {**predictions, "eval": known}, settings.ensemble
+        )
         found = replace(found, eval_note=note + found.eval_note)
         method = found.methods[found.chosen]
         labels = known.labels
@@ -90,17 +93,20 @@ class Executor(base_executor.BaseExecutor):
                 synthetic=synthetic,
             ),
         )
-        if note and known.image_id is not None:
-            write_out_of_fold(
-                folder,
-                OutOfFold(
-                    known.image_id,
-                    known.patients,
-                    labels,
-                    method.eval_log_odds,
-                    calibration.apply(method.eval_log_odds),
-                ),
-            )
+        honest = OutOfFold(
+            known.image_id,
+            known.patients,
+            labels,
+            method.eval_log_odds,
+            calibration.apply(method.eval_log_odds),
+        )
+        if note:
+            write_out_of_fold(folder, honest)
+        scores = artifact_utils.get_single_instance(output_dict["scores"])
+        scores.set_int_custom_property("synthetic", int(synthetic))
+        names = [member.name for member in chosen_members]
+        for scored in all_scores(names, predictions, known, method, calibration, settings):
+            write_scores(scored, Path(scores.uri))
         report = artifact_utils.get_single_instance(output_dict["report"])
         report.set_int_custom_property("synthetic", int(synthetic))
         os.makedirs(report.uri, exist_ok=True)

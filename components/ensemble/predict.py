@@ -8,9 +8,11 @@ import tensorflow as tf
 from cxrflow.components.ensemble.compare import Predictions
 from cxrflow.components.ensemble.graph import Members
 from cxrflow.components.images.records import split_records
+from cxrflow.components.score.files import Table
+from cxrflow.components.score.predict import table_columns, table_features
 from cxrflow.components.train.inputs import model_images, to_pixels
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.features import IMAGE_ID, PATIENT_ID, T_IMAGE, T_LABELS
+from cxrflow.schema.features import T_IMAGE
 from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import report
 
@@ -22,31 +24,25 @@ def predict(
 
     Raises CxrflowError if there are none.
     """
-    spec = {
-        T_IMAGE: tf.io.FixedLenFeature([], tf.string),
-        T_LABELS: tf.io.FixedLenFeature([members.classes], tf.float32),
-        PATIENT_ID: tf.io.FixedLenFeature([], tf.string),
-        IMAGE_ID: tf.io.FixedLenFeature([], tf.string),
-    }
+    spec = {T_IMAGE: tf.io.FixedLenFeature([], tf.string), **table_features(members.classes)}
 
-    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         example = tf.io.parse_example(serialized, spec)
         images = model_images(
             example[T_IMAGE], compact.encoding, compact.image_size, members.image_size
         )
-        ids = example[PATIENT_ID], example[IMAGE_ID]
-        return to_pixels(images), example[T_LABELS], *ids
+        return to_pixels(images), table_columns(example)
 
-    batches = []
+    batches, tables = [], []
     dataset = split_records(paths).batch(batch_size).map(parse, tf.data.AUTOTUNE).prefetch(2)
-    for pixels, labels, patients, ids in dataset:
-        log_odds = members.log_odds(pixels).numpy()
-        batches.append((log_odds, labels.numpy(), patients.numpy(), ids.numpy()))
-        report(sum(len(batch[1]) for batch in batches), None, "images")
+    for pixels, columns in dataset:
+        batches.append(members.log_odds(pixels).numpy())
+        tables.append({name: values.numpy() for name, values in columns.items()})
+        report(sum(batch.shape[1] for batch in batches), None, "images")
     if not batches:
         raise CxrflowError("an ensemble needs eval and test images; give more data")
-    log_odds, *columns = zip(*batches, strict=True)
-    labels, patients, ids = map(np.concatenate, columns)
+    images = Table.joined(tables)
+    log_odds = np.concatenate(batches, axis=1)
     return Predictions(
-        np.concatenate(log_odds, axis=1), labels, patients.astype(str), ids.astype(str)
+        log_odds, images.labels.astype(np.float32), images.patient_id, images.image_id, images
     )

@@ -1,7 +1,6 @@
 """The nodes around TFX's Evaluator: which model to compare with, and the gate."""
 
 from pathlib import Path
-from typing import Any
 
 import ml_metadata as mlmd
 from tfx import types
@@ -56,10 +55,10 @@ def _comparable(model: types.Artifact) -> tuple[object, ...] | None:
 
 
 class Gate(Node):
-    """Judges a model by its per-class AUC on one split, and says why or why not.
+    """Judges the model that may be pushed by its scores, and says why or why not.
 
-    Outputs `verdict`, a folder with `verdict.json`; on the test split also `blessing`, a
-    ModelBlessing as TFX's Evaluator writes it, which Resolver and Pusher honour.
+    Outputs `verdict`, a folder with `verdict.json` (see `verdict`), and `blessing`, a ModelBlessing
+    as TFX's Evaluator writes it, which Resolver and Pusher honour, with the same file.
     """
 
     EXECUTOR = Executor
@@ -67,12 +66,9 @@ class Gate(Node):
 
     evaluation: Input[ModelEvaluation]  # TFX's Evaluator's, run with `tfma_config.eval_config`
     model: Input[Model]  # the one evaluated
-    baseline_model: Input[Model] | None  # the one that the Evaluator compared with
-    blessing: Output[ModelBlessing] | None
+    scores: Input[artifacts.Scores]  # the same model's
+    baselines: Input[artifacts.Scores]  # the Baselines node's
+    baseline_model: Input[Model] | None  # the last blessed model
+    last_scores: Input[artifacts.Scores]  # that model's; empty without one
+    blessing: Output[ModelBlessing]
     verdict: Output[artifacts.Verdict]
-
-    def __init__(self, settings: GateSettings, code_version: str, **inputs: Any) -> None:
-        """Makes the node."""
-        # An ensemble's member is never the last blessed model: only what may be pushed is blessed.
-        without = () if settings.split == "test" else ("blessing",)
-        super().__init__(settings, code_version, without, **inputs)

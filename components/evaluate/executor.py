@@ -10,12 +10,15 @@ from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from cxrflow.components.evaluate.gate import judge
+from cxrflow.components.evaluate.evidence.judge import SPLIT, Evidence, judge
 from cxrflow.components.evaluate.results import load_evaluation
 from cxrflow.components.evaluate.settings import GateSettings
-from cxrflow.components.evaluate.tfma_config import BASELINE, CANDIDATE
-from cxrflow.components.evaluate.verdict import write_verdict
+from cxrflow.components.evaluate.tfma_config import CANDIDATE
+from cxrflow.components.evaluate.verdict import Verdict, write_verdict
 from cxrflow.components.node import read_settings
+from cxrflow.components.score.files import read_scores, scored_models
+
+BASELINE_SPLIT = "eval"  # on which the floor is compared: test is for the final figures alone
 
 
 class Executor(base_executor.BaseExecutor):
@@ -27,43 +30,51 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Judges `model` by `evaluation`; see `component.Gate`."""
-        evaluation = artifact_utils.get_single_uri(input_dict["evaluation"])
+        """Judges `model`; see `component.Gate`."""
         model = artifact_utils.get_single_instance(input_dict["model"])
         baselines = input_dict.get("baseline_model") or []
         settings = read_settings(GateSettings, exec_properties)
-        results = load_evaluation(Path(evaluation), settings.classes)
         verdict = judge(
-            results[CANDIDATE],
+            _evidence(input_dict, settings, baselines[0].uri if baselines else ""),
             settings.limits,
             name=settings.name,
-            split=settings.split,
-            baseline=results.get(BASELINE),
-            baseline_uri=baselines[0].uri if baselines else "",
+            split_kind=settings.split_kind,
             synthetic=settings.synthetic,
         )
         output = artifact_utils.get_single_instance(output_dict["verdict"])
         write_verdict(verdict, Path(output.uri))
         output.set_int_custom_property("synthetic", int(verdict.synthetic))
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        _bless(blessing, verdict, model, baselines)
 
-        if "blessing" in output_dict:
-            blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-            _bless(blessing, verdict.blessed, model, baselines)
-            blessing.set_int_custom_property("synthetic", int(verdict.synthetic))
-            if math.isfinite(verdict.mean_auc):
-                blessing.set_float_custom_property("mean_auc", verdict.mean_auc)
-            aucs = {item.result.name: item.result.auc for item in verdict.classes}
-            known = {name: auc for name, auc in aucs.items() if math.isfinite(auc)}
-            blessing.set_string_custom_property("class_auc", json.dumps(known))
+
+def _evidence(
+    input_dict: dict[str, list[types.Artifact]], settings: GateSettings, last_uri: str
+) -> Evidence:
+    evaluation = artifact_utils.get_single_uri(input_dict["evaluation"])
+    scores = Path(artifact_utils.get_single_uri(input_dict["scores"]))
+    floor, last = (
+        Path(artifact_utils.get_single_uri(input_dict[name]))
+        for name in ("baselines", "last_scores")
+    )
+    before = scored_models(last) if last_uri else []
+    return Evidence(
+        results=load_evaluation(Path(evaluation), settings.classes)[CANDIDATE],
+        test=read_scores(scores, settings.name, SPLIT),
+        eval=read_scores(scores, settings.name, BASELINE_SPLIT),
+        floor={name: read_scores(floor, name, BASELINE_SPLIT) for name in scored_models(floor)},
+        last=read_scores(last, before[0], SPLIT) if before else None,
+        last_uri=last_uri,
+    )
 
 
 def _bless(
     blessing: types.Artifact,
-    blessed: bool,
+    verdict: Verdict,
     model: types.Artifact,
     baselines: list[types.Artifact],
 ) -> None:
-    """Writes the same properties and file as TFX's own Evaluator."""
+    """Writes the same properties and file as TFX's own Evaluator, and the verdict beside it."""
     blessing.set_string_custom_property(
         constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri
     )
@@ -77,7 +88,15 @@ def _bless(
         )
     blessing.set_int_custom_property(
         constants.ARTIFACT_PROPERTY_BLESSED_KEY,
-        constants.BLESSED_VALUE if blessed else constants.NOT_BLESSED_VALUE,
+        constants.BLESSED_VALUE if verdict.blessed else constants.NOT_BLESSED_VALUE,
     )
-    name = constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME
+    name = constants.BLESSED_FILE_NAME if verdict.blessed else constants.NOT_BLESSED_FILE_NAME
     (Path(blessing.uri) / name).touch()
+    write_verdict(verdict, Path(blessing.uri))
+    blessing.set_string_custom_property("summary", verdict.summary)
+    blessing.set_int_custom_property("synthetic", int(verdict.synthetic))
+    if math.isfinite(verdict.mean_auc):
+        blessing.set_float_custom_property("mean_auc", verdict.mean_auc)
+    aucs = {item.result.name: item.result.auc for item in verdict.classes}
+    known = {name: auc for name, auc in aucs.items() if math.isfinite(auc)}
+    blessing.set_string_custom_property("class_auc", json.dumps(known))

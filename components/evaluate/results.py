@@ -1,7 +1,8 @@
 """What an evaluation found, as plain records."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,8 @@ def _slice_name(key: Any) -> str:
 
 
 def _class_result(name: str, scores: dict[str, float]) -> ClassResult:
-    counts = {key: int(scores[key]) for key in ("positives", "negatives")}
-    fields: dict[str, Any] = {**scores, **counts}
-    return ClassResult(name=name, **fields)
+    """A figure that was not computed is NaN, which fails at the gate."""
+    missing = {f.name: math.nan for f in fields(ClassResult) if f.type is float}
+    counts = {key: int(scores.get(key, 0)) for key in ("positives", "negatives")}
+    known: dict[str, Any] = {**missing, **scores, **counts}
+    return ClassResult(name=name, **known)

@@ -1,9 +1,25 @@
-"""What a gate looks at, as data."""
+"""What the gates look at, as data."""
 
 from typing import Literal
 
-from cxrflow.components.evaluate.gate import Limits
+from cxrflow.components.evaluate.limits import FinalLimits, MemberLimits
 from cxrflow.schema.settings import settings
+
+SplitKind = Literal["official test list", "hash of patients"]
+
+
+@settings
+class MemberGateSettings:
+    """Of MemberGate."""
+
+    classes: tuple[str, ...]
+    """Names in the order of the labels."""
+    limits: MemberLimits
+    """What the model must reach."""
+    name: str
+    """The model's, for the verdict."""
+    synthetic: bool = False
+    """The examples are phantoms."""
 
 
 @settings
@@ -12,11 +28,11 @@ class GateSettings:
 
     classes: tuple[str, ...]
     """Names in the order of the labels."""
-    limits: Limits
+    limits: FinalLimits
     """What the model must reach."""
     name: str
     """The model's, for the verdict."""
-    split: Literal["eval", "test"] = "test"
-    """The one that decides."""
+    split_kind: SplitKind = "hash of patients"
+    """How test was split off, which published figures must share to be comparable."""
     synthetic: bool = False
     """The examples are phantoms."""

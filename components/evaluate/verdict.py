@@ -1,28 +1,94 @@
-"""The gate's verdict on a model, and the file that keeps it for those without TensorFlow."""
+"""The gate's verdict on a model, and the file that keeps it for those without TensorFlow.
+
+`verdict.json` is the dataclass `Verdict` below, field by field, with null for NaN ("there is no
+such figure"). Figures with an interval are `{"value", "low", "high"}`, 95 %, patients resampled.
+A member's verdict has no intervals, and nothing from `summary` on but that and `not_judged`.
+"""
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from cxrflow.components.evaluate.results import ClassResult, ModelResults, whole
+from cxrflow.components.evaluate.statistics.draws import UNKNOWN, Estimate
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import write_whole
 from cxrflow.schema.portable.scores import mean_auc
 
 FILE_NAME = "verdict.json"
 
+Status = Literal["passed", "failed", "not judged"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure less the last blessed model's on the same images, and what that shows."""
+
+    value: float
+    low: float
+    high: float
+    margin: float  # by which it may be worse
+    # worse: by more than the margin, and by more than chance; not worse: the whole interval is
+    # within the margin; undecided: too few patients to tell.
+    finding: Literal["worse", "not worse", "undecided"]
+
 
 @dataclass(frozen=True)
 class ClassVerdict:
     """What the gate says about one class."""
 
-    result: ClassResult
-    status: Literal["pass", "fail", "not gated"]
+    result: ClassResult  # as TFX's Evaluator found it, over all of the split
+    status: Status
     reason: str  # empty where it passes
-    min_auc: float
-    auc_change: float  # against the last blessed model; NaN without one
+    min_auc: float  # the bar
+    auc: Estimate = UNKNOWN
+    delong: Estimate = UNKNOWN  # the same AUC with DeLong's interval, as a cross-check
+    ece: Estimate = UNKNOWN  # the interval is free of the bootstrap's bias, and may pass 0
+    brier: Estimate = UNKNOWN
+    brier_of_share: float = math.nan  # Brier score of the class's share on eval, said of all images
+    positive_patients: int = 0
+    negative_patients: int = 0
+    against_last: dict[str, Change] = field(default_factory=dict)  # by metric: auc, ece, brier
+
+
+@dataclass(frozen=True)
+class FloorVerdict:
+    """The model against a baseline, on eval, by the mean AUC of the classes that both have."""
+
+    name: str  # probe, metadata or shuffled
+    auc: float  # the baseline's
+    model_auc: float
+    difference: Estimate  # the model's less the baseline's, paired
+    required: bool  # that the model beats it
+    beaten: bool  # the whole interval lies above 0
+
+
+@dataclass(frozen=True)
+class SubgroupVerdict:
+    """The model on one group of patients against all others, by the mean AUC of some classes."""
+
+    attribute: str  # sex, view or age_band
+    group: str
+    images: int
+    patients: int
+    status: Status
+    reason: str
+    auc: Estimate = UNKNOWN  # in the group
+    gap: Estimate = UNKNOWN  # that less the others'; below 0: worse
+    classes: dict[str, Estimate] = field(default_factory=dict)  # AUC in the group, of those judged
+
+
+@dataclass(frozen=True)
+class ReferenceVerdict:
+    """A source of published figures that was set as lower bounds."""
+
+    source: str
+    comparable: bool
+    reason: str  # why it isn't, or by what it is
 
 
 @dataclass(frozen=True)
@@ -36,9 +102,25 @@ class Verdict:
     synthetic: bool  # the figures stem from phantoms
     classes: tuple[ClassVerdict, ...]
     mean_auc: float  # of all classes that have positives and negatives in the split
-    mean_auc_change: float  # of the gated classes, against the last blessed model; NaN without one
     baseline: str  # the last blessed model's folder; empty without one
-    slices: ModelResults  # scores by slice, other splits included; not gated
+    slices: ModelResults  # scores by slice, other splits included
+    summary: str = ""  # one sentence
+    judged_by: tuple[str, ...] = ()  # sentences
+    not_judged: tuple[str, ...] = ()  # what, and why
+    images: int = 0
+    patients: int = 0
+    judged_auc: Estimate = UNKNOWN  # mean of the classes that were judged; likewise the next two
+    judged_ece: Estimate = UNKNOWN
+    judged_brier: Estimate = UNKNOWN
+    against_last: dict[str, Change] = field(default_factory=dict)  # of these means, by metric
+    floor: tuple[FloorVerdict, ...] = ()
+    subgroups: tuple[SubgroupVerdict, ...] = ()
+    references: tuple[ReferenceVerdict, ...] = ()
+
+    @property
+    def judged(self) -> tuple[ClassVerdict, ...]:
+        """The classes that were judged."""
+        return tuple(item for item in self.classes if item.status != "not judged")
 
     def results(self, split: str) -> tuple[ClassResult, ...]:
         """The classes' scores over all of a split; empty where it wasn't evaluated."""
@@ -63,24 +145,15 @@ def read_verdict(path: Path) -> Verdict:
     """Reads `verdict.json`.
 
     Raises:
-        CxrflowError: the file is missing or not a verdict.
+        CxrflowError: the file is missing or not a verdict of this version.
     """
     try:
-        fields = _none_to_nan(json.loads(path.read_text()))
-        classes = tuple(
-            ClassVerdict(**{**c, "result": ClassResult(**c["result"])})
-            for c in fields.pop("classes")
-        )
-        slices = {
-            name: tuple(ClassResult(**r) for r in results)
-            for name, results in fields.pop("slices").items()
-        }
-        reasons = tuple(fields.pop("reasons"))
-        return Verdict(classes=classes, slices=slices, reasons=reasons, **fields)
+        return TypeAdapter(Verdict).validate_python(_none_to_nan(json.loads(path.read_text())))
     except FileNotFoundError:
         raise CxrflowError(f"There is no verdict at {path}: the gate hasn't run.") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CxrflowError(f"{path} is not a verdict ({error}): run the pipeline again.") from error
+    except ValueError as error:
+        first = str(error).partition("\n")[0]
+        raise CxrflowError(f"{path} is not a verdict ({first}): run the pipeline again.") from error
 
 
 def _nan_to_none(value: Any) -> Any:

@@ -36,15 +36,27 @@ def next_steps(
 def _remedies(found: Verdict, again: str) -> Iterator[str]:
     """A remedy for each kind of reason."""
     for item in found.classes:
-        if item.status == "fail":
+        if item.status == "failed":
             yield _of_class(item, again)
     for reason in found.reasons:
-        if "(min_positives)" in reason:
+        if "(min_positive_patients)" in reason:
             yield _of_few(found, again)
         elif "(min_mean_auc)" in reason:
             yield _longer("evaluate.min_mean_auc", again)
-        elif "(max_auc_drop)" in reason:
-            yield _kept("evaluate.max_auc_drop", again)
+    for other in found.floor:
+        if other.required and not other.beaten:
+            yield (
+                "take a better recipe or more X-rays: a model that isn't better than the simplest "
+                "ones is of no use; evaluate.must_beat names which it has to beat"
+            )
+    if any(change.finding == "worse" for change in found.against_last.values()):
+        yield _kept(again)
+    for group in found.subgroups:
+        if group.status == "failed":
+            yield (
+                f"more X-rays of {group.attribute} {group.group}, or allow the gap: {again} --set "
+                "evaluate.max_subgroup_gap=GAP"
+            )
 
 
 def _of_class(item: ClassVerdict, again: str) -> str:
@@ -56,17 +68,22 @@ def _of_class(item: ClassVerdict, again: str) -> str:
         )
     if math.isnan(result.auc) or result.auc < item.min_auc:
         return _longer("evaluate.min_auc", again)
-    return _kept("evaluate.max_class_auc_drop", again)
+    if any(change.finding == "worse" for change in item.against_last.values()):
+        return _kept(again)
+    return (
+        "its probabilities can't be taken at their word: calibrate.method platt fits them to eval, "
+        "or allow more, --set evaluate.max_ece=ECE"
+    )
 
 
 def _longer(limit: str, again: str) -> str:
     return f"train longer, {again} --set train.epochs=N, or lower the bar, --set {limit}=AUC"
 
 
-def _kept(limit: str, again: str) -> str:
+def _kept(again: str) -> str:
     return (
         "nothing to do: the last blessed model is better and stays pushed; to take this one all "
-        f"the same: {again} --set {limit}=DROP"
+        f"the same: {again} with wider margins, evaluate.max_*_drop and evaluate.max_*_rise"
     )
 
 
@@ -76,13 +93,14 @@ def _of_few(found: Verdict, again: str) -> str:
     if not counts[most]:
         return f"no class has positives and negatives in {found.split}: more X-rays are needed"
     return (
-        f"more X-rays: the best filled class, {most}, has {counts[most]} in {found.split}; or "
-        f"judge by fewer, {again} --set evaluate.min_positives={counts[most]}"
+        f"more X-rays: the best filled class, {most}, has {counts[most]} patients in "
+        f"{found.split}; or judge by fewer, {again} --set "
+        f"evaluate.min_positive_patients={counts[most]}"
     )
 
 
 def _rarer(item: ClassVerdict) -> int:
-    return min(item.result.positives, item.result.negatives)
+    return min(item.positive_patients, item.negative_patients)
 
 
 def tensorboard(run: Run) -> str:

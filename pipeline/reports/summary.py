@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,15 +19,17 @@ from cxrflow.components.publish.report import CheckReport
 from cxrflow.pipeline.output import at_least, console_on, print_table, say, say_as_is
 from cxrflow.pipeline.record import Run
 from cxrflow.pipeline.reports import localisation
+from cxrflow.pipeline.reports.baseline import Baseline
 from cxrflow.pipeline.reports.next_steps import next_steps, tensorboard
 from cxrflow.schema.commands import command_line
 from cxrflow.schema.portable.scores import mean_auc
 
-if TYPE_CHECKING:  # it loads scikit-learn
-    from cxrflow.pipeline.reports.baseline import Baseline
-
 SYNTHETIC = "synthetic X-rays: these figures say nothing about real ones"
-_MARKS = {"pass": "[green]pass[/]", "fail": "[red]fail[/]", "not gated": "[dim]not gated[/]"}
+_MARKS = {
+    "passed": "[green]passed[/]",
+    "failed": "[red]failed[/]",
+    "not judged": "[dim]not judged[/]",
+}
 
 
 def verdict(run: Run, node: str = "Gate") -> Verdict:
@@ -96,14 +98,25 @@ def show(run: Run, root: Path, console: Console | None = None, again: str = "") 
 
 
 def show_verdict(run: Run, console: Console | None = None) -> None:
-    """Prints the gate's verdict and, beside what stands in the class table, its reasons."""
+    """Prints the gate's verdict, the reasons beside what stands in the class table, and by what.
+
+    What it could not judge is said in one line, beside the classes, which the table has.
+    """
     console = console or console_on(sys.stdout)
     found = verdict(run)
-    say(console, _verdict_line(found), markup=True)
+    word = "[green]blessed[/]" if found.blessed else "[red]not blessed[/]"
+    say(console, f"gate: {word}: {_told(found)}", markup=True)
+    if found.synthetic:
+        say(console, SYNTHETIC)
     of_classes = tuple(f"{item.result.name}: " for item in found.classes)
     for reason in found.reasons:
         if not reason.startswith(of_classes):
             say(console, reason)
+    for line in found.judged_by:
+        say(console, f"judged by: {line}")
+    for line in found.not_judged:
+        if not line.startswith(of_classes):
+            say(console, f"not judged: {line}")
 
 
 def as_json(run: Run, root: Path) -> str:
@@ -115,12 +128,28 @@ def as_json(run: Run, root: Path) -> str:
         "root": str(root.resolve()),
         "synthetic": run.synthetic,
         "blessed": found.blessed,
+        "summary": found.summary,
         "reasons": list(found.reasons),
+        "judged_by": list(found.judged_by),
+        "not_judged": list(found.not_judged),
+        "floor": {
+            item.name: {
+                "auc": _or_none(item.auc),
+                "difference": _or_none(item.difference.value),
+                "low": _or_none(item.difference.low),
+                "high": _or_none(item.difference.high),
+                "beaten": item.beaten,
+            }
+            for item in found.floor
+        },
         "split": found.split,
         "mean_auc": _or_none(found.mean_auc),
         "classes": {
             item.result.name: {
                 "auc": _or_none(item.result.auc),
+                "low": _or_none(item.auc.low),
+                "high": _or_none(item.auc.high),
+                "positive_patients": item.positive_patients,
                 "auprc": _or_none(item.result.auc_precision_recall),
                 "positives": item.result.positives,
                 "negatives": item.result.negatives,
@@ -151,22 +180,31 @@ def serving_report(run: Run) -> CheckReport | None:
     return CheckReport.read(Path(folder)) if folder else None
 
 
-def show_baseline(run: Run, found: "Baseline", console: Console | None = None) -> None:
-    """Prints the run's test AUCs beside the baseline's."""
+def show_baseline(run: Run, floor: list[Baseline], console: Console | None = None) -> None:
+    """Prints the run's test AUCs beside those of its baselines, and what the gate compared."""
     console = console or console_on(sys.stdout)
     of_run = verdict(run)
     table = Table(title="test AUC" + (" (synthetic X-rays)" if run.synthetic else ""))
-    for heading in ("class", "model", "baseline", "difference"):
+    for heading in ("class", "model", *(item.name for item in floor)):
         table.add_column(heading, justify="left" if heading == "class" else "right", no_wrap=True)
     for item in of_run.classes:
-        other = found.test_auc[item.result.name]
-        table.add_row(item.result.name, *_compared(item.result.auc, other))
+        others = (_number(one.test_auc[item.result.name]) for one in floor)
+        table.add_row(item.result.name, _number(item.result.auc), *others)
     table.add_section()
-    table.add_row("mean", *_compared(of_run.mean_auc, found.test_mean_auc))
+    means = (_number(item.test_mean_auc) for item in floor)
+    table.add_row("mean", _number(of_run.mean_auc), *means)
     print_table(console, table)
     if run.synthetic:
         say(console, SYNTHETIC)
-    say(console, f"baseline: C={found.c:g}, chosen on eval (mean AUC {found.eval_mean_auc:.3f})")
+    for one in floor:
+        say(console, f"{one.name}: {one.note}")
+    for found in of_run.floor:
+        difference = found.difference
+        say(
+            console,
+            f"on eval, against {found.name}: mean AUC {found.model_auc:.3f} to {found.auc:.3f}, "
+            f"difference {difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})",
+        )
 
 
 def _member_table(run: Run, report: dict[str, Any]) -> Table:
@@ -208,7 +246,7 @@ def _calibration_line(found: Verdict) -> str:
 def _class_table(found: Verdict, at_least: str) -> Table:
     title = f"{found.name}, test split" + (" (synthetic X-rays)" if found.synthetic else "")
     table = Table(title=title)
-    for heading in ("class", "AUC", "positives", "AUPRC", "gate"):
+    for heading in ("class", "AUC", "95 %", "patients", "AUPRC", "gate"):
         table.add_column(
             heading,
             justify="left" if heading in ("class", "gate") else "right",
@@ -220,37 +258,26 @@ def _class_table(found: Verdict, at_least: str) -> Table:
         table.add_row(
             result.name,
             _number(result.auc),
-            f"{result.positives:,}",
+            f"{_number(item.auc.low)} to {_number(item.auc.high)}",
+            f"{item.positive_patients:,}",
             _number(result.auc_precision_recall),
             _gate_cell(item, at_least),
         )
     table.add_section()
     table.add_row("mean", _number(found.mean_auc))
+    table.caption = "patients: those with the finding; intervals resample patients"
     return table
 
 
 def _gate_cell(item: ClassVerdict, at_least: str) -> str:
-    if item.status == "pass":
-        return f"{_MARKS['pass']} ({at_least} {item.min_auc:.3f})"
+    if item.status == "passed":
+        return f"{_MARKS['passed']} ({at_least} {item.min_auc:.3f})"
     return f"{_MARKS[item.status]}: {item.reason}"
 
 
-def _verdict_line(found: Verdict) -> str:
-    gated = [c for c in found.classes if c.status != "not gated"]
-    counts = f"{sum(c.status == 'pass' for c in gated)} of {len(gated)} gated classes pass"
-    change = (
-        ""
-        if math.isnan(found.mean_auc_change)
-        else f"; mean {found.mean_auc_change:+.3f} against the last blessed model"
-    )
-    word = "[green]blessed[/]" if found.blessed else "[red]not blessed[/]"
-    synthetic = f"\n{SYNTHETIC}" if found.synthetic else ""
-    return f"gate: {word}: {counts}{change}{synthetic}"
-
-
-def _compared(value: float, other: float) -> tuple[str, str, str]:
-    difference = value - other
-    return _number(value), _number(other), "–" if math.isnan(difference) else f"{difference:+.3f}"
+def _told(found: Verdict) -> str:
+    """The sentence after its first word, which is said in colour."""
+    return found.summary.partition(" ")[2].removeprefix("blessed, ")
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

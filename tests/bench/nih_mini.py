@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cxrflow.pipeline.reports.baseline import baseline
+from cxrflow.pipeline.reports.baseline import baselines
 from cxrflow.pipeline.reports.summary import verdict
 from cxrflow.pipeline.run import Run
 from tests.bench.figure import SHARED, figure, measure, skipped
@@ -26,13 +26,7 @@ def main() -> Iterator[dict[str, Any]]:
         yield figure("minutes of `cxrflow run --profile nih_mini`", minutes, "<= 30", minutes <= 30)
         yield figure("nih_mini: peak memory in GB", gb, "<= 4", gb <= 4)
         run = Run.read(Path(root))
-        floor = baseline(
-            Path(run.artifacts["Transform"]["transformed_examples"]),
-            run.config["ingest"]["classes"],
-            run.config["transform"]["encoding"],
-            run.config["transform"]["image_size"],
-            str(weights),
-        ).test_mean_auc
+        floor = baselines(run)[0].test_mean_auc
         mean = verdict(run).mean_auc
         members = {
             name: verdict(run, f"Gate.{name}").mean_auc_of("test") for name in run.config["models"]

@@ -112,15 +112,27 @@ def verdict() -> Verdict:
     classes = [
         ClassVerdict(
             ClassResult(name, 30, 90, 0.9, 0.7, 0.25, 0.25, 1.0, 0.1, 0.8, 0.02, 0.03, 0.11),
-            "pass" if i else "not gated",
-            "" if i else "2 positives in the test split, 20 needed",
+            "passed" if i else "not judged",
+            "" if i else "2 positive patients in the test split, 20 needed",
             0.5,
-            float("nan"),
+            positive_patients=25 if i else 2,
         )
         for i, name in enumerate(DEFAULT_CLASSES)
     ]
-    nan = float("nan")
-    return Verdict("m", "test", True, (), True, tuple(classes), 0.9, nan, "", {})
+    return Verdict(
+        "m",
+        "test",
+        True,
+        (),
+        True,
+        tuple(classes),
+        0.9,
+        "",
+        {},
+        summary="Blessed: 12 of 13 classes were judged.",
+        judged_by=("12 classes alone",),
+        not_judged=("Atelectasis: 2 positive patients", "sex F: too few"),
+    )
 
 
 if __name__ == "__main__":

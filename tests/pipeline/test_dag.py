@@ -18,6 +18,7 @@ NOWHERE = Path("/nowhere")
 FACTS = Facts(
     data_version="data-1",
     synthetic=True,
+    official_split=False,
     weights="weights-1",
     schema=NOWHERE / "schema.pbtxt",
     published="",
@@ -34,16 +35,25 @@ DATA = {
     "ExampleValidator": {"StatisticsGen", "ImportSchemaGen"},
     "ValidationGate": {"StatisticsGen", "ImportSchemaGen", "ExampleValidator"},
     "Transform": {"ImageExampleGen", "ImportSchemaGen", "ValidationGate"},
+    "Baselines": {"Transform"},
 }
 
 
-def judged(model: str, *trainers: str) -> dict[str, set[str]]:
+def judged(model: str, scores: str, *trainers: str) -> dict[str, set[str]]:
     """The nodes after the model that is pushed, which node `model` puts out."""
     known = {model, *trainers, "RecipeCheck", "ImageExampleGen"}
     return {
+        "Scorer.last_blessed": {"Transform", "LastBlessedModel"},
         "LastBlessedModel": {model},
         "Evaluator": {"Transform", model, "LastBlessedModel"},
-        "Gate": {"Evaluator", model, "LastBlessedModel"},
+        "Gate": {
+            "Evaluator",
+            model,
+            scores,
+            "Baselines",
+            "LastBlessedModel",
+            "Scorer.last_blessed",
+        },
         "Localiser": {model, "ImageExampleGen"},
         "ServingCheck": {model, "Gate", "ImageExampleGen", "Transform"},
         "ModelCard": {*known, "Gate", "Localiser"},
@@ -61,7 +71,13 @@ def edge(model: str, *gates: str) -> dict[str, set[str]]:
 
 def one_model(name: str) -> dict[str, set[str]]:
     trainer = f"Trainer.{name}"
-    return {**DATA, trainer: {"Transform"}, **judged(trainer), **edge(trainer, "Gate")}
+    return {
+        **DATA,
+        trainer: {"Transform"},
+        "Scorer": {"Transform", trainer},
+        **judged(trainer, "Scorer"),
+        **edge(trainer, "Gate"),
+    }
 
 
 def ensemble(small: str, *others: str) -> dict[str, set[str]]:
@@ -74,8 +90,7 @@ def ensemble(small: str, *others: str) -> dict[str, set[str]]:
         nodes[f"Gate.{name}"] = {f"Evaluator.{name}", f"Trainer.{name}"}
     trained = {f"{node}.{name}" for node in ("Trainer", "Gate") for name in members}
     nodes["Ensemble"] = {"Transform", *trained}
-    trainers = (f"Trainer.{name}" for name in members)
-    judges = judged("Ensemble", *trainers)
+    judges = judged("Ensemble", "Ensemble", *(f"Trainer.{name}" for name in members))
     return {**nodes, **judges, **edge(f"Trainer.{small}", f"Gate.{small}", "Gate")}
 
 
@@ -103,7 +118,8 @@ def test_nodes_and_edges_of_each_profile(profile: str) -> None:
 @pytest.mark.parametrize("profile", config.profiles())
 def test_keys_of_each_profile(profile: str) -> None:
     for name, node in wired(config.load(profile)).items():
-        modules = EXECUTORS.get(name.partition(".")[0])
+        kind = "MemberGate" if name.startswith("Gate.") else name.partition(".")[0]
+        modules = EXECUTORS.get(kind)
         if modules:
             assert FACTS.sources.key(*modules) in repr(node.exec_properties), name
         else:
@@ -118,6 +134,7 @@ WITH_IMAGE_RULES = {
     "ImageExampleGen",
     "Transform",
     *TRAINERS,
+    "Baselines",
     "Ensemble",
     "Localiser",
     "ServingCheck",
@@ -134,6 +151,10 @@ CHANGES = (
     ("components/evaluate/gate.py", GATES),
     ("components/localise/score.py", {"Localiser"}),
     ("components/card/model_card.md.j2", {"ModelCard"}),
+    ("components/evaluate/evidence/judge.py", {"Gate"}),
+    ("components/floor/baselines.py", {"Baselines"}),
+    ("components/score/predict.py", {"Baselines", "Ensemble", "Scorer.last_blessed"}),
+    ("schema/reference.csv", {"Gate"}),
     ("serving/rest.py", {"ServingCheck"}),
     ("components/publish/push.py", {"ServingCheck", "Pusher", "EdgePusher"}),
     ("edge/infer.py", {"EdgeExport", "EdgeEvaluator"}),
@@ -152,6 +173,7 @@ def test_a_change_in_the_code_concerns_these_nodes(path: str, nodes: set[str]) -
 FACTS_CHANGES = (
     ({"data_version": "data-2"}, {"ImageExampleGen", *TRAINERS, "Ensemble"}),
     ({"weights": "weights-2"}, {"RecipeCheck"}),
+    ({"official_split": True}, {"Gate"}),
     ({"schema": NOWHERE / "other.pbtxt"}, {"ImportSchemaGen"}),
     ({"boxes_version": "boxes-2"}, {"Localiser"}),
     ({"published": "1700000000 damaged"}, {"Pusher"}),
@@ -170,13 +192,15 @@ def test_a_changed_fact_concerns_these_nodes(change: dict[str, Any], nodes: set[
 SETTINGS_CHANGES = (
     ("ingest.max_bad_share=0.02", {"ImageExampleGen"}),
     ("validate.max_eval_distance=0.2", {"ValidationGate"}),
-    ("transform.jpeg_quality=90", {"Transform", *TRAINERS, "Ensemble"}),
+    ("transform.jpeg_quality=90", {"Transform", "Baselines", *TRAINERS, "Ensemble"}),
     ("train.epochs=3", {"RecipeCheck", *TRAINERS}),
     ("models.lse.epochs=3", {"RecipeCheck", "Trainer.lse"}),
     ("calibrate.sensitivity=0.8", {*TRAINERS, "Ensemble"}),
     ("ensemble.folds=3", {"Ensemble"}),
     ("evaluate.slices=[view]", EVALUATORS),
     ("evaluate.min_auc=0.1", {"Gate"}),
+    ("evaluate.must_beat=[metadata]", {"Gate"}),
+    ("floor.folds=3", {"Baselines"}),
     ("evaluate.members.min_auc=0.1", GATES - {"Gate"}),
     ("evaluate.min_shown=5", set()),  # the dashboard's
     ("localise.draws=100", {"Localiser"}),

@@ -154,7 +154,7 @@ def test_quiet_prints_the_verdict_alone(run: Command) -> None:
     result = piped(run("--quiet"))
     assert (result.returncode, result.stderr) == (0, b"")
     assert result.stdout.decode().splitlines() == [
-        "gate: blessed: 12 of 12 gated classes pass",
+        "gate: blessed: 12 of 13 classes were judged.",
         "synthetic X-rays: these figures say nothing about real ones",
     ]
 
@@ -165,7 +165,7 @@ def test_json_is_one_object_and_nothing_else(run: Command, tmp_path: Path, show:
     record = json.loads(result.stdout if show is piped else result.raw)
     assert record["blessed"] is True and record["mean_auc"] == 0.9
     assert record["classes"]["Edema"]["auc"] == 0.9
-    assert record["classes"]["Atelectasis"]["gate"] == "not gated"
+    assert record["classes"]["Atelectasis"]["gate"] == "not judged"
     assert record["executed"] == [*NODES] and record["cached"] == []
     assert Path(record["log"]).is_file()
     assert record["pushed"] == str(tmp_path / "root/serving/cxrflow/1700000000")

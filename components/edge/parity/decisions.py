@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from cxrflow.components.edge.parity.parity import interval_of, patient_draws
+from cxrflow.components.edge.parity.parity import interval_of
 from cxrflow.components.edge.parity.report import DecisionParity, PointParity
+from cxrflow.components.evaluate.statistics.draws import Draws
 
 POINTS = ("youden", "sensitivity", "specificity")  # of model.json's thresholds
 # A threshold is the probability of an image on eval, which any rounding puts on either side. Images
@@ -58,7 +59,7 @@ class Decisions:
             seed: of folds and draws.
         """
         self._labels, self._classes, self._thresholds = labels, list(classes), thresholds
-        self._weights = patient_draws(patients, draws, seed)
+        self._draws = Draws.of(patients, draws, seed)
         self._folds = patient_folds(patients, folds, seed)
         self._by_point = {
             point: found
@@ -142,12 +143,12 @@ class Decisions:
     def _count(self, added: np.ndarray, removed: np.ndarray, known: np.ndarray) -> DecisionParity:
         changed = added | removed
         with np.errstate(invalid="ignore"):  # a draw may have nothing but ties
-            shares = self._weights @ changed.sum(axis=1) / (self._weights @ known.sum(axis=1))
+            shares = self._draws.sums(changed.sum(axis=1)) / self._draws.sums(known.sum(axis=1))
         return DecisionParity(
             decisions=int(known.sum()),
             changed=int(changed.sum()),
             share=float(changed.sum() / known.sum()),
-            interval=interval_of(shares[1:]),
+            interval=interval_of(shares),
             added=int(added.sum()),
             removed=int(removed.sum()),
         )

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cxrflow.components.edge.parity.parity import INTERVAL
+from cxrflow.components.evaluate.statistics.draws import CONFIDENCE
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import write_whole
 
@@ -96,7 +96,7 @@ class ParityReport:
     images: int = 0  # of eval
     patients: int = 0
     draws: int = 0  # of patients, for the intervals
-    interval: float = INTERVAL
+    interval: float = CONFIDENCE
     max_difference: float = 0.0  # allowed of a float variant
     max_auc_loss: float = 0.0  # allowed of a quantized variant
     max_class_decision_change: float = 0.0  # allowed of a quantized variant, in each class

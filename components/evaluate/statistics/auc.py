@@ -101,7 +101,7 @@ def clustered_delong(positive: np.ndarray, scores: np.ndarray, patients: np.ndar
     for side in (yes, no):
         variance += side.patients / (side.patients - 1) * (side.sums @ side.sums) / side.images**2
     half = norm.isf((1 - CONFIDENCE) / 2) * np.sqrt(max(0.0, variance))
-    return Estimate(auc, max(0.0, auc - half), min(1.0, auc + half))
+    return Estimate(auc, float(max(0.0, auc - half)), float(min(1.0, auc + half)))
 
 
 def _by_patient(row: np.ndarray, patient: np.ndarray, rows: int, patients: int) -> sparse.csr_array:

@@ -66,6 +66,9 @@ class Estimate:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
+UNKNOWN = Estimate()
+
+
 def estimate(drawn: np.ndarray) -> Estimate:
     """The percentile interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993).
 

@@ -46,7 +46,6 @@ def write_verdict_on(folder: Path, name: str, *reasons: str) -> None:
         synthetic=True,
         classes=(),
         mean_auc=0.7,
-        mean_auc_change=0.0,
         baseline="",
         slices={},
     )
@@ -105,15 +104,18 @@ def write_examples(path: Path, count: int, seed: int) -> tuple[list[bytes], ...]
     import tensorflow as tf
 
     from cxrflow.components.images.decoding import compact_batch
-    from cxrflow.schema.features import IMAGE, IMAGE_ID, PATIENT_ID, T_IMAGE, T_LABELS
+    from cxrflow.schema import features as names
+    from cxrflow.schema.features import IMAGE, PATIENT_ID, T_IMAGE, T_LABELS
 
-    def example(**features: bytes | np.ndarray) -> bytes:
-        kinds = {
-            name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-            if isinstance(value, bytes)
-            else tf.train.Feature(float_list=tf.train.FloatList(value=value))
-            for name, value in features.items()
-        }
+    def feature(value: bytes | int | np.ndarray) -> tf.train.Feature:
+        if isinstance(value, bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        if isinstance(value, int):
+            return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        return tf.train.Feature(float_list=tf.train.FloatList(value=value))
+
+    def example(**features: bytes | int | np.ndarray) -> bytes:
+        kinds = {name: feature(value) for name, value in features.items()}
         return tf.train.Example(features=tf.train.Features(feature=kinds)).SerializeToString()
 
     random = np.random.default_rng(seed)
@@ -130,7 +132,11 @@ def write_examples(path: Path, count: int, seed: int) -> tuple[list[bytes], ...]
                 T_IMAGE: image,
                 T_LABELS: label,
                 PATIENT_ID: str(i // 2).encode(),
-                IMAGE_ID: f"{i}.png".encode(),
+                names.IMAGE_ID: f"{i}.png".encode(),
+                names.AGE: 40 + i,
+                names.AGE_BAND: b"40-59",
+                names.SEX: b"F",
+                names.VIEW: b"PA",
             }
         )
         for i, (image, label) in enumerate(zip(compact, labels, strict=True))
@@ -153,7 +159,7 @@ def run_ensemble(made):
     """Runs the executor as TFX does; returns the folders of `model` and `report`."""
     from tfx.types.standard_artifacts import Examples, Model
 
-    from cxrflow.components.artifacts import EnsembleReport, Verdict
+    from cxrflow.components.artifacts import EnsembleReport, Scores, Verdict
     from cxrflow.components.ensemble.executor import Executor
 
     def artifact(kind: type, folder: Path):
@@ -173,6 +179,7 @@ def run_ensemble(made):
             {
                 "model": [artifact(Model, out / "model")],
                 "report": [artifact(EnsembleReport, out / "report")],
+                "scores": [artifact(Scores, out / "scores")],
             },
             {
                 "settings": json.dumps(

@@ -251,3 +251,40 @@ def test_a_member_that_failed_its_gate_is_named_and_not_asked(
     assert (member["name"], member["weight"]) == ("attentive", 1)
     logits = serve(model, image_bytes=made.pngs)["logits"]
     np.testing.assert_allclose(expit(logits), probabilities[0], rtol=0, atol=1e-5)
+
+
+def test_scores_of_all_models_are_what_the_exported_ones_say(made, probabilities, best):
+    from cxrflow.components.score.files import read_scores, scored_models
+
+    folder, report = best
+    scores = report.parent / "scores"
+    assert scored_models(scores) == sorted([*NAMES, "ensemble"])
+    for i, name in enumerate(NAMES):
+        found = read_scores(scores, name, "test")
+        np.testing.assert_allclose(found.probabilities, probabilities[i], atol=1e-5)
+    found = read_scores(scores, "ensemble", "test")
+    served = serve(folder, image_bytes=made.pngs)
+    np.testing.assert_allclose(found.probabilities, served["probabilities"], atol=1e-5)
+    np.testing.assert_allclose(found.logits, served["logits"], rtol=1e-4, atol=1e-4)
+    assert found.classes == tuple(CLASSES) and found.synthetic
+    assert found.images.image_id.tolist() == [f"{i}.png" for i in range(20)]
+    assert found.images.patient_id[:3].tolist() == ["0", "0", "1"]
+    assert found.images.labels.dtype == np.uint8 and found.images.labels.sum(axis=0)[2] == 0
+    assert len(read_scores(scores, "ensemble", "eval").images) == 80
+
+
+def test_the_scorer_says_what_the_ensemble_says(made, best, tmp_path):
+    from cxrflow.components.score.files import read_scores, write_scores
+    from cxrflow.components.score.predict import score_model
+
+    folder, report = best
+    files = {"test": [str(made.root / "examples" / "Split-test" / "data")]}
+    scored = score_model(
+        folder, files, name="ensemble", classes=CLASSES, synthetic=True, batch_size=8
+    )
+    write_scores([*scored], tmp_path)
+    again = read_scores(tmp_path, "ensemble", "test")
+    before = read_scores(report.parent / "scores", "ensemble", "test")
+    np.testing.assert_allclose(again.probabilities, before.probabilities, atol=1e-5)
+    assert (again.images.image_id == before.images.image_id).all()
+    assert (again.images.labels == before.images.labels).all()

@@ -39,7 +39,6 @@ def verdict(root: Path, name: str, *reasons: str) -> Path:
             synthetic=True,
             classes=(),
             mean_auc=0.7,
-            mean_auc_change=0.0,
             baseline="",
             slices={},
         ),

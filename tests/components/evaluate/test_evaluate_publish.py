@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxrflow.components.evaluate.gate import Limits
+from cxrflow.components.evaluate.limits import FinalLimits
 from cxrflow.components.evaluate.results import load_evaluation
 from cxrflow.components.evaluate.verdict import read_verdict
 from cxrflow.components.publish.push import published
@@ -40,6 +40,7 @@ def write_examples(folder: Path) -> None:
     def feature(text: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
 
+    split = folder.name.removeprefix("Split-")
     folder.mkdir(parents=True)
     labels, logits, sexes, views = make_data()
     with tf.io.TFRecordWriter(str(folder / "transformed_examples-00000-of-00001")) as writer:
@@ -49,7 +50,10 @@ def write_examples(folder: Path) -> None:
                 "labels": tf.train.Feature(float_list=tf.train.FloatList(value=labels[i])),
                 "patient/sex": feature(sexes[i].encode()),
                 "view": feature(views[i].encode()),
-                "split": feature(b"test"),
+                "split": feature(split.encode()),
+                "image/id": feature(f"{i}.png".encode()),
+                "patient/id": feature(str(i).encode()),
+                "patient/age": tf.train.Feature(int64_list=tf.train.Int64List(value=[50])),
                 "age_band": feature(b"40-59" if i % 2 else b"80+"),
             }
             example = tf.train.Example(features=tf.train.Features(feature=features))
@@ -71,23 +75,28 @@ def write_model(folder: Path, factors: list[float], classes=CLASSES) -> None:
     saved = folder / "Format-Serving"
     tf.saved_model.save(model, str(saved), signatures={"transformed_examples": model.predict})
     (saved / "assets.extra").mkdir()
-    (saved / "assets.extra" / "model.json").write_text(json.dumps({"classes": classes}))
+    (saved / "assets.extra" / "model.json").write_text(
+        json.dumps({"name": "tiny", "classes": classes})
+    )
 
 
 def run(root: Path, model: str) -> None:
     from tfx import v1 as tfx
 
+    from cxrflow.components import artifacts as own
     from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
     from cxrflow.components.evaluate.settings import GateSettings
     from cxrflow.components.evaluate.tfma_config import eval_config
     from cxrflow.components.publish.component import Pusher
     from cxrflow.components.publish.settings import PublishConfig, PusherSettings
+    from cxrflow.components.score.component import Scorer
+    from cxrflow.components.score.settings import ScorerSettings
 
     artifacts = tfx.types.standard_artifacts
     examples = tfx.dsl.Importer(
         source_uri=str(root / "examples"),
         artifact_type=artifacts.Examples,
-        properties={"split_names": '["test"]'},
+        properties={"split_names": '["eval", "test"]'},
     ).with_id("Transform")
     trainer = tfx.dsl.Importer(source_uri=str(root / model), artifact_type=artifacts.Model).with_id(
         "Trainer"
@@ -107,13 +116,28 @@ def run(root: Path, model: str) -> None:
         eval_config=eval_config(len(CLASSES), SLICES, code_version="1"),
         module_path="cxrflow.components.evaluate.extractors",
     )
-    limits = Limits(min_auc=0.6, min_positives=20)
+    nothing = tfx.dsl.Importer(source_uri=str(root / "nothing"), artifact_type=own.Scores).with_id(
+        "Baselines"
+    )
+    scorers = {
+        name: Scorer(
+            ScorerSettings(classes=CLASSES, synthetic=True),
+            "1",
+            model=scored,
+            examples=examples.outputs["result"],
+        ).with_id(name)
+        for name, scored in (("Scorer", candidate), ("Scorer.last", resolver.outputs["model"]))
+    }
+    limits = FinalLimits(min_auc=0.6, max_ece=0.5, metrics=("auc", "ece"), must_beat=(), draws=100)
     gate = Gate(
         GateSettings(classes=tuple(CLASSES), limits=limits, name="tiny", synthetic=True),
         "1",
         evaluation=evaluator.outputs["evaluation"],
         model=candidate,
+        scores=scorers["Scorer"].outputs["scores"],
+        baselines=nothing.outputs["result"],
         baseline_model=resolver.outputs["model"],
+        last_scores=scorers["Scorer.last"].outputs["scores"],
     )
     serving = root / "serving" / "cxrflow"
     pusher = Pusher(
@@ -128,7 +152,16 @@ def run(root: Path, model: str) -> None:
         tfx.dsl.Pipeline(
             pipeline_name="test",
             pipeline_root=str(root / "root"),
-            components=[examples, trainer, resolver, evaluator, gate, pusher],
+            components=[
+                examples,
+                trainer,
+                resolver,
+                evaluator,
+                nothing,
+                *scorers.values(),
+                gate,
+                pusher,
+            ],
             enable_cache=True,
             metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
                 str(root / "metadata.sqlite")
@@ -169,7 +202,9 @@ class Runs:
 def runs(tmp_path_factory) -> Runs:
     """A good model, the same again, and a bad one."""
     root = tmp_path_factory.mktemp("runs")
-    write_examples(root / "examples" / "Split-test")
+    for split in ("eval", "test"):
+        write_examples(root / "examples" / f"Split-{split}")
+    (root / "nothing").mkdir()
     write_model(root / "good", [1.0, 1.0, 1.0, 1.0])
     write_model(root / "bad", [np.nan, 1.0, -1.0, 0.0])
     counts = []
@@ -224,7 +259,7 @@ def test_good_model_is_blessed_and_pushed_once(runs):
     assert verdict.synthetic
     assert verdict.baseline == ""
     assert (verdict.name, verdict.split) == ("tiny", "test")
-    assert [c.status for c in verdict.classes] == ["pass", "pass", "pass", "not gated"]
+    assert [c.status for c in verdict.classes] == ["passed", "passed", "passed", "not judged"]
 
     serving = runs.root / "serving" / "cxrflow"
     (version,) = list_versions(serving)
@@ -240,10 +275,9 @@ def test_good_model_is_blessed_and_pushed_once(runs):
     assert not_pushed.get_int_custom_property("pushed") == 0
 
 
-def test_evaluator_reports_progress(runs):
+def test_evaluator_and_scorer_report_progress(runs):
     assert runs.progress
-    assert runs.progress == sorted(runs.progress)
-    assert runs.progress[-1] <= N
+    assert max(runs.progress) <= 2 * N  # of the Scorer, which looks at two splits
 
 
 def test_second_run_uses_the_cache(runs):
@@ -261,10 +295,11 @@ def test_bad_model_is_compared_and_refused(runs):
     before = {c.result.name: c.result.auc for c in read_verdict(first / "verdict.json").classes}
     edema, effusion, mass, hernia = verdict.classes
     assert edema.reason == "its probabilities are not finite (NaN or infinite)"
-    assert (effusion.status, effusion.auc_change) == ("pass", 0.0)
+    assert effusion.against_last["auc"].value == 0
+    assert effusion.status == "passed" and effusion.against_last["auc"].finding == "not worse"
     assert mass.result.auc == pytest.approx(1 - before["Mass"])
-    assert mass.auc_change == pytest.approx(1 - 2 * before["Mass"])
-    assert mass.status == "fail"
+    assert mass.against_last["auc"].value == pytest.approx(1 - 2 * before["Mass"], abs=1e-6)
+    assert mass.against_last["auc"].finding == "worse" and mass.status == "failed"
     assert hernia.reason == "the same probability for every image"
 
 
@@ -287,6 +322,8 @@ def test_tfx_itself_honours_the_blessings(runs):
     assert no.get_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY) == good.id
     assert (Path(yes.uri) / constants.BLESSED_FILE_NAME).is_file()
     assert (Path(no.uri) / constants.NOT_BLESSED_FILE_NAME).is_file()
+    assert read_verdict(Path(no.uri) / "verdict.json").reasons
+    assert no.get_string_custom_property("summary").startswith("Not blessed, ")
     assert Executor().CheckBlessing({"model_blessing": [yes]})
     assert not Executor().CheckBlessing({"model_blessing": [no]})
     assert bad.uri == no.get_string_custom_property("current_model")

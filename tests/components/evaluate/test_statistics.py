@@ -94,6 +94,37 @@ def test_weights_are_repeated_images(rows) -> None:
         assert found[column] == pytest.approx(expected, nan_ok=True)
 
 
+P, N = True, False
+
+
+@pytest.mark.parametrize(
+    ("positive", "scores", "weights", "auc"),
+    [
+        # Pairs: .9 beats both, .4 beats .2 alone.
+        ([P, P, N, N], [0.9, 0.4, 0.6, 0.2], [1, 1, 1, 1], 3 / 4),
+        # The lost pair (.4, .6) weighs 2 x 3 of (1 + 2) x (3 + 1).
+        ([P, P, N, N], [0.9, 0.4, 0.6, 0.2], [1, 2, 3, 1], 6 / 12),
+        ([P, P, N, N], [0.5, 0.5, 0.5, 0.2], [1, 1, 1, 1], 3 / 4),  # two ties by half
+        ([P, P, N, N], [0.9, 0.4, 0.6, 0.2], [0, 1, 1, 0], 0),
+        ([P, P, N], [1, 2, 0], [1, 1, 0], math.nan),  # no negative was drawn
+        ([P, N, N], [1, 2, 0], [0, 1, 1], math.nan),  # no positive
+    ],
+)
+def test_auc_of_weighted_images_by_hand(positive, scores, weights, auc) -> None:
+    draws = Draws(np.arange(len(scores)), np.array([weights], float).T)
+    found = drawn_auc(np.array(positive), np.array(scores, float), draws)
+    assert found == pytest.approx([auc], nan_ok=True)
+
+
+def test_all_images_of_a_patient_are_drawn_together() -> None:
+    draws = Draws.of(np.array([b"a", b"b", b"a", b"c"]), 500)
+    a, b, c = draws.times[:, 1:]
+    assert (draws.times[draws.of_image] == np.stack([draws.times[i] for i in (0, 1, 0, 2)])).all()
+    assert {*zip(a, b, c, strict=True)} >= {(3, 0, 0), (1, 1, 1), (0, 2, 1)}
+    assert abs(a.mean() - 1) < 0.15
+    assert (draws.times == Draws.of(np.array([b"a", b"b", b"a", b"c"]), 500).times).all()
+
+
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, scores, patients = made()
     draws = Draws.of(patients, 30)

@@ -1,87 +1,68 @@
-import math
+"""What `cxrflow baseline` reads."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from cxrflow.pipeline.reports.baseline import baseline, fit_baseline
-from cxrflow.schema.errors import CxrflowError
-
-
-def make_split(n, seed, shift):
-    """Class 0 shifts feature 0 by `shift`, class 1 is noise, class 2 has no case."""
-    rng = np.random.default_rng(seed)
-    y = np.stack([rng.random(n) < 0.2, rng.random(n) < 0.3, np.zeros(n)], 1).astype(np.float32)
-    x = rng.normal(size=(n, 20)).astype(np.float32)
-    x[:, 0] += shift * y[:, 0]
-    return x * 50 + 7, y  # far from standardised
+from cxrflow.components.evaluate.verdict import write_verdict
+from cxrflow.components.score.files import write_scores
+from cxrflow.pipeline.cli.app import app
+from tests.components.score.test_score_files import scores
+from tests.pipeline.fake_tfx import verdict
 
 
-def test_separable_noise_and_missing_classes():
-    sizes = {"train": 400, "eval": 200, "test": 300}
-    data = {split: make_split(n, i, 3.0) for i, (split, n) in enumerate(sizes.items())}
-    found = fit_baseline(
-        {s: x for s, (x, _) in data.items()},
-        {s: y for s, (_, y) in data.items()},
-        ["clear", "noise", "missing"],
-        grid=(1e-3, 1e-1),
-    )
-    # Two normals 3 sigma apart: AUC = Phi(3 / sqrt 2) = .983.
-    assert found.test_auc["clear"] == pytest.approx(0.983, abs=0.02)
-    assert 0.4 < found.test_auc["noise"] < 0.6
-    assert math.isnan(found.test_auc["missing"])
-    assert found.test_mean_auc == pytest.approx(
-        (found.test_auc["clear"] + found.test_auc["noise"]) / 2
-    )
-    assert found.c in (1e-3, 1e-1)
-
-
-def test_c_is_chosen_on_eval_alone():
-    # Feature 0 predicts in train and eval, feature 1 only in train: a strong penalty or a weak one
-    # rank eval differently; test has no say.
-    rng = np.random.default_rng(0)
-    y = (rng.random((200, 1)) < 0.5).astype(np.float32)
-    x = np.concatenate([y + rng.normal(size=y.shape), rng.normal(size=(200, 150))], 1)
-    features = {"train": x[:60], "eval": x[60:], "test": x[60:]}
-    labels = {"train": y[:60], "eval": y[60:], "test": 1 - y[60:]}
-    found = fit_baseline(features, labels, ["a"], grid=(1e-5, 1e-1, 10.0))
-    alone = {
-        c: fit_baseline(features, labels, ["a"], grid=(c,)).eval_mean_auc
-        for c in (1e-5, 1e-1, 10.0)
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A finished run of two classes, with its baselines."""
+    folder, gate = tmp_path / "artifacts/Baselines/scores/4", tmp_path / "artifacts/Gate/verdict/9"
+    for name in ("probe", "metadata", "shuffled"):
+        write_scores([scores("test", name, images=40)], folder)
+    gate.mkdir(parents=True)
+    found = verdict()
+    classes = tuple(c for c in found.classes if c.result.name in ("Edema", "Mass"))
+    write_verdict(type(found)(**{**vars(found), "classes": classes}), gate)
+    record = {
+        "config": {},
+        "data_dir": "/data",
+        "synthetic": True,
+        "seconds": 1.0,
+        "executed": [],
+        "cached": [],
+        "artifacts": {"Baselines": {"scores": str(folder)}, "Gate": {"verdict": str(gate)}},
+        "pushed": "",
+        "log": "log",
     }
-    assert found.c == max(alone, key=alone.get)
-    assert found.test_mean_auc == pytest.approx(1 - found.eval_mean_auc)
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    return tmp_path
 
 
-def test_nothing_to_choose_by():
-    x, y = np.zeros((4, 2)), np.zeros((4, 1))
-    with pytest.raises(CxrflowError, match="needs more images"):
-        fit_baseline(
-            dict.fromkeys(("train", "eval", "test"), x),
-            dict.fromkeys(("train", "eval", "test"), y),
-            ["a"],
-        )
+def test_the_runs_own_baselines_are_shown(root: Path) -> None:
+    found = CliRunner().invoke(app, ["baseline", "--root", str(root)])
+    assert found.exit_code == 0, found.output
+    for text in ("model", "probe", "metadata", "shuffled", "Edema", "Mass", "mean", "synthetic"):
+        assert text in found.output
 
 
-@pytest.mark.tf
-def test_from_transformed_examples_and_imagenet_weights(tmp_path, shared_dir):
-    import tensorflow as tf
+def test_a_run_of_an_older_version_says_so(root: Path) -> None:
+    record = json.loads((root / "run.json").read_text())
+    del record["artifacts"]["Baselines"]
+    (root / "run.json").write_text(json.dumps(record))
+    found = CliRunner().invoke(app, ["baseline", "--root", str(root)])
+    assert "computed no baselines: run the pipeline again" in str(found.exception)
 
-    from cxrflow.components.images.decoding import encode_compact
 
-    rng = np.random.default_rng(0)
-    for split, n in (("train", 40), ("eval", 20), ("test", 20)):
-        folder = tmp_path / f"Split-{split}"
-        folder.mkdir()
-        with tf.io.TFRecordWriter(str(folder / "examples-00000-of-00001")) as writer:
-            for i in range(n):
-                image = rng.integers(0, 120, (64, 64, 1))
-                image[16:48, 16:48] += 130 * (i % 2)  # the finding: a bright square
-                compact = encode_compact(tf.constant(image, tf.uint8), "jpeg").numpy()
-                features = {
-                    "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[compact])),
-                    "labels": tf.train.Feature(float_list=tf.train.FloatList(value=[i % 2])),
-                }
-                example = tf.train.Example(features=tf.train.Features(feature=features))
-                writer.write(example.SerializeToString())
-    found = baseline(tmp_path, ["square"], "jpeg", 64, str(shared_dir / "weights"), image_size=64)
-    assert found.test_auc["square"] > 0.95
+def test_aucs_are_those_of_the_scores(root: Path) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    from cxrflow.pipeline.record import Run
+    from cxrflow.pipeline.reports.baseline import baselines
+
+    probe, *_ = baselines(Run.read(root))
+    expected = scores("test", "probe", images=40)
+    for c, name in enumerate(expected.classes):
+        auc = roc_auc_score(expected.images.labels[:, c], expected.probabilities[:, c])
+        assert probe.test_auc[name] == auc
+    assert probe.test_mean_auc == pytest.approx(np.mean(list(probe.test_auc.values())))

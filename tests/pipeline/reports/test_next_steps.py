@@ -5,22 +5,43 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.components.evaluate.gate import Limits, judge
-from cxrflow.components.evaluate.results import ClassResult, whole
-from cxrflow.components.evaluate.verdict import Verdict
+from cxrflow.components.evaluate.results import ClassResult
+from cxrflow.components.evaluate.statistics.draws import Estimate
+from cxrflow.components.evaluate.verdict import (
+    Change,
+    ClassVerdict,
+    FloorVerdict,
+    SubgroupVerdict,
+    Verdict,
+)
 from cxrflow.components.publish.report import CheckReport
 from cxrflow.pipeline.record import Run
 from cxrflow.pipeline.reports.next_steps import next_steps, tensorboard
 
 ROOT = Path("runs/my root")
 AGAIN = "cxrflow run"
-LIMITS = Limits(min_positives=20, min_auc=0.7)
 GOOD = ClassResult("Mass", 30, 90, 0.9, 0.7, 0.25, 0.25, 1.0, 0.1, 0.8, 0.02, 0.03, 0.11)
+WORSE = Change(-0.1, -0.2, -0.05, 0.02, "worse")
 
 
-def judged(result: ClassResult, before: float | None = None, limits: Limits = LIMITS) -> Verdict:
-    baseline = {whole("test"): (replace(GOOD, auc=before),)} if before else None
-    return judge({whole("test"): (result,)}, limits, baseline=baseline)
+def judged(result: ClassResult = GOOD, reason: str = "", **changes: object) -> Verdict:
+    """On one class, of 30 positive patients, that fails where there is a reason."""
+    item = ClassVerdict(
+        result,
+        "failed" if reason else "passed",
+        reason,
+        0.7,
+        positive_patients=result.positives,
+        negative_patients=90,
+    )
+    found = Verdict(
+        "m", "test", True, (), True, (item,), mean_auc=result.auc, baseline="", slices={}
+    )
+    return replace(found, **{"blessed": not reason, "reasons": (reason,) * bool(reason), **changes})
+
+
+def refused(*reasons: str, **changes: object) -> Verdict:
+    return judged(blessed=False, reasons=reasons, **changes)
 
 
 def run(**changes: object) -> Run:
@@ -45,32 +66,61 @@ def advice(found: Verdict, served: CheckReport | None = None, **changes: object)
 @pytest.mark.parametrize(
     ("found", "words", "not_words"),
     [
-        (judged(replace(GOOD, auc=0.6)), ["train.epochs", "evaluate.min_auc=AUC"], ["min_pos"]),
         (
-            judged(replace(GOOD, positives=2)),
-            ["more X-rays", "Mass, has 2 in test", "evaluate.min_positives=2"],
+            judged(replace(GOOD, auc=0.6), "AUC 0.600, 0.700 needed"),
+            ["train.epochs", "evaluate.min_auc=AUC"],
+            ["min_pos"],
+        ),
+        (
+            replace(
+                refused("No class has ... (min_positive_patients)."),
+                classes=judged(replace(GOOD, positives=2)).classes,
+            ),
+            ["more X-rays", "Mass, has 2 patients in test", "evaluate.min_positive_patients=2"],
             ["epochs", "min_auc"],
         ),
-        (judged(replace(GOOD, positives=0)), ["more X-rays are needed"], ["epochs", "--set"]),
-        (judged(replace(GOOD, prediction_range=0.0)), ["learning_rate"], ["min_auc"]),
-        (judged(replace(GOOD, mean_prediction=float("nan"))), ["learning_rate"], ["min_auc"]),
         (
-            judged(replace(GOOD, auc=0.75), 0.95, Limits(min_positives=20, max_auc_drop=1)),
-            ["nothing to do", "evaluate.max_class_auc_drop"],
+            replace(
+                refused("No class has ... (min_positive_patients)."),
+                classes=judged(replace(GOOD, positives=0)).classes,
+            ),
+            ["more X-rays are needed"],
+            ["epochs", "--set"],
+        ),
+        (judged(replace(GOOD, prediction_range=0.0), "alike"), ["learning_rate"], ["min_auc"]),
+        (
+            judged(replace(GOOD, mean_prediction=float("nan")), "NaN"),
+            ["learning_rate"],
+            ["min_auc"],
+        ),
+        (judged(GOOD, "ECE 0.300, 0.100 allowed"), ["calibrate.method", "max_ece"], ["epochs"]),
+        (
+            refused("In the mean ...", against_last={"auc": WORSE}),
+            ["nothing to do", "evaluate.max_*_drop"],
             ["epochs"],
         ),
         (
-            judged(replace(GOOD, auc=0.85), 0.9),
-            ["nothing to do", "evaluate.max_auc_drop"],
-            ["epochs"],
-        ),
-        (
-            judged(GOOD, limits=Limits(min_positives=20, min_mean_auc=0.95)),
+            refused("... (min_mean_auc)."),
             ["train.epochs", "evaluate.min_mean_auc"],
             ["min_auc=AUC or", "min_positives"],
         ),
+        (
+            refused(
+                "It has learned nothing more ...",
+                floor=(FloorVerdict("probe", 0.9, 0.9, Estimate(0, -0.1, 0.1), True, False),),
+            ),
+            ["better recipe", "must_beat"],
+            ["epochs"],
+        ),
+        (
+            refused(
+                "sex M: ...", subgroups=(SubgroupVerdict("sex", "M", 9, 9, "failed", "a gap"),)
+            ),
+            ["more X-rays of sex M", "max_subgroup_gap"],
+            ["epochs"],
+        ),
     ],
-    ids=["auc", "few", "none", "constant", "nan", "class drop", "mean drop", "mean"],
+    ids=["auc", "few", "none", "constant", "nan", "ece", "last", "mean", "floor", "subgroup"],
 )
 def test_each_reason_has_its_remedy(found: Verdict, words: list[str], not_words: list[str]) -> None:
     assert not found.blessed
@@ -80,9 +130,8 @@ def test_each_reason_has_its_remedy(found: Verdict, words: list[str], not_words:
 
 
 def test_a_remedy_is_told_once() -> None:
-    bad = replace(GOOD, auc=0.6)
-    found = judge({whole("test"): (bad, replace(bad, name="Nodule"))}, LIMITS)
-    assert len(advice(found)) == 1
+    found = judged(replace(GOOD, auc=0.6), "AUC 0.600, 0.700 needed")
+    assert len(advice(replace(found, classes=found.classes * 2))) == 1
 
 
 def test_a_model_that_failed_its_serving_check_needs_no_training() -> None:

@@ -165,7 +165,6 @@ def run_export(made):
             synthetic=True,
             classes=(),
             mean_auc=0.7,
-            mean_auc_change=0.0,
             baseline="",
             slices={},
         )

@@ -1,76 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from cxrflow.components.edge.parity.parity import PairedBootstrap, patient_draws, weighted_auc
-
-P, N = True, False
-
-
-@pytest.mark.parametrize(
-    ("positive", "scores", "weights", "auc"),
-    [
-        ([P, N], [2, 1], [1, 1], 1),
-        ([P, N], [1, 2], [1, 1], 0),
-        ([P, N], [1, 1], [1, 1], 0.5),
-        # Pairs: .9 beats both, .4 beats .2 alone.
-        ([P, P, N, N], [0.9, 0.4, 0.6, 0.2], [1, 1, 1, 1], 3 / 4),
-        # The lost pair (.4, .6) weighs 2 x 3 of (1 + 2) x (3 + 1).
-        ([P, P, N, N], [0.9, 0.4, 0.6, 0.2], [1, 2, 3, 1], 6 / 12),
-        ([P, P, N, N], [0.5, 0.5, 0.5, 0.2], [1, 1, 1, 1], 3 / 4),  # two ties by half
-        ([P, P, N, N], [0.9, 0.4, 0.6, 0.2], [0, 1, 1, 0], 0),
-        ([P, P, N], [1, 2, 0], [1, 1, 0], np.nan),  # no negative was drawn
-        ([P, N, N], [1, 2, 0], [0, 1, 1], np.nan),  # no positive
-        ([P, P], [1, 2], [1, 1], np.nan),
-        ([N], [1], [1], np.nan),
-    ],
-)
-def test_weighted_auc_by_hand(positive, scores, weights, auc):
-    found = weighted_auc(np.array(positive), np.array(scores, float), np.array([weights], float))
-    assert found == pytest.approx([auc], nan_ok=True)
-
-
-@given(
-    st.lists(
-        st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 3), st.integers(0, 3)),
-        min_size=1,
-        max_size=40,
-    )
-)
-def test_weighted_auc_is_sklearns(rows):
-    positive, scores, *weights = (np.array(column) for column in zip(*rows, strict=True))
-    found = weighted_auc(positive, scores.astype(float), np.array(weights))
-    for auc, weight in zip(found, weights, strict=True):
-        if weight[positive].any() and weight[~positive].any():
-            assert auc == pytest.approx(roc_auc_score(positive, scores, sample_weight=weight))
-        else:
-            assert np.isnan(auc)
-
-
-def test_many_rows_are_summed_in_parts(monkeypatch):
-    random = np.random.default_rng(0)
-    positive, scores = random.random(5000) < 0.3, random.random(5000)
-    weights = random.integers(0, 3, (1700, 5000))  # 8.5 million, in 3 parts
-    found = weighted_auc(positive, scores, weights)
-    assert found.shape == (1700,)
-    assert found[-1] == pytest.approx(
-        roc_auc_score(positive, scores, sample_weight=weights[-1]), abs=1e-12
-    )
-
-
-def test_all_images_of_a_patient_are_drawn_together():
-    patients = np.array([b"a", b"b", b"a", b"c", b"b", b"a"])
-    weights = patient_draws(patients, 500, seed=0)
-    assert weights.shape == (501, 6)
-    assert weights[0].tolist() == [1] * 6
-    a, b, _, c, *_ = weights[1:].T
-    assert (weights[1:] == np.stack([a, b, a, c, b, a], axis=1)).all()
-    assert (a + b + c == 3).all()  # as many patients as there are, with replacement
-    assert {tuple(row) for row in weights[1:, [0, 1, 3]]} >= {(3, 0, 0), (1, 1, 1), (0, 2, 1)}
-    assert abs(a.mean() - 1) < 0.15
-    assert (weights == patient_draws(patients, 500, seed=0)).all()
+from cxrflow.components.edge.parity.parity import PairedBootstrap
+from cxrflow.components.evaluate.statistics.draws import Draws
 
 
 def test_differences_by_hand():
@@ -132,7 +65,8 @@ def test_the_interval_is_the_plain_loops():
     variant = np.round(source + random.normal(0, 0.2, source.shape), 1)
     found = PairedBootstrap(labels, patients, source, draws=60, seed=5).compare(variant)
     changes = []
-    for weights in patient_draws(patients, 60, seed=5)[1:]:
+    draws = Draws.of(patients, 60, seed=5)
+    for weights in draws.times[draws.of_image, 1:].T:
         rows = np.repeat(np.arange(80), weights.astype(int))  # an image as often as drawn
         changes.append(
             [

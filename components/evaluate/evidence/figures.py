@@ -1,0 +1,41 @@
+"""One model's figures of every class on every draw of a split's patients."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxrflow.components.evaluate.statistics.auc import drawn_aucs
+from cxrflow.components.evaluate.statistics.calibration import drawn_brier, drawn_ece
+from cxrflow.components.evaluate.statistics.draws import Draws
+from cxrflow.components.score.files import Scores
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Each [C, 1 + draws], the first column on the images as they are; NaN where there is none."""
+
+    auc: np.ndarray
+    ece: np.ndarray
+    brier: np.ndarray
+
+    @classmethod
+    def of(cls, scores: Scores, draws: Draws) -> "Figures":
+        """Of scores whose images are those of the draws."""
+        pairs = [*zip(scores.images.labels.T, scores.probabilities.T, strict=True)]
+        return cls(
+            drawn_aucs(scores.images.labels, scores.probabilities, draws),
+            np.array([drawn_ece(*pair, draws) for pair in pairs]),
+            np.array([drawn_brier(*pair, draws) for pair in pairs]),
+        )
+
+    def by_metric(self) -> dict[str, np.ndarray]:
+        """The arrays by the names of `limits.Metric`."""
+        return {"auc": self.auc, "ece": self.ece, "brier": self.brier}
+
+
+def patients_with(labels: np.ndarray, patients: np.ndarray, value: int) -> np.ndarray:
+    """Patients of whom an image has label `value`, of each class: int [C].
+
+    labels: k-hot [N, C]; patients: [N].
+    """
+    return np.array([len(np.unique(patients[truth == value])) for truth in labels.T], int)

@@ -1,0 +1,79 @@
+"""A model against the simplest ones, on eval."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cxrflow.components.evaluate.limits import FinalLimits
+from cxrflow.components.evaluate.statistics.auc import drawn_aucs
+from cxrflow.components.evaluate.statistics.draws import Draws, estimate, mean_of
+from cxrflow.components.evaluate.verdict import FloorVerdict
+from cxrflow.components.floor.settings import METADATA, PROBE, SHUFFLED
+from cxrflow.components.score.files import Scores
+
+# What each baseline is, in words; the first word after "more than" below.
+NAMES = {
+    PROBE: "the linear probe on frozen features",
+    METADATA: "sex, age and view alone",
+    SHUFFLED: "the linear probe on shuffled labels",
+}
+
+
+def judge_floor(
+    scores: Scores, floor: Mapping[str, Scores], draws: Draws, limits: FinalLimits
+) -> tuple[FloorVerdict, ...]:
+    """The model against each baseline.
+
+    Args:
+        scores: the model's, of eval.
+        floor: the baselines', by name.
+        draws: of the patients of `scores`.
+        limits: which it must beat.
+
+    Raises:
+        CxrflowError: a baseline was scored on other images.
+    """
+    labels = scores.images.labels
+    aucs = drawn_aucs(labels, scores.probabilities, draws)
+    found = []
+    for name, baseline in floor.items():
+        other = drawn_aucs(
+            labels, baseline.in_order_of(scores.images.image_id).probabilities, draws
+        )
+        both = np.isfinite(aucs[:, 0]) & np.isfinite(other[:, 0])
+        difference = estimate(mean_of(aucs[both] - other[both]))
+        found.append(
+            FloorVerdict(
+                name=name,
+                auc=float(mean_of(other[both])[0]),
+                model_auc=float(mean_of(aucs[both])[0]),
+                difference=difference,
+                required=name in limits.must_beat,
+                beaten=difference.low > 0,
+            )
+        )
+    return tuple(found)
+
+
+def floor_reasons(found: tuple[FloorVerdict, ...], limits: FinalLimits) -> list[str]:
+    """Why a model isn't blessed for its floor; what it must beat and wasn't computed included."""
+    known = {item.name for item in found}
+    reasons = [
+        f"{NAMES[name]} was to be beaten and isn't computed (must_beat)."
+        for name in limits.must_beat
+        if name not in known
+    ]
+    for item in found:
+        if item.required and not item.beaten:
+            reasons.append(
+                f"It has learned nothing more than {NAMES[item.name]}: mean eval AUC "
+                f"{item.model_auc:.3f} against {item.auc:.3f}, difference "
+                f"{signed(item)}, and the interval must lie above 0 (must_beat)."
+            )
+    return reasons
+
+
+def signed(item: FloorVerdict) -> str:
+    """A difference with its interval."""
+    found = item.difference
+    return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"

@@ -1,0 +1,94 @@
+"""Fits the baselines; NumPy and scikit-learn only."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from cxrflow.components.floor.settings import METADATA, PROBE, SHUFFLED
+from cxrflow.components.model.calibration import fit as fit_calibration
+from cxrflow.components.model.probe import fit_probe
+from cxrflow.components.score.files import Scores, Table
+
+_SCORED = ("eval", "test")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A baseline: what it sees of each image of each split, and what it learns."""
+
+    name: str
+    inputs: Mapping[str, np.ndarray]  # float [N, D], by split
+    labels: np.ndarray  # k-hot [N, C], of train
+    about: str
+
+
+def kinds(
+    features: Mapping[str, np.ndarray], images: Mapping[str, Table], about: str
+) -> Iterator[Kind]:
+    """The probe, metadata alone, and the probe with shuffled labels.
+
+    Args:
+        features: of the frozen network, [N, D] by split.
+        images: by split.
+        about: what the features are, in words.
+    """
+    labels = images["train"].labels
+    yield Kind(PROBE, features, labels, about)
+    known = {split: metadata(table) for split, table in images.items()}
+    yield Kind(METADATA, known, labels, "sex, age, age squared and view")
+    shuffled = np.random.default_rng(0).permutation(labels)
+    yield Kind(SHUFFLED, features, shuffled, f"{about}; labels shuffled among the images")
+
+
+def fitted(
+    kind: Kind,
+    images: Mapping[str, Table],
+    classes: Sequence[str],
+    synthetic: bool,
+    folds: int,
+) -> list[Scores]:
+    """What a baseline says of eval and test, fitted to train and calibrated on its folds.
+
+    Args:
+        kind: the baseline.
+        images: by split.
+        classes: names in the order of the labels.
+        synthetic: the images are phantoms.
+        folds: of the training patients.
+
+    Raises:
+        CxrflowError: features are not finite, or train has one patient.
+    """
+    probe = fit_probe(kind.inputs["train"], kind.labels, images["train"].patient_id, folds=folds)
+    calibration = fit_calibration(probe.out_of_fold, kind.labels)
+    note = (
+        f"{kind.about}: logistic regression, C = {probe.strength:g} by {folds}-fold "
+        f"cross-validation over patients, fitted to {len(kind.labels):,} training images"
+    )
+    found = []
+    for split in _SCORED:
+        logits = probe.logits(kind.inputs[split])
+        probabilities = expit(calibration.log_odds(logits))
+        found.append(
+            Scores(
+                kind.name,
+                tuple(classes),
+                split,
+                synthetic,
+                images[split],
+                probabilities,
+                logits,
+                note,
+            )
+        )
+    return found
+
+
+def metadata(images: Table) -> np.ndarray:
+    """What is known of a patient without the X-ray, float64 [N, 4]: age in decades."""
+    decades = images.age / 10
+    return np.stack([decades, decades**2, images.sex == "M", images.view == "AP"], axis=1).astype(
+        np.float64
+    )

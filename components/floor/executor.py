@@ -1,0 +1,56 @@
+"""Runs the baselines inside TFX."""
+
+import glob
+import os
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+
+from cxrflow.components.floor.baselines import fitted, kinds
+from cxrflow.components.floor.features import featured, frozen_network, patients_in
+from cxrflow.components.floor.settings import BaselinesSettings
+from cxrflow.components.node import read_settings
+from cxrflow.components.score.files import write_scores
+from cxrflow.schema.features import SPLITS
+
+
+class Executor(base_executor.BaseExecutor):
+    """Fits the baselines to train, and writes what they say of eval and test."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Looks at `examples`; see `component.Baselines`."""
+        settings = read_settings(BaselinesSettings, exec_properties)
+        output = artifact_utils.get_single_instance(output_dict["scores"])
+        output.set_int_custom_property("synthetic", int(settings.synthetic))
+        files = {
+            split: glob.glob(
+                os.path.join(artifact_utils.get_split_uri(input_dict["examples"], split), "*")
+            )
+            for split in SPLITS
+        }
+        network = frozen_network(settings)
+        drawn = patients_in(files["train"], settings.floor.max_images)
+        found = {
+            split: featured(network, paths, settings, drawn if split == "train" else None)
+            for split, paths in files.items()
+        }
+        images = {split: one.images for split, one in found.items()}
+        features = {split: one.features for split, one in found.items()}
+        about = (
+            f"{features['train'].shape[1]:,} features of {settings.backbone} "
+            f"({'ImageNet' if settings.weights == 'imagenet' else 'random'} weights, "
+            f"{settings.image_size} pixels)"
+        )
+        for kind in kinds(features, images, about):
+            scores = fitted(
+                kind, images, settings.classes, settings.synthetic, settings.floor.folds
+            )
+            write_scores(scores, Path(output.uri))

@@ -1,0 +1,124 @@
+"""What a frozen network makes of transformed examples."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cxrflow.components.floor.settings import BaselinesSettings
+from cxrflow.components.images.records import split_records
+from cxrflow.components.model.weights import backbone_with_weights
+from cxrflow.components.score.files import Table
+from cxrflow.components.score.predict import table_columns, table_features
+from cxrflow.components.train.inputs import model_images, to_pixels
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.features import PATIENT_ID, T_IMAGE
+from cxrflow.schema.progress import report
+
+
+@dataclass(frozen=True)
+class Featured:
+    """N images of a split."""
+
+    features: np.ndarray  # float32 [N, D], the average of the network's last map
+    images: Table
+
+
+def frozen_network(settings: BaselinesSettings) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Pixels float32 [N, S, S, 3] to features float32 [N, D].
+
+    Raises:
+        CxrflowError: the weights can't be had.
+    """
+    backbone = backbone_with_weights(
+        settings.backbone,
+        settings.image_size,
+        settings.alpha,
+        settings.weights,
+        settings.weights_dir,
+        settings.color,
+    )
+    pooled = keras.layers.GlobalAveragePooling2D()(backbone.outputs[0])
+    network = keras.Model(backbone.inputs, pooled)
+    size = settings.image_size
+    found: Callable[[tf.Tensor], tf.Tensor] = (
+        tf.function(  # predict_on_batch would use XLA, which compiles for longer than this runs
+            lambda pixels: network(pixels, training=False),
+            input_signature=[tf.TensorSpec([None, size, size, 3])],
+        )
+    )
+    return found
+
+
+def featured(
+    network: Callable[[tf.Tensor], tf.Tensor],
+    paths: Sequence[str],
+    settings: BaselinesSettings,
+    patients: np.ndarray | None = None,
+) -> Featured:
+    """Features of the examples in these TFRecords, in their order.
+
+    Args:
+        network: see `frozen_network`.
+        paths: of a split.
+        settings: the images' form.
+        patients: whose images alone are looked at; None: all.
+
+    Raises:
+        CxrflowError: there are none.
+    """
+    spec = {T_IMAGE: tf.io.FixedLenFeature([], tf.string), **table_features(len(settings.classes))}
+    compact, size = settings.compact, settings.image_size
+
+    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        example = tf.io.parse_example(serialized, spec)
+        images = model_images(example[T_IMAGE], compact.encoding, compact.image_size, size)
+        return to_pixels(images), table_columns(example)
+
+    records = split_records(paths)
+    if patients is not None:
+        wanted = tf.constant(patients.astype(bytes))
+        of_patient = {PATIENT_ID: tf.io.FixedLenFeature([], tf.string)}
+        records = records.filter(
+            lambda one: tf.reduce_any(
+                tf.io.parse_single_example(one, of_patient)[PATIENT_ID] == wanted
+            )
+        )
+    features, tables = [], []
+    done = 0
+    for pixels, columns in (
+        records.batch(settings.floor.batch_size).map(parse, tf.data.AUTOTUNE).prefetch(2)
+    ):
+        features.append(network(pixels).numpy())
+        tables.append({name: values.numpy() for name, values in columns.items()})
+        done += len(features[-1])
+        report(done, None, "images")
+    if not features:
+        raise CxrflowError("the baselines need images in train, eval and test; give more data")
+    return Featured(np.concatenate(features), Table.joined(tables))
+
+
+def patients_in(paths: Sequence[str], max_images: int) -> np.ndarray | None:
+    """Patients drawn at random whose images are at most so many; None where all of them are.
+
+    The same for the same examples. One patient is drawn whatever the number of images.
+    """
+    spec = {PATIENT_ID: tf.io.FixedLenFeature([], tf.string)}
+    ids = np.concatenate(
+        [
+            np.array([], "S1"),
+            *(
+                tf.io.parse_example(batch, spec)[PATIENT_ID].numpy().astype(bytes)
+                for batch in split_records(paths).batch(1024)
+            ),
+        ]
+    )
+    if len(ids) <= max_images:
+        return None
+    names, counts = np.unique(ids, return_counts=True)
+    order = np.random.default_rng(0).permutation(len(names))
+    few = np.cumsum(counts[order]) <= max_images
+    few[0] = True
+    return names[order[few]]

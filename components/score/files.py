@@ -1,0 +1,190 @@
+"""What models say about each image of a split, as files that are read without TensorFlow.
+
+A folder of scores holds a folder a model, and in it `scores.json` and `<split>.npz`:
+
+- `scores.json`: `model` (its name), `classes` (in the order of the columns), `synthetic` (the
+  images are phantoms), `splits`, and `note` (how the scores came about, empty where a model was
+  simply asked).
+- `<split>.npz`, in the order of the split's files: `image_id`, `patient_id`, `sex`, `view`,
+  `age_band` (text [N]), `age` (int64 [N], years), `labels` (uint8 [N, C], k-hot), `probabilities`
+  (float32 [N, C], calibrated, in 0..1) and, where a model has them, `logits` (float32 [N, C],
+  before calibration).
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.features import AGE, AGE_BAND, IMAGE_ID, PATIENT_ID, SEX, T_LABELS, VIEW
+from cxrflow.schema.files import whole_file, write_whole
+
+DESCRIPTION = "scores.json"
+# By array, the feature of a transformed example.
+COLUMNS = {
+    "image_id": IMAGE_ID,
+    "patient_id": PATIENT_ID,
+    "age": AGE,
+    "sex": SEX,
+    "view": VIEW,
+    "age_band": AGE_BAND,
+    "labels": T_LABELS,
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is known of N images of a split, besides their pixels."""
+
+    image_id: np.ndarray  # text [N]
+    patient_id: np.ndarray  # text [N]
+    age: np.ndarray  # int64 [N], years
+    sex: np.ndarray  # text [N], M or F
+    view: np.ndarray  # text [N], PA or AP
+    age_band: np.ndarray  # text [N]
+    labels: np.ndarray  # uint8 [N, C], k-hot
+
+    @classmethod
+    def joined(cls, batches: Sequence[Mapping[str, np.ndarray]]) -> "Table":
+        """From batches of features as TensorFlow gives them, text as bytes; by `COLUMNS`' names."""
+        columns = {name: np.concatenate([batch[name] for batch in batches]) for name in COLUMNS}
+        text = {name: _text(values) for name, values in columns.items() if values.dtype == object}
+        return cls(**{**columns, **text, "labels": columns["labels"].astype(np.uint8)})
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one model says about a split."""
+
+    model: str
+    classes: tuple[str, ...]
+    split: str
+    synthetic: bool  # the images are phantoms
+    images: Table
+    probabilities: np.ndarray  # float32 [N, C]
+    logits: np.ndarray | None = None  # float32 [N, C], before calibration
+    note: str = ""  # how they came about, where it isn't simply asking the model
+
+    def in_order_of(self, image_ids: np.ndarray) -> "Scores":
+        """The same, with rows in another order.
+
+        Raises:
+            CxrflowError: these aren't the same images, each once.
+        """
+        order, wanted = np.argsort(self.images.image_id), np.argsort(image_ids)
+        if not np.array_equal(self.images.image_id[order], image_ids[wanted]):
+            raise CxrflowError(
+                f"{self.model} was scored on other images of {self.split}: run the pipeline again"
+            )
+        rows = np.empty_like(order)
+        rows[wanted] = order
+        return self.rows(rows)
+
+    def rows(self, rows: np.ndarray) -> "Scores":
+        """The rows of these indices or this mask."""
+        table = Table(**{f.name: getattr(self.images, f.name)[rows] for f in fields(Table)})
+        logits = None if self.logits is None else self.logits[rows]
+        return Scores(
+            self.model,
+            self.classes,
+            self.split,
+            self.synthetic,
+            table,
+            self.probabilities[rows],
+            logits,
+            self.note,
+        )
+
+
+def write_scores(by_split: Sequence[Scores], folder: Path) -> Path:
+    """Writes one model's scores of one or more splits into `folder`; returns the model's folder.
+
+    Each file is whole or not there.
+
+    Raises:
+        ValueError: they aren't of one model, or shapes don't fit.
+    """
+    first = by_split[0]
+    if {(s.model, s.classes) for s in by_split} != {(first.model, first.classes)}:
+        raise ValueError("scores of several models can't be written as one model's")
+    to = folder / first.model
+    to.mkdir(parents=True, exist_ok=True)
+    for scores in by_split:
+        shape = (len(scores.images), len(scores.classes))
+        arrays = {f.name: getattr(scores.images, f.name) for f in fields(Table)}
+        arrays["probabilities"] = scores.probabilities.astype(np.float32)
+        if scores.logits is not None:
+            arrays["logits"] = scores.logits.astype(np.float32)
+        for name in ("labels", "probabilities", "logits"):
+            if name in arrays and arrays[name].shape != shape:
+                raise ValueError(f"{name} of shape {arrays[name].shape}, not {shape}")
+        with whole_file(to / f"{scores.split}.npz") as aside, open(aside, "wb") as file:
+            np.savez(file, **arrays)
+    described = {
+        "model": first.model,
+        "classes": list(first.classes),
+        "synthetic": first.synthetic,
+        "splits": [scores.split for scores in by_split],
+        "note": "; ".join(dict.fromkeys(s.note for s in by_split if s.note)),
+    }
+    write_whole(to / DESCRIPTION, json.dumps(described, indent=1) + "\n")
+    return to
+
+
+def scored_models(folder: Path) -> list[str]:
+    """Names of the models whose scores lie in a folder of scores; none where there is none."""
+    return sorted(path.parent.name for path in folder.glob(f"*/{DESCRIPTION}"))
+
+
+def read_scores(folder: Path, model: str, split: str) -> Scores:
+    """Reads one model's scores of one split from a folder of scores.
+
+    Raises:
+        CxrflowError: they aren't there or can't be read.
+    """
+    path = folder / model / f"{split}.npz"
+    try:
+        described = json.loads((path.parent / DESCRIPTION).read_text(encoding="utf-8"))
+        with np.load(path, allow_pickle=False) as arrays:
+            table = Table(**{f.name: arrays[f.name] for f in fields(Table)})
+            logits = arrays.get("logits")
+            return Scores(
+                described["model"],
+                tuple(described["classes"]),
+                split,
+                described["synthetic"],
+                table,
+                arrays["probabilities"],
+                logits,
+                described["note"],
+            )
+    except FileNotFoundError:
+        raise CxrflowError(f"there are no scores of {model} on {split} in {folder}") from None
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise CxrflowError(f"{path} can't be read ({error}): run the pipeline again") from error
+
+
+def rows_of(image_ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where the wanted images are among these, int [len(wanted)].
+
+    Raises:
+        CxrflowError: one isn't among them.
+    """
+    place = {image: row for row, image in enumerate(image_ids.tolist())}
+    missing = [image for image in wanted.tolist() if image not in place]
+    if missing:
+        raise CxrflowError(
+            f"{len(missing)} images, such as {missing[0]}, weren't scored: run the pipeline again"
+        )
+    return np.array([place[image] for image in wanted.tolist()], np.int64)
+
+
+def _text(values: np.ndarray) -> np.ndarray:
+    return np.array([value.decode() for value in values], np.str_)

@@ -1,0 +1,80 @@
+"""What a SavedModel says about transformed examples."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from cxrflow.components.images.records import split_records
+from cxrflow.components.model.out_of_fold import read_out_of_fold
+from cxrflow.components.score.files import COLUMNS, Scores, Table
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.progress import report
+
+SIGNATURE = "transformed_examples"
+
+
+def table_features(classes: int) -> dict[str, tf.io.FixedLenFeature]:
+    """How `COLUMNS` are parsed from transformed examples with k-hot labels [classes]."""
+    kinds = {"age": tf.int64, "labels": tf.float32}
+    return {
+        feature: tf.io.FixedLenFeature(
+            [classes] if name == "labels" else [], kinds.get(name, tf.string)
+        )
+        for name, feature in COLUMNS.items()
+    }
+
+
+def table_columns(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Parsed features by the names of `COLUMNS`."""
+    return {name: example[feature] for name, feature in COLUMNS.items()}
+
+
+def score_model(
+    folder: Path,
+    files: Mapping[str, Sequence[str]],
+    *,
+    name: str,
+    classes: Sequence[str],
+    synthetic: bool,
+    batch_size: int,
+) -> Iterator[Scores]:
+    """Asks a SavedModel's signature `transformed_examples` about each split.
+
+    Of eval, a model that has learned from it gives its out-of-fold scores instead.
+
+    Args:
+        folder: the SavedModel.
+        files: TFRecords of transformed examples, by split.
+        name: of the model, in the scores.
+        classes: names in the order of the labels.
+        synthetic: the images are phantoms.
+        batch_size: images at once.
+
+    Raises:
+        CxrflowError: a split has no images.
+    """
+    loaded = tf.saved_model.load(str(folder))
+    ask = loaded.signatures[SIGNATURE]
+    features = table_features(len(classes))
+    learned = read_out_of_fold(folder)
+    done = 0
+    for split, paths in files.items():
+        tables, answers = [], []
+        for serialized in split_records(paths).batch(batch_size).prefetch(1):
+            found = ask(examples=serialized)
+            example = table_columns(tf.io.parse_example(serialized, features))
+            tables.append({key: value.numpy() for key, value in example.items()})
+            answers.append([found[key].numpy() for key in ("probabilities", "logits")])
+            done += len(answers[-1][0])
+            report(done, None, "images")
+        if not tables:
+            raise CxrflowError(f"the {split} split has no images to score; give more data")
+        probabilities, logits = (np.concatenate(column) for column in zip(*answers, strict=True))
+        table, note = Table.joined(tables), ""
+        if split == "eval" and learned:
+            rows = learned.rows_of(table.image_id)
+            probabilities, logits = learned.probabilities[rows], learned.logits[rows]
+            note = "on eval, by models that were fitted on other patients"
+        yield Scores(name, tuple(classes), split, synthetic, table, probabilities, logits, note)

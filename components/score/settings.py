@@ -1,0 +1,15 @@
+"""How models are scored, as data."""
+
+from cxrflow.schema.settings import Positive, settings
+
+
+@settings
+class ScorerSettings:
+    """Of the node Scorer."""
+
+    classes: tuple[str, ...]
+    """Names in the order of the labels."""
+    synthetic: bool
+    """The images are phantoms."""
+    batch_size: Positive = 32
+    """Images at once."""

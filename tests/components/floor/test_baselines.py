@@ -1,0 +1,136 @@
+"""What the simplest models find, and what they can't."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cxrflow.components.evaluate.ece import expected_calibration_error
+from cxrflow.components.floor.baselines import fitted, kinds, metadata
+from cxrflow.components.score.files import Table
+from cxrflow.components.train.metrics import per_class_auc
+from cxrflow.schema.errors import CxrflowError
+from tests.components.evaluate.evidence_maker import table
+
+CLASSES = ("Seen", "Old")
+
+
+def split(seed: int, images: int = 600) -> tuple[np.ndarray, Table]:
+    """Features show the first class; age the second."""
+    random = np.random.default_rng(seed)
+    images_ = table(images, seed)
+    old = images_.age > 45
+    labels = np.stack([random.random(images) < 0.3, old & (random.random(images) < 0.6)], axis=1)
+    features = random.normal(size=(images, 20))
+    features[:, 0] += 2 * labels[:, 0]
+    return features, replace(images_, labels=labels.astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def found():
+    made = {name: split(seed) for seed, name in enumerate(("train", "eval", "test"))}
+    features, images = ({name: pair[i] for name, pair in made.items()} for i in (0, 1))
+    return {
+        kind.name: fitted(kind, images, CLASSES, True, folds=3)
+        for kind in kinds(features, images, "20 features")
+    }
+
+
+def test_each_finds_what_it_sees(found) -> None:
+    aucs = {
+        name: per_class_auc(test.images.labels, test.probabilities)
+        for name, (_, test) in found.items()
+    }
+    assert aucs["probe"][0] > 0.85 and abs(aucs["probe"][1] - 0.5) < 0.1
+    assert aucs["metadata"][1] > 0.75 and abs(aucs["metadata"][0] - 0.5) < 0.1
+    assert np.abs(aucs["shuffled"] - 0.5).max() < 0.2
+
+
+def test_scores_are_calibrated_and_say_how_they_came_about(found) -> None:
+    for name, (evaluated, test) in found.items():
+        assert (evaluated.split, test.split, test.model) == ("eval", "test", name)
+        assert test.synthetic and test.classes == CLASSES
+        assert "3-fold cross-validation over patients, fitted to 600 training" in test.note
+        for c in range(2):
+            ece = expected_calibration_error(test.images.labels[:, c], test.probabilities[:, c])
+            assert ece < 0.12
+    assert "labels shuffled" in found["shuffled"][1].note
+    assert "sex, age" in found["metadata"][1].note
+
+
+def test_metadata_of_one_image() -> None:
+    images = table(3, 0)
+    one = replace(
+        images,
+        age=np.array([50, 20, 0]),
+        sex=np.array(["M", "F", "F"]),
+        view=np.array(["AP", "PA", "AP"]),
+    )
+    assert metadata(one).tolist() == [[5, 25, 1, 1], [2, 4, 0, 0], [0, 0, 0, 1]]
+
+
+def test_one_patient_is_too_few() -> None:
+    features, images = split(0, 3)
+    lone = {name: images for name in ("train", "eval", "test")}
+    kind = next(iter(kinds(dict.fromkeys(lone, features), lone, "")))
+    with pytest.raises(CxrflowError, match="one patient"):
+        fitted(kind, lone, CLASSES, True, folds=3)
+
+
+@pytest.mark.tf
+def test_from_transformed_examples(tmp_path) -> None:
+    import tensorflow as tf
+
+    from cxrflow.components.floor.features import featured, frozen_network, patients_in
+    from cxrflow.components.floor.settings import BaselinesSettings, FloorConfig
+    from cxrflow.components.images.decoding import encode_compact
+    from cxrflow.components.transform.settings import TransformConfig
+
+    def feature(value):
+        if isinstance(value, bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+    path = str(tmp_path / "examples-00000-of-00001")
+    with tf.io.TFRecordWriter(path) as writer:
+        for i in range(12):
+            image = tf.constant(np.full((64, 64, 1), 20 * i), tf.uint8)
+            values = {
+                "image": encode_compact(image, "jpeg").numpy(),
+                "image/id": f"{i}.png".encode(),
+                "patient/id": str(i // 3).encode(),
+                "patient/age": 40 + i,
+                "patient/sex": b"F",
+                "view": b"PA",
+                "age_band": b"40-59",
+            }
+            features = {name: feature(value) for name, value in values.items()}
+            features["labels"] = tf.train.Feature(float_list=tf.train.FloatList(value=[i % 2]))
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+    settings = BaselinesSettings(
+        floor=FloorConfig(batch_size=5),
+        backbone="MobileNet",
+        alpha=0.25,
+        color="rgb",
+        weights="none",
+        weights_dir="",
+        image_size=32,
+        compact=TransformConfig(image_size=64),
+        classes=("Bright",),
+        synthetic=True,
+    )
+    network = frozen_network(settings)
+    found = featured(network, [path], settings)
+    assert found.features.shape == (12, 256) and np.isfinite(found.features).all()
+    assert found.images.labels[:, 0].tolist() == [0, 1] * 6
+    assert found.images.image_id[11] == "11.png"
+    assert patients_in([path], 12) is None
+    drawn = patients_in([path], 7)
+    assert len(drawn) == 2 and (drawn == patients_in([path], 7)).all()
+    some = featured(network, [path], settings, drawn)
+    assert set(some.images.patient_id) == {one.decode() for one in drawn}
+    assert len(some.images) == 6
+    assert len(patients_in([path], 1)) == 1
+    with pytest.raises(CxrflowError, match="give more data"):
+        featured(network, [], settings)
