@@ -320,6 +320,7 @@ def _baselines(config: PipelineConfig, data: Data) -> Baselines:
         weights=first.weights,
         weights_dir=first.weights_dir,
         image_size=config.floor.image_size or first.image_size,
+        cross_fit=first.cross_fit,
         compact=config.transform,
         classes=config.ingest.classes,
         synthetic=data.facts.synthetic,

@@ -28,7 +28,8 @@ from cxrflow.components.model.calibration import calibrate
 from cxrflow.components.model.out_of_fold import OutOfFold, write_out_of_fold
 from cxrflow.components.model.thresholds import class_thresholds
 from cxrflow.components.node import read_settings
-from cxrflow.components.score.files import write_scores
+from cxrflow.components.score.files import Table, write_scores
+from cxrflow.components.score.predict import read_table
 from cxrflow.schema import model_json
 from cxrflow.schema.model_json import CompactFormat, ModelJson
 
@@ -105,7 +106,11 @@ class Executor(base_executor.BaseExecutor):
         scores = artifact_utils.get_single_instance(output_dict["scores"])
         scores.set_int_custom_property("synthetic", int(synthetic))
         names = [member.name for member in chosen_members]
-        for scored in all_scores(names, predictions, known, method, calibration, settings):
+        learned = None
+        if len(known.labels) > len(predictions["eval"].labels):  # train too: all are cross-fitted
+            train = read_table(_files(input_dict["examples"], "train"), len(classes))
+            learned = Table.together(train, predictions["eval"].images)
+        for scored in all_scores(names, predictions, known, method, calibration, settings, learned):
             write_scores(scored, Path(scores.uri))
         report = artifact_utils.get_single_instance(output_dict["report"])
         report.set_int_custom_property("synthetic", int(synthetic))

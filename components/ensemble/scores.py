@@ -9,10 +9,10 @@ from cxrflow.components.ensemble.combine import score
 from cxrflow.components.ensemble.compare import FITTED, Method, Predictions
 from cxrflow.components.ensemble.settings import ENSEMBLE, EnsembleSettings
 from cxrflow.components.model.calibration import Calibration
-from cxrflow.components.score.files import Scores, rows_of
+from cxrflow.components.score.files import OUT_OF_FOLD, Scores, Table, rows_of
 
 CROSS_FITTED = "on eval, each image by a combination fitted on other patients"
-OUT_OF_FOLD = "on eval, by members fitted on other patients"
+NOTE = "on eval, by members fitted on other patients"
 
 
 def all_scores(
@@ -22,6 +22,7 @@ def all_scores(
     method: Method,
     calibration: Calibration,
     settings: EnsembleSettings,
+    learned: Table | None = None,
 ) -> Iterator[list[Scores]]:
     """Each member's scores of eval and test, then the ensemble's.
 
@@ -34,6 +35,8 @@ def all_scores(
             the cross-fitted ones.
         calibration: the ensemble's.
         settings: the classes.
+        learned: train and eval, where all members were cross-fitted: the ensemble's scores of these
+            images out of fold are written too.
     """
     images = {split: found.images for split, found in asked.items()}
     on_eval = images["eval"]
@@ -44,7 +47,10 @@ def all_scores(
         "eval": method.eval_log_odds[rows],
         "test": score(method.combination, asked["test"].log_odds),
     }
-    out_of_fold = OUT_OF_FOLD if known is not asked["eval"] else ""
+    if learned is not None:
+        images[OUT_OF_FOLD] = learned
+        combined[OUT_OF_FOLD] = method.eval_log_odds[rows_of(known.image_id, learned.image_id)]
+    out_of_fold = NOTE if known is not asked["eval"] else ""
     fitted = len(names) > 1 and method.combination.method in FITTED
 
     def scores(

@@ -16,9 +16,11 @@ from cxrflow.components.evaluate.settings import GateSettings
 from cxrflow.components.evaluate.tfma_config import CANDIDATE
 from cxrflow.components.evaluate.verdict import Verdict, write_verdict
 from cxrflow.components.node import read_settings
-from cxrflow.components.score.files import read_scores, scored_models
+from cxrflow.components.score.files import OUT_OF_FOLD, has_scores, read_scores, scored_models
 
-BASELINE_SPLIT = "eval"  # on which the floor is compared: test is for the final figures alone
+# On which the floor is compared, and train out of fold with it where all were cross-fitted: test is
+# for the final figures alone.
+BASELINE_SPLIT = "eval"
 
 
 class Executor(base_executor.BaseExecutor):
@@ -58,11 +60,14 @@ def _evidence(
         for name in ("baselines", "last_scores")
     )
     before = scored_models(last) if last_uri else []
+    pairs = [(scores, settings.name), *((floor, name) for name in scored_models(floor))]
+    cross_fitted = all(has_scores(*pair, OUT_OF_FOLD) for pair in pairs)
+    split = OUT_OF_FOLD if cross_fitted else BASELINE_SPLIT
     return Evidence(
         results=load_evaluation(Path(evaluation), settings.classes)[CANDIDATE],
         test=read_scores(scores, settings.name, SPLIT),
-        eval=read_scores(scores, settings.name, BASELINE_SPLIT),
-        floor={name: read_scores(floor, name, BASELINE_SPLIT) for name in scored_models(floor)},
+        eval=read_scores(scores, settings.name, split),
+        floor={name: read_scores(floor, name, split) for name in scored_models(floor)},
         last=read_scores(last, before[0], SPLIT) if before else None,
         last_uri=last_uri,
     )

@@ -9,7 +9,7 @@ from scipy.special import expit
 from cxrflow.components.floor.settings import METADATA, PROBE, SHUFFLED
 from cxrflow.components.model.calibration import fit as fit_calibration
 from cxrflow.components.model.probe import fit_probe
-from cxrflow.components.score.files import Scores, Table
+from cxrflow.components.score.files import OUT_OF_FOLD, Scores, Table, rows_of
 
 _SCORED = ("eval", "test")
 
@@ -20,7 +20,7 @@ class Kind:
 
     name: str
     inputs: Mapping[str, np.ndarray]  # float [N, D], by split
-    labels: np.ndarray  # k-hot [N, C], of train
+    labels: np.ndarray  # k-hot [N, C], of what it learns from
     about: str
 
 
@@ -34,12 +34,17 @@ def kinds(
         images: by split.
         about: what the features are, in words.
     """
-    labels = images["train"].labels
+    labels = images[learned_split(images)].labels
     yield Kind(PROBE, features, labels, about)
     known = {split: metadata(table) for split, table in images.items()}
     yield Kind(METADATA, known, labels, "sex, age, age squared and view")
     shuffled = np.random.default_rng(0).permutation(labels)
     yield Kind(SHUFFLED, features, shuffled, f"{about}; labels shuffled among the images")
+
+
+def learned_split(images: Mapping[str, Table]) -> str:
+    """What the baselines learn from: train, or train and eval where they are cross-fitted."""
+    return OUT_OF_FOLD if OUT_OF_FOLD in images else "train"
 
 
 def fitted(
@@ -51,6 +56,8 @@ def fitted(
 ) -> list[Scores]:
     """What a baseline says of eval and test, fitted to train and calibrated on its folds.
 
+    Cross-fitted, it learns from eval too: its scores of train and eval are out of fold then.
+
     Args:
         kind: the baseline.
         images: by split.
@@ -61,15 +68,21 @@ def fitted(
     Raises:
         CxrflowError: features are not finite, or train has one patient.
     """
-    probe = fit_probe(kind.inputs["train"], kind.labels, images["train"].patient_id, folds=folds)
+    learned = learned_split(images)
+    patients = images[learned].patient_id
+    probe = fit_probe(kind.inputs[learned], kind.labels, patients, folds=folds)
     calibration = fit_calibration(probe.out_of_fold, kind.labels)
     note = (
         f"{kind.about}: logistic regression, C = {probe.strength:g} by {folds}-fold "
         f"cross-validation over patients, fitted to {len(kind.labels):,} training images"
     )
+    logits_of = {split: probe.logits(kind.inputs[split]) for split in _SCORED}
+    if learned == OUT_OF_FOLD:
+        logits_of[OUT_OF_FOLD] = probe.out_of_fold
+        rows = rows_of(images[learned].image_id, images["eval"].image_id)
+        logits_of["eval"] = probe.out_of_fold[rows]
     found = []
-    for split in _SCORED:
-        logits = probe.logits(kind.inputs[split])
+    for split, logits in logits_of.items():
         probabilities = expit(calibration.log_odds(logits))
         found.append(
             Scores(

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
@@ -12,8 +13,9 @@ from tfx.types import artifact_utils
 from cxrflow.components.floor.baselines import fitted, kinds
 from cxrflow.components.floor.features import featured, frozen_network, patients_in
 from cxrflow.components.floor.settings import BaselinesSettings
+from cxrflow.components.model.probe import cross_fit_folds
 from cxrflow.components.node import read_settings
-from cxrflow.components.score.files import write_scores
+from cxrflow.components.score.files import OUT_OF_FOLD, Table, write_scores
 from cxrflow.schema.features import SPLITS
 
 
@@ -44,6 +46,11 @@ class Executor(base_executor.BaseExecutor):
         }
         images = {split: one.images for split, one in found.items()}
         features = {split: one.features for split, one in found.items()}
+        learned = len(images["train"]) + len(images["eval"])
+        if cross_fit_folds(settings.cross_fit, learned):
+            both = ("train", "eval")
+            images[OUT_OF_FOLD] = Table.together(*(images[split] for split in both))
+            features[OUT_OF_FOLD] = np.concatenate([features[split] for split in both])
         about = (
             f"{features['train'].shape[1]:,} features of {settings.backbone} "
             f"({'ImageNet' if settings.weights == 'imagenet' else 'random'} weights, "

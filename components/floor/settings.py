@@ -51,3 +51,5 @@ class BaselinesSettings:
     """Names in the order of the labels."""
     synthetic: bool
     """The images are phantoms."""
+    cross_fit: int | Literal["auto"] = 0
+    """As the first member's: they learn from eval too then, and are scored on it out of fold."""

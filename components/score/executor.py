@@ -13,9 +13,8 @@ from tfx.utils import path_utils
 from cxrflow.components.node import read_settings
 from cxrflow.components.score.files import write_scores
 from cxrflow.components.score.settings import ScorerSettings
+from cxrflow.schema.features import SPLITS
 from cxrflow.schema.model_json import read_model_json
-
-SPLITS = ("eval", "test")
 
 
 class Executor(base_executor.BaseExecutor):

@@ -9,6 +9,9 @@ A folder of scores holds a folder a model, and in it `scores.json` and `<split>.
   `age_band` (text [N]), `age` (int64 [N], years), `labels` (uint8 [N, C], k-hot), `probabilities`
   (float32 [N, C], calibrated, in 0..1) and, where a model has them, `logits` (float32 [N, C],
   before calibration).
+
+A model that was cross-fitted has a third split, `out_of_fold`: the images of train and eval, each
+scored by a model that was fitted on other patients. Its scores of eval are taken from there.
 """
 
 import json
@@ -24,6 +27,7 @@ from cxrflow.schema.features import AGE, AGE_BAND, IMAGE_ID, PATIENT_ID, SEX, T_
 from cxrflow.schema.files import whole_file, write_whole
 
 DESCRIPTION = "scores.json"
+OUT_OF_FOLD = "out_of_fold"
 # By array, the feature of a transformed example.
 COLUMNS = {
     "image_id": IMAGE_ID,
@@ -54,6 +58,12 @@ class Table:
         columns = {name: np.concatenate([batch[name] for batch in batches]) for name in COLUMNS}
         text = {name: _text(values) for name, values in columns.items() if values.dtype == object}
         return cls(**{**columns, **text, "labels": columns["labels"].astype(np.uint8)})
+
+    @classmethod
+    def together(cls, *tables: "Table") -> "Table":
+        """All rows of several tables."""
+        columns = (f.name for f in fields(cls))
+        return cls(**{c: np.concatenate([getattr(t, c) for t in tables]) for c in columns})
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -141,6 +151,11 @@ def write_scores(by_split: Sequence[Scores], folder: Path) -> Path:
 def scored_models(folder: Path) -> list[str]:
     """Names of the models whose scores lie in a folder of scores; none where there is none."""
     return sorted(path.parent.name for path in folder.glob(f"*/{DESCRIPTION}"))
+
+
+def has_scores(folder: Path, model: str, split: str) -> bool:
+    """Whether a folder of scores holds one model's of one split."""
+    return (folder / model / f"{split}.npz").is_file()
 
 
 def read_scores(folder: Path, model: str, split: str) -> Scores:

@@ -8,11 +8,12 @@ import tensorflow as tf
 
 from cxrflow.components.images.records import split_records
 from cxrflow.components.model.out_of_fold import read_out_of_fold
-from cxrflow.components.score.files import COLUMNS, Scores, Table
+from cxrflow.components.score.files import COLUMNS, OUT_OF_FOLD, Scores, Table
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.progress import report
 
 SIGNATURE = "transformed_examples"
+NOTE = "on eval, by models that were fitted on other patients"
 
 
 def table_features(classes: int) -> dict[str, tf.io.FixedLenFeature]:
@@ -31,6 +32,24 @@ def table_columns(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {name: example[feature] for name, feature in COLUMNS.items()}
 
 
+def read_table(paths: Sequence[str], classes: int) -> Table:
+    """What transformed examples in these TFRecords say of their images; no image is decoded.
+
+    Raises CxrflowError if there are none.
+    """
+    features = table_features(classes)
+    tables = [
+        {
+            name: values.numpy()
+            for name, values in table_columns(tf.io.parse_example(batch, features)).items()
+        }
+        for batch in split_records(paths).batch(1024)
+    ]
+    if not tables:
+        raise CxrflowError("there are no images to score; give more data")
+    return Table.joined(tables)
+
+
 def score_model(
     folder: Path,
     files: Mapping[str, Sequence[str]],
@@ -42,11 +61,12 @@ def score_model(
 ) -> Iterator[Scores]:
     """Asks a SavedModel's signature `transformed_examples` about each split.
 
-    Of eval, a model that has learned from it gives its out-of-fold scores instead.
+    A model that has learned from eval gives its out-of-fold scores of it instead, and those of
+    train and eval as a split of their own.
 
     Args:
         folder: the SavedModel.
-        files: TFRecords of transformed examples, by split.
+        files: TFRecords of transformed examples, by split; train isn't scored.
         name: of the model, in the scores.
         classes: names in the order of the labels.
         synthetic: the images are phantoms.
@@ -60,7 +80,10 @@ def score_model(
     features = table_features(len(classes))
     learned = read_out_of_fold(folder)
     done = 0
+    by_split: dict[str, Table] = {}
     for split, paths in files.items():
+        if split == "train":
+            continue
         tables, answers = [], []
         for serialized in split_records(paths).batch(batch_size).prefetch(1):
             found = ask(examples=serialized)
@@ -73,8 +96,22 @@ def score_model(
             raise CxrflowError(f"the {split} split has no images to score; give more data")
         probabilities, logits = (np.concatenate(column) for column in zip(*answers, strict=True))
         table, note = Table.joined(tables), ""
+        by_split[split] = table
         if split == "eval" and learned:
             rows = learned.rows_of(table.image_id)
             probabilities, logits = learned.probabilities[rows], learned.logits[rows]
-            note = "on eval, by models that were fitted on other patients"
+            note = NOTE
         yield Scores(name, tuple(classes), split, synthetic, table, probabilities, logits, note)
+    if learned:
+        table = Table.together(read_table(files["train"], len(classes)), by_split["eval"])
+        rows = learned.rows_of(table.image_id)
+        yield Scores(
+            name,
+            tuple(classes),
+            OUT_OF_FOLD,
+            synthetic,
+            table,
+            learned.probabilities[rows],
+            learned.logits[rows],
+            NOTE,
+        )

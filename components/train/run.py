@@ -16,6 +16,7 @@ from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
 from cxrflow.components.model.network import build_network
 from cxrflow.components.model.out_of_fold import OutOfFold, write_out_of_fold
+from cxrflow.components.model.probe import cross_fit_folds
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.signatures import export
 from cxrflow.components.model.test_time import Network, with_views
@@ -30,12 +31,7 @@ from cxrflow.components.train.inputs import (
     read_transformed,
     to_pixels,
 )
-from cxrflow.components.train.probe import (
-    Images,
-    cross_fit_folds,
-    require_patients,
-    train_probe,
-)
+from cxrflow.components.train.probe import Images, require_patients, train_probe
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
 from cxrflow.schema.progress import report
@@ -150,7 +146,7 @@ def _fit_probe(
     classes = list(fn_args.custom_config["classes"])
     known = Images(train_images, *read_ids(fn_args.train_files))
     new = Images(eval_images, *read_ids(fn_args.eval_files))
-    folds = cross_fit_folds(recipe, len(train_images) + len(eval_images))
+    folds = cross_fit_folds(recipe.cross_fit, len(train_images) + len(eval_images))
     ids = tuple(map(np.concatenate, zip(known.ids, new.ids, strict=True)))
     labels = np.concatenate([train_images.labels, eval_images.labels])
     if folds:

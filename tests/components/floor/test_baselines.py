@@ -7,7 +7,7 @@ import pytest
 
 from cxrflow.components.evaluate.ece import expected_calibration_error
 from cxrflow.components.floor.baselines import fitted, kinds, metadata
-from cxrflow.components.score.files import Table
+from cxrflow.components.score.files import OUT_OF_FOLD, Table
 from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
 from tests.components.evaluate.evidence_maker import table
@@ -56,6 +56,22 @@ def test_scores_are_calibrated_and_say_how_they_came_about(found) -> None:
             assert ece < 0.12
     assert "labels shuffled" in found["shuffled"][1].note
     assert "sex, age" in found["metadata"][1].note
+
+
+def test_cross_fitted_baselines_are_scored_out_of_fold_on_train_and_eval() -> None:
+    made = {name: split(seed, 90) for seed, name in enumerate(("train", "eval", "test"))}
+    features, images = ({name: pair[i] for name, pair in made.items()} for i in (0, 1))
+    for name in ("train", "eval"):
+        ids = np.array([f"{name}-{i}" for i in range(90)])
+        images[name] = replace(images[name], image_id=ids, patient_id=ids)
+    images[OUT_OF_FOLD] = Table.together(images["train"], images["eval"])
+    features[OUT_OF_FOLD] = np.concatenate([features["train"], features["eval"]])
+    kind = next(iter(kinds(features, images, "")))
+    on_eval, on_test, honest = fitted(kind, images, CLASSES, True, folds=3)
+    assert [s.split for s in (on_eval, on_test, honest)] == ["eval", "test", OUT_OF_FOLD]
+    assert "fitted to 180 training images" in honest.note
+    assert len(honest.images) == 180
+    np.testing.assert_array_equal(honest.probabilities[90:], on_eval.probabilities)
 
 
 def test_metadata_of_one_image() -> None:
