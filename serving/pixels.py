@@ -16,7 +16,6 @@ from isal import isal_zlib
 from cxrflow.schema.image_rules import BadImage
 from cxrflow.schema.portable.image_rules import PNG_START, read_ihdr
 from cxrflow.schema.portable.png_stream import (
-    CHANNELS,
     EXCESS,
     MOST,
     passes,
@@ -26,14 +25,21 @@ from cxrflow.schema.portable.png_stream import (
 
 _BLOCK = 2**16 - 1  # bytes that a stored block holds (RFC 1951, 3.2.4)
 _ZLIB_HEADER = b"\x78\x01"
+_GRAY_PIXEL, _DEEP_GRAY_PIXEL, _COLOUR_PIXEL, _JPEG_PIXEL = 2, 8, 24, 8  # bytes
 
 
 def pixel_bytes(data: bytes) -> int:
-    """Bytes of one decoded pixel, from a PNG's header; 3 for a JPEG, whatever its channels."""
+    """Most bytes that a pixel takes while a model's graph decodes it, by the file's kind.
+
+    Measured on `cxrflow.components.images.decoding.decode`, which reads a gray PNG as it is and
+    composites a colour one from floats. It asks a JPEG for gray; a progressive one is held whole.
+    """
     if not data.startswith(PNG_START):
-        return 3
+        return _JPEG_PIXEL
     header = read_ihdr(data)
-    return max(1, header.depth * CHANNELS[header.colour] // 8)
+    if header.colour:
+        return _COLOUR_PIXEL
+    return _GRAY_PIXEL if header.depth <= 8 else _DEEP_GRAY_PIXEL
 
 
 def unpack(data: bytes, most: int) -> bytes:

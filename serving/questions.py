@@ -25,6 +25,7 @@ from cxrflow.serving.status import StatusError, invalid
 from cxrflow.serving.tensors import to_array, to_proto, to_strings
 
 _CLASSIFY = "tensorflow/serving/classify"
+_PARSED = 8  # bytes that one byte of a tf.Example's numbers takes when it is parsed
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ class Questions:
 
     def __init__(self, manager: Manager, config: ServerConfig):
         self._manager, self._config = manager, config
+        self._most = rest_json.Most(
+            config.max_json_values, config.max_json_names, config.max_request_images
+        )
 
     def predict(self, request: predict_pb2.PredictRequest, leases: ExitStack) -> Question:
         """PredictionService.Predict."""
@@ -67,7 +71,7 @@ class Questions:
         self, spec: model_pb2.ModelSpec, body: bytes, leases: ExitStack
     ) -> tuple[Question, bool]:
         """REST's :predict; and whether it is asked, and so answered, by row."""
-        asked = rest_json.parse_predict(body, self._config.max_json_values)
+        asked = rest_json.parse_predict(body, self._most)
         spec.signature_name = asked.signature or DEFAULT_SIGNATURE
         try:
             version, name, definition = self._find(spec, DEFAULT_SIGNATURE, leases)
@@ -93,16 +97,14 @@ class Questions:
 
     def classify_json(self, spec: model_pb2.ModelSpec, body: bytes, leases: ExitStack) -> Question:
         """REST's :classify."""
-        spec.signature_name, context, examples = rest_json.parse_classify(
-            body, self._config.max_json_values
-        )
+        spec.signature_name, context, examples = rest_json.parse_classify(body, self._most)
         return self._classification(spec, context, examples, leases)
 
     def infer_json(
         self, spec: model_pb2.ModelSpec, body: bytes, leases: ExitStack
     ) -> tuple[Question, Any]:
         """The Open Inference Protocol's infer, with the default signature; and its id."""
-        asked = rest_json.parse(body, self._config.max_json_values)
+        asked = rest_json.parse(body, self._most)
         version, name, definition = self._find(spec, DEFAULT_SIGNATURE, leases)
         arrays, wanted = open_inference.parse_infer(asked, definition)
         inputs = self._from_json(arrays, definition)
@@ -171,7 +173,8 @@ class Questions:
 
     def _with_context(self, context: Example, examples: Sequence[Example]) -> list[bytes]:
         """Serialized examples; where both name a feature, the example's counts."""
-        most, most_bytes = self._config.max_request_images, self._config.max_message_bytes
+        most = self._config.max_request_images
+        most_bytes = self._config.max_message_bytes // _PARSED
         if len(examples) > most:
             raise invalid(f"{len(examples)} rows; 1 to {most} are accepted at once")
         if len(examples) * context.ByteSize() > most_bytes:

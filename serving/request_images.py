@@ -35,8 +35,8 @@ def check_images(inputs: dict[str, np.ndarray], config: ServerConfig) -> None:
             left -= size
             if left < 0:
                 raise invalid(
-                    f"image {i}: more than {config.max_decoded_bytes:,} bytes of "
-                    "pixels in one request; send fewer or smaller images"
+                    f"image {i}: decoding the request would take more than "
+                    f"{config.max_decoded_bytes:,} bytes; send fewer or smaller images"
                 )
     room = config.max_message_bytes
 
@@ -68,7 +68,7 @@ def _each(values: np.ndarray | None, look: Callable[[bytes], T]) -> Iterator[tup
 
 
 def _decoded(data: bytes, limits: ImageLimits) -> int:
-    """Bytes of an image's pixels, from its header. Raises BadImage."""
+    """Bytes that decoding an image takes, from its header. Raises BadImage."""
     header = check_image(data, limits)
     return header.width * header.height * pixel_bytes(data)
 

@@ -18,6 +18,7 @@ from tensorflow.core.example import example_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from cxrflow.serving.status import StatusError, invalid
+from cxrflow.serving.tensors import shape_of, too_many_rows
 
 _BYTES_SUFFIX = "_bytes"  # outputs so named are base64
 _WHITE_SPACE = b" \t\r\n\f\v"
@@ -32,23 +33,28 @@ class Asked:
     by_row: bool  # "instances"
 
 
-def parse(body: bytes, max_values: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Most:
+    """What a body may hold."""
+
+    values: int
+    names: int  # objects, names and texts, each of which costs what many numbers do
+    rows: int
+
+
+def parse(body: bytes, most: Most) -> dict[str, Any]:
     """The object that a body is.
 
-    Args:
-        body: JSON.
-        max_values: most values that it may hold; each but the first stands after a comma, so that
-            counting them costs no memory.
+    Each value but the first stands after a comma, each name before a colon, both names and texts
+    between quotes: counting them costs no memory.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, no JSON object; RESOURCE_EXHAUSTED, too many values.
+        StatusError: INVALID_ARGUMENT, no JSON object; RESOURCE_EXHAUSTED, it holds too much.
     """
-    if body.count(b",") >= max_values or body.count(b"[") + body.count(b"{") > max_values:
-        raise StatusError(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"the body holds more than {max_values} values, which is the most that is accepted",
-            413,
-        )
+    if body.count(b",") >= most.values or body.count(b"[") > most.values:
+        raise _too_many(f"{most.values} values")
+    if max(body.count(b"{"), body.count(b":"), body.count(b'"') // 2) > most.names:
+        raise _too_many(f"{most.names} objects, names and texts")
     try:
         asked = orjson.loads(body)
     except (ValueError, RecursionError) as error:
@@ -58,9 +64,14 @@ def parse(body: bytes, max_values: int) -> dict[str, Any]:
     return asked
 
 
-def parse_predict(body: bytes, max_values: int) -> Asked:
+def _too_many(what: str) -> StatusError:
+    text = f"the body holds more than {what}, which is the most that is accepted"
+    return StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, text, 413)
+
+
+def parse_predict(body: bytes, most: Most) -> Asked:
     """The body of :predict; other keys are left alone, as TF Serving does. Raises StatusError."""
-    asked = parse(body, max_values)
+    asked = parse(body, most)
     if ("instances" in asked) == ("inputs" in asked):
         raise invalid("Request must have either 'instances' or 'inputs', and not both")
     by_row = "instances" in asked
@@ -84,6 +95,10 @@ def to_arrays(
         if asked.by_row
         else _named(asked.values, definition, "inputs")
     )
+    for name, value in columns.items():
+        rows = len(value) if isinstance(value, list) else 0
+        if rows > max_rows and shape_of(definition.inputs[name])[:1] == [None]:
+            raise too_many_rows(name, rows, max_rows)
     return {
         name: _to_array(name, value, definition.inputs[name]) for name, value in columns.items()
     }
@@ -98,19 +113,21 @@ def from_outputs(outputs: dict[str, np.ndarray], by_row: bool) -> bytes:
 
 
 def parse_classify(
-    body: bytes, max_values: int
+    body: bytes, most: Most
 ) -> tuple[str, example_pb2.Example, list[example_pb2.Example]]:
     """A :classify body's signature, context, which goes before each example, and examples.
 
     Raises StatusError.
     """
-    asked = parse(body, max_values)
+    asked = parse(body, most)
     examples = asked.get("examples")
     if not isinstance(examples, list) or not examples:
         raise invalid("When method is classify, key 'examples' is expected and was not found")
     context = asked.get("context", {})
     if not isinstance(context, dict) or not all(isinstance(each, dict) for each in examples):
         raise invalid("Example must be JSON object")
+    if len(examples) > most.rows:
+        raise invalid(f"{len(examples)} rows; 1 to {most.rows} are accepted at once")
     return signature_of(asked), _example(context), [_example(each) for each in examples]
 
 
@@ -153,7 +170,7 @@ def _to_array(name: str, value: Any, info: meta_graph_pb2.TensorInfo) -> np.ndar
     dtype = tf.as_dtype(info.dtype)
     try:
         if dtype == tf.string:
-            return _object_array(_strings(value))
+            return _object_array(_strings(value, len(shape_of(info))))
         array = np.asarray(value)
         if array.dtype.kind not in ("b" if dtype == tf.bool else "iuf"):
             raise ValueError
@@ -162,10 +179,13 @@ def _to_array(name: str, value: Any, info: meta_graph_pb2.TensorInfo) -> np.ndar
         raise invalid(f"JSON values of {name} are not of expected type: {dtype.name}") from None
 
 
-def _strings(value: Any) -> Any:
-    """Text and {"b64": ...} as bytes, in lists as they came."""
-    if isinstance(value, list):
-        return [_strings(one) for one in value]
+def _strings(value: Any, depth: int) -> Any:
+    """Text and {"b64": ...} as bytes, in lists as they came. Raises ValueError if they are deeper.
+
+    A list too deep ends it before its values are looked at.
+    """
+    if isinstance(value, list) and depth:
+        return [_strings(one, depth - 1) for one in value]
     return _bytes(value)
 
 

@@ -64,13 +64,17 @@ class ServerConfig:
     """Bytes of all REST bodies together; above it others wait, and what stalls is dropped."""
     max_json_values: Positive = 1_500_000
     """Values in a REST body, such as the numbers of an image; above it 413."""
-    max_request_images: Positive = 64
-    """Images in one request; above it INVALID_ARGUMENT."""
+    max_json_names: Positive = 20_000
+    """Objects, names and texts in a REST body; above it 413."""
+    max_request_images: Positive = 16
+    """Images in one request, each of which costs a run of the network however small it is; above it
+    INVALID_ARGUMENT."""
     max_input_bytes: Positive = 256 * 2**20
     """Bytes of one input's array, whose shape may ask for more than its message holds, as a single
     value is repeated; above it INVALID_ARGUMENT."""
-    max_decoded_bytes: Positive = 80 * 2**20
-    """Bytes of a request's images when decoded; above it INVALID_ARGUMENT."""
+    max_decoded_bytes: Positive = 288 * 2**20
+    """Bytes that decoding a request's images may take: 2 a pixel of a gray PNG, 8 of a JPEG or one
+    of 16 bits, 24 of a colour PNG; above it INVALID_ARGUMENT."""
     max_connections: Positive = 1000
     """REST connections; above it those go that wait longest for a request's head."""
     head_seconds: Seconds = 10.0

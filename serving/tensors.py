@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from cxrflow.serving.status import invalid
+from cxrflow.serving.status import StatusError, invalid
 
 # The field that TF Serving's gRPC answers use for a type (Tensor::AsProtoField).
 _FIELDS = {
@@ -57,7 +57,7 @@ def to_array(
         wanted_text = [-1 if size is None else size for size in wanted_shape]
         raise invalid(f"Input {name} has shape {shape}; the signature takes {wanted_text}")
     if wanted_shape and wanted_shape[0] is None and not 0 < shape[0] <= max_rows:
-        raise invalid(f"Input {name} has {shape[0]} rows; 1 to {max_rows} are accepted at once")
+        raise too_many_rows(name, shape[0], max_rows)
     if math.prod(shape) * (tf.as_dtype(info.dtype).size or _POINTER) > max_bytes:
         raise invalid(f"Input {name} has shape {shape}, which is more than {max_bytes} bytes")
     try:
@@ -69,6 +69,11 @@ def to_array(
         return array
     except (ValueError, TypeError, IndexError):
         raise invalid(f"tensor parsing error: {name}") from None
+
+
+def too_many_rows(name: str, rows: int, most: int) -> StatusError:
+    """An input has no row, or more than are accepted at once."""
+    return invalid(f"Input {name} has {rows} rows; 1 to {most} are accepted at once")
 
 
 def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:

@@ -37,7 +37,8 @@ def server(tmp_path_factory, tiny_models, push_version):
         max_rest_bytes=200_000,
         max_bodies_bytes=600_000,
         max_json_values=1000,
-        max_decoded_bytes=5 * 64 * 64,
+        max_json_names=100,
+        max_decoded_bytes=5 * 2 * 64 * 64,
         max_connections=20,
         head_seconds=1.0,
         cors_origins=("https://viewer.example",),
@@ -121,9 +122,9 @@ def test_a_context_goes_before_each_example_which_counts_where_both_name_a_featu
 @pytest.mark.parametrize(
     ("context", "examples", "status", "text"),
     [
-        ({}, 65, 400, "65 rows; 1 to 64"),
-        ({"a": list(range(900))}, 65, 400, "65 rows; 1 to 64"),
-        ({"a": "x" * 100_000}, 64, 413, "more than 5000000 bytes"),
+        ({}, 17, 400, "17 rows; 1 to 16"),
+        ({"a": list(range(900))}, 17, 400, "17 rows; 1 to 16"),
+        ({"a": "x" * 100_000}, 16, 413, "more than 625000 bytes"),
     ],
 )
 def test_a_context_cannot_multiply_a_request(server, context, examples, status, text):
@@ -198,9 +199,12 @@ def test_pipelined_requests_are_answered_in_order(server):
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 def test_a_connection_that_is_not_kept_is_closed_at_once(server, version):
-    started = time.monotonic()
-    found = raw(server, b"GET /healthz HTTP/%s\r\nConnection: close\r\n\r\n" % version, wait=20)
-    assert found.startswith(b"HTTP/1.1 200 ") and time.monotonic() - started < 15
+    with socket.create_connection(("127.0.0.1", server.rest_port), timeout=60) as connection:
+        connection.sendall(b"GET /healthz HTTP/%s\r\nConnection: close\r\n\r\n" % version)
+        found = b""
+        while piece := connection.recv(65536):  # b"": closed; TimeoutError: kept
+            found += piece
+    assert found.startswith(b"HTTP/1.1 200 ")
 
 
 # --- Limits --------------------------------------------------------------------------------------
@@ -223,12 +227,22 @@ def test_a_connection_that_is_not_kept_is_closed_at_once(server, version):
         (b'{"instances":[' + b"[]," * 1000 + b"[]]}", {}, 413, "more than 1000 values"),
         (b'{"instances":' + b"[" * 1001 + b"]" * 1001 + b"}", {}, 413, "more than 1000 values"),
         (b'{"instances":' + b"[" * 999 + b"1" + b"]" * 999 + b"}", {}, 400, "expected type"),
+        (b'{"instances":[' + b"{}," * 100 + b"{}]}", {}, 413, "more than 100 objects"),
+        (b'{"instances":[' + b'"",' * 100 + b'""]}', {}, 413, "more than 100 objects"),
+        (b'{"x":{' + b'"":1,' * 100 + b'"":1}}', {}, 413, "more than 100 objects"),
+        (b'{"inputs":[' + b"[]," * 16 + b"[]]}", {}, 400, "has 17 rows"),
+        (b'{"inputs":[[' + b"[]," * 900 + b"[]]]}", {}, 400, "expected type"),
         (b'{"instances":' + b"1" * 5000 + b"}", {}, 400, "JSON Parse error"),
         (b'{"instances":["\\ud800"]}', {}, 400, "JSON Parse error"),
         (b'{"instances":[{"b64":"\xff"}]}', {}, 400, "JSON Parse error"),
         (b'{"instances":[1e999],"signature_name":"pixels"}', {}, 400, "JSON Parse error"),
-        (json.dumps({"instances": [{"b64": PNG}] * 65}).encode(), {}, 400, "65 rows"),
-        (json.dumps({"instances": [{"b64": PNG}] * 6}).encode(), {}, 400, "bytes of pixels"),
+        (json.dumps({"instances": [{"b64": PNG}] * 17}).encode(), {}, 400, "17 rows"),
+        (
+            json.dumps({"instances": [{"b64": PNG}] * 6}).encode(),
+            {},
+            400,
+            "decoding the request would take",
+        ),
     ],
 )
 def test_too_much_is_refused_before_it_costs(server, body, headers, status, text):
@@ -254,7 +268,7 @@ def test_one_image_in_many_rows_costs_what_all_cost(server):
     ):
         prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert "bytes of pixels" in caught.value.details()
+    assert "decoding the request would take" in caught.value.details()
 
 
 def test_a_long_head_is_refused(server):
