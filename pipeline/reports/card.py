@@ -31,6 +31,7 @@ def card_of_run(run: Run, to: Path) -> list[Path]:
         },
         ensemble=folder("Ensemble", "report"),
         localisation=folder("Localiser", "report"),
+        baselines=folder("Baselines", "scores"),
     )
     settings = CardSettings(
         card=CardConfig(**run.config.get("card", {})),  # runs of older versions have none

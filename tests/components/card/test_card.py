@@ -6,6 +6,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.metadata import version
 
+import numpy as np
 import pytest
 
 from cxrflow.components.card.cost import Training
@@ -23,6 +24,7 @@ from cxrflow.components.card.metadata import metadata
 from cxrflow.components.card.render import to_html, to_markdown
 from cxrflow.components.card.sbom import bill_of_materials
 from cxrflow.components.card.settings import CardConfig, CardSettings
+from cxrflow.components.card.shortcuts import Shortcut, shortcuts
 from cxrflow.components.card.write import write_card
 from cxrflow.components.evaluate.results import ClassResult
 from cxrflow.components.localise.report import Figure, LeftOut, Localisation
@@ -138,6 +140,24 @@ def test_what_the_gate_knows_is_told_with_its_intervals():
         "Intervals are 95 %, patients resampled.",
     ):
         assert said in card, said
+
+
+def test_shortcuts_stand_beside_the_model(tmp_path):
+    folder = tmp_path / "metadata"
+    folder.mkdir()
+    assert shortcuts(tmp_path / "gone", "test", ()) == ()
+    (folder / "scores.json").write_text('{"classes": ["Effusion", "Mass"]}')
+    labels = np.array([[1, 0], [1, 0], [0, 0], [0, 0]], np.uint8)
+    ages = np.array([[0.9, 0.1], [0.4, 0.1], [0.5, 0.1], [0.2, 0.1]], np.float32)
+    np.savez(folder / "test.npz", labels=labels, probabilities=ages)
+    found = shortcuts(tmp_path, "test", [item.result for item in PLAIN.classes])
+    # Of four pairs of a positive and a negative, three are in order; Mass has no positive.
+    assert found == (Shortcut("Effusion", 0.75, 0.7), Shortcut("Mass", None, None))
+    card = to_markdown(replace(BARE, shortcuts=found))
+    assert "| Effusion | 0.750 | 0.700 |" in card and "| Mass | – | – |" in card
+    (folder / "test.npz").write_bytes(b"no archive")
+    with pytest.raises(CxrflowError, match="can't be read"):
+        shortcuts(tmp_path, "test", ())
 
 
 def test_data_members_cost_and_maps_are_told():
