@@ -84,6 +84,7 @@ def create_pipeline(
     nodes = [check, *data.nodes, baselines, *trainers.values()]
     reports = {
         "networks": check.outputs["report"],
+        "baselines": baselines.outputs["scores"],
         "model_runs": union([trainer.outputs["model_run"] for trainer in trainers.values()]),
     }
     if config.models:

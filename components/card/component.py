@@ -24,6 +24,7 @@ class ModelCard(Node):
     quarantine: Input[artifacts.Quarantine]
     networks: Input[artifacts.RecipeReport]
     model_runs: Input[ModelRun]  # of all Trainers
+    baselines: Input[artifacts.Scores]  # of the simplest models
     ensemble: Input[artifacts.EnsembleReport] | None
     localisation: Input[artifacts.LocalisationReport] | None
     card: Output[artifacts.ModelCard]

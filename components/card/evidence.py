@@ -11,6 +11,7 @@ from cxrflow.components.card.cost import Training, training_cost
 from cxrflow.components.card.data import SplitCounts, count_splits
 from cxrflow.components.card.figures import Figures, read_figures
 from cxrflow.components.card.settings import CardSettings
+from cxrflow.components.card.shortcuts import Shortcut, shortcuts
 from cxrflow.components.localise.report import Localisation, read_localisation
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import ModelJson, read_model_json
@@ -30,6 +31,7 @@ class Folders:
     trainings: Mapping[str, Path] = field(default_factory=dict)  # model_run by the model's name
     ensemble: Path | None = None
     localisation: Path | None = None
+    baselines: Path | None = None  # scores of the simplest models
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Evidence:
     settings: CardSettings
     versions: Mapping[str, str]  # of PACKAGES
     outputs: "Outputs"
+    shortcuts: tuple[Shortcut, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,11 @@ def gather(folders: Folders, settings: CardSettings) -> Evidence:
     """
     info = read_model_json(folders.model)
     sizes = _json(folders.networks, "networks.json")
+    figures = read_figures(folders.verdict)
     names = [member.name for member in info.members if member.name in folders.trainings]
     return Evidence(
         info=info,
-        figures=read_figures(folders.verdict),
+        figures=figures,
         splits=count_splits(folders.records, info.classes),
         trainings=tuple(training_cost(name, folders.trainings[name], sizes) for name in names),
         quarantine=_json(folders.quarantine, "summary.json"),
@@ -75,7 +79,14 @@ def gather(folders: Folders, settings: CardSettings) -> Evidence:
         settings=settings,
         versions={name: _version(name) for name in PACKAGES},
         outputs=Outputs(attention_shape(folders.model)),
+        shortcuts=_shortcuts(folders.baselines, figures),
     )
+
+
+def _shortcuts(baselines: Path | None, figures: Figures) -> tuple[Shortcut, ...]:
+    if baselines is None:
+        return ()
+    return shortcuts(baselines, figures.split, [item.result for item in figures.classes])
 
 
 def attention_shape(saved_model: Path) -> tuple[int, ...]:

@@ -34,6 +34,7 @@ class Executor(base_executor.BaseExecutor):
             trainings=trainings([Path(one.uri) for one in input_dict["model_runs"]]),
             ensemble=_folder(input_dict, "ensemble"),
             localisation=_folder(input_dict, "localisation"),
+            baselines=_folder(input_dict, "baselines"),
         )
         card = artifact_utils.get_single_instance(output_dict["card"])
         write_card(gather(folders, settings), Path(card.uri))

@@ -67,6 +67,7 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "method": (info.ensemble or {}).get("method", "an unknown method"),
         "members": list(_members(evidence)),
         "metadata_floor": next((one for one in figures.floor if one.name == "metadata"), None),
+        "shortcuts": evidence.shortcuts,
         "slices": list(_slices(evidence)),
         "least": _LEAST,
         "calibration": {

@@ -7,14 +7,17 @@ from cxrflow.components.card.settings import CardConfig, CardSettings
 from cxrflow.components.card.write import write_card
 from cxrflow.pipeline.record import Run
 from cxrflow.pipeline.reports.explain import find_model
+from cxrflow.schema.errors import CxrflowError
 
 
 def card_of_run(run: Run, to: Path) -> list[Path]:
     """Writes the files of `components/card/write.py` on the model that the run judged.
 
     Raises:
-        CxrflowError: what a node wrote is gone or damaged.
+        CxrflowError: what a node wrote is gone or damaged, or the run has no gate.
     """
+    if missing := {"Gate", "ImageExampleGen"} - run.artifacts.keys():
+        raise CxrflowError(f"the run has no {min(missing)}: a card needs a run that judges a model")
 
     def folder(node: str, output: str) -> Path | None:
         found = run.artifacts.get(node, {}).get(output)
@@ -31,6 +34,7 @@ def card_of_run(run: Run, to: Path) -> list[Path]:
         },
         ensemble=folder("Ensemble", "report"),
         localisation=folder("Localiser", "report"),
+        baselines=folder("Baselines", "scores"),
     )
     settings = CardSettings(
         card=CardConfig(**run.config.get("card", {})),  # runs of older versions have none

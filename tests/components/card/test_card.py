@@ -6,6 +6,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.metadata import version
 
+import numpy as np
 import pytest
 
 from cxrflow.components.card.cost import Training
@@ -23,9 +24,12 @@ from cxrflow.components.card.metadata import metadata
 from cxrflow.components.card.render import to_html, to_markdown
 from cxrflow.components.card.sbom import bill_of_materials
 from cxrflow.components.card.settings import CardConfig, CardSettings
+from cxrflow.components.card.shortcuts import Shortcut, shortcuts
 from cxrflow.components.card.write import write_card
 from cxrflow.components.evaluate.results import ClassResult
 from cxrflow.components.localise.report import Figure, LeftOut, Localisation
+from cxrflow.components.score.files import Scores as ModelScores
+from cxrflow.components.score.files import Table, write_scores
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.metadata_json import classes_of, metadata_faults
 from cxrflow.schema.model_json import Member, ModelJson
@@ -138,6 +142,25 @@ def test_what_the_gate_knows_is_told_with_its_intervals():
         "Intervals are 95 %, patients resampled.",
     ):
         assert said in card, said
+
+
+def test_shortcuts_stand_beside_the_model(tmp_path):
+    assert shortcuts(tmp_path / "gone", "test", ()) == ()
+    labels = np.array([[1, 0], [1, 0], [0, 0], [0, 0]], np.uint8)
+    by_age = np.array([[0.9, 0.1], [0.4, 0.1], [0.5, 0.1], [0.2, 0.1]], np.float32)
+    text = np.array(list("abcd"))
+    images = Table(text, text, np.arange(4), text, text, text, labels)
+    write_scores(
+        [ModelScores("metadata", ("Effusion", "Mass"), "test", False, images, by_age)], tmp_path
+    )
+    found = shortcuts(tmp_path, "test", [item.result for item in PLAIN.classes])
+    # Of four pairs of a positive and a negative, three are in order; Mass has no positive.
+    assert found == (Shortcut("Effusion", 0.75, 0.7), Shortcut("Mass", None, None))
+    card = to_markdown(replace(BARE, shortcuts=found))
+    assert "| Effusion | 0.750 | 0.700 |" in card and "| Mass | – | – |" in card
+    (tmp_path / "metadata" / "test.npz").write_bytes(b"no archive")
+    with pytest.raises(CxrflowError, match="can't be read"):
+        shortcuts(tmp_path, "test", ())
 
 
 def test_data_members_cost_and_maps_are_told():

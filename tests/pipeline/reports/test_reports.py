@@ -62,7 +62,7 @@ def test_a_run_that_takes_no_log_is_still_shown(tmp_path):
     assert tmp_path not in log.parents
 
 
-@pytest.mark.parametrize("command", ["dashboard", "baseline"])
+@pytest.mark.parametrize("command", ["dashboard", "baseline", "card"])
 def test_no_run_is_named(command, tmp_path):
     found = CliRunner().invoke(app, [command, "--root", str(tmp_path)])
     assert "no finished run" in str(found.exception)
