@@ -23,6 +23,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from cxrflow.schema.errors import CxrflowError
 
+Artifacts = dict[str, list[types.Artifact]]  # by name, as TFX gives them to an executor
 ArtifactType = TypeVar("ArtifactType", bound=types.Artifact)
 Settings = TypeVar("Settings")
 

@@ -27,7 +27,7 @@ from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
 from cxrflow.components.model.out_of_fold import OutOfFold, write_out_of_fold
 from cxrflow.components.model.thresholds import class_thresholds
-from cxrflow.components.node import read_settings
+from cxrflow.components.node import Artifacts, read_settings
 from cxrflow.components.score.files import Table, write_scores
 from cxrflow.components.score.predict import read_table
 from cxrflow.schema import model_json
@@ -38,10 +38,7 @@ class Executor(base_executor.BaseExecutor):
     """Scores all methods, exports one of them and reports on all."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Combines the models that passed their gates; see `component.Ensemble`."""
         settings = read_settings(EnsembleSettings, exec_properties)

@@ -29,7 +29,7 @@ from cxrflow.components.ingest.plan import (
 from cxrflow.components.ingest.quarantine import Problem, count_reasons, write_report
 from cxrflow.components.ingest.settings import IngestSettings
 from cxrflow.components.ingest.split import unit_hash
-from cxrflow.components.node import read_settings
+from cxrflow.components.node import Artifacts, read_settings
 from cxrflow.schema import features, progress
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.image_rules import Header, Limits
@@ -52,10 +52,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     """Reads the data folder and writes the splits."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Writes examples, records and the quarantine report.
 

@@ -40,9 +40,9 @@ BackboneName = Literal[
     "NASNetMobile",
     "NASNetLarge",
     "ResNet50",
-    "ResNet50V2",
     "DenseNet121",
     "EfficientNetV2B0",
+    "ResNet50V2",
     "EfficientNetLite0",
     "ConvNeXtTiny",
 ]

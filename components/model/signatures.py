@@ -48,16 +48,21 @@ def export(
     """
     image = tf.TensorSpec([None, image_size, image_size, 3], tf.float32, "image")
 
-    @tf.function(input_signature=[image])  # traced once for all signatures
+    # Traced once for all signatures, as are the two below: each of these is traced several times.
+    @tf.function(input_signature=[image])
     def predict(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = network(pixels)
         return outputs | {"probabilities": tf.sigmoid(calibration.log_odds(outputs["logits"]))}
 
+    encoded = tf.TensorSpec([None], tf.string)
+
+    @tf.function(input_signature=[encoded], autograph=False)
     def pixels_of(compact_images: tf.Tensor) -> tf.Tensor:
         return to_pixels(
             model_images(compact_images, compact.encoding, compact.image_size, image_size)
         )
 
+    @tf.function(input_signature=[encoded], autograph=False)
     def compact_of(image_bytes: tf.Tensor) -> tf.Tensor:
         return compact_batch(
             image_bytes, compact.image_size, compact.encoding, compact.jpeg_quality

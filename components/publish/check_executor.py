@@ -4,13 +4,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx.components.util.model_utils import is_model_blessed
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from cxrflow.components.node import read_settings
+from cxrflow.components.node import Artifacts, read_settings
 from cxrflow.components.publish.check import check_serving, read_samples
 from cxrflow.components.publish.report import CheckReport
 from cxrflow.components.publish.settings import ServingCheckConfig
@@ -25,10 +24,7 @@ class Executor(base_executor.BaseExecutor):
     """Writes the report and the InfraBlessing."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Checks `model`; see `component.ServingCheck`."""
         config = read_settings(ServingCheckConfig, exec_properties)
@@ -39,9 +35,7 @@ class Executor(base_executor.BaseExecutor):
         name = BLESSED_FILE if found.blessed else NOT_BLESSED_FILE
         (Path(blessing.uri) / name).touch()
 
-    def _check(
-        self, input_dict: dict[str, list[types.Artifact]], config: ServingCheckConfig
-    ) -> CheckReport:
+    def _check(self, input_dict: Artifacts, config: ServingCheckConfig) -> CheckReport:
         if not is_model_blessed(artifact_utils.get_single_instance(input_dict["model_blessing"])):
             return CheckReport(reasons=["not checked: the gate didn't bless the model"])
         samples = read_samples(

@@ -5,12 +5,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx.components.pusher import executor
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
-from cxrflow.components.node import read_settings
+from cxrflow.components.node import Artifacts, read_settings
 from cxrflow.components.publish.push import push
 from cxrflow.components.publish.settings import PusherSettings
 from cxrflow.schema.errors import CxrflowError
@@ -20,10 +19,7 @@ class Executor(executor.Executor):
     """TFX's Pusher with a copy that survives a crash, and with the model card beside it."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Pushes `model` to the destination if it is blessed; see `component.Pusher`."""
         pushed = artifact_utils.get_single_instance(
@@ -50,12 +46,12 @@ class Executor(executor.Executor):
         )
 
 
-def _card(input_dict: dict[str, list[types.Artifact]]) -> Path | None:
+def _card(input_dict: Artifacts) -> Path | None:
     cards = input_dict.get("card")
     return Path(artifact_utils.get_single_uri(cards)) if cards else None
 
 
-def _notes(input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any]:
+def _notes(input_dict: Artifacts) -> dict[str, Any]:
     """What Gate says of the model on its blessing; goes into the manifest."""
     blessings = input_dict.get(standard_component_specs.MODEL_BLESSING_KEY) or []
     if not blessings or not blessings[0].has_custom_property("mean_auc"):

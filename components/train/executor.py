@@ -5,11 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from cxrflow.components.node import read_settings
+from cxrflow.components.node import Artifacts, read_settings
 from cxrflow.components.train.check import check_recipes
 from cxrflow.components.train.settings import RecipeCheckSettings
 
@@ -18,10 +17,7 @@ class Executor(base_executor.BaseExecutor):
     """Stops the run on a recipe whose network can't be built."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Writes `networks.json`: {name: {"parameters": int, "trained": int}}.
 

@@ -28,6 +28,7 @@ from cxrflow.components.train.inputs import (
     training_batches,
 )
 from cxrflow.components.train.losses import make_loss
+from cxrflow.components.train.memory import kept
 from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.components.train.optimizers import make_optimizer
 from cxrflow.components.train.store import Stored
@@ -171,21 +172,22 @@ def _fit(task: _Task, recipe: TrainConfig, work_dir: Path, log_dir: Path) -> lis
     averaging = [EpochAverage(resumed=first_epoch > 0)] if recipe.ema else []
     if not stopping.finished:
         eval_batches = evaluation_batches(task.eval, recipe.batch_size, task.prepare_eval)
-        model.fit(
-            training_batches(task.train, recipe, first_epoch, task.prepare),
-            initial_epoch=first_epoch,
-            epochs=steps.epochs,
-            steps_per_epoch=steps.epoch,
-            shuffle=False,  # the batches are shuffled already
-            verbose=0,
-            callbacks=[
-                EpochSeeds(recipe.seed),
-                *averaging,
-                EvalAuc(eval_batches, task.eval.labels, task.classes),
-                keras.callbacks.TensorBoard(log_dir, write_graph=False),
-                Progress(steps),
-                stopping,
-            ],
-        )
+        with kept():
+            model.fit(
+                training_batches(task.train, recipe, first_epoch, task.prepare),
+                initial_epoch=first_epoch,
+                epochs=steps.epochs,
+                steps_per_epoch=steps.epoch,
+                shuffle=False,  # the batches are shuffled already
+                verbose=0,
+                callbacks=[
+                    EpochSeeds(recipe.seed),
+                    *averaging,
+                    EvalAuc(eval_batches, task.eval.labels, task.classes),
+                    keras.callbacks.TensorBoard(log_dir, write_graph=False),
+                    Progress(steps),
+                    stopping,
+                ],
+            )
     stopping.restore_best(model)
     return stopping.history

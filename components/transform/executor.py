@@ -25,7 +25,7 @@ from tfx_bsl.coders import example_coder
 from tfx_bsl.tfxio import tensor_representation_util, tensor_to_arrow, tf_example_record
 
 from cxrflow.components.images.records import split_records
-from cxrflow.components.node import read_settings
+from cxrflow.components.node import Artifacts, read_settings
 from cxrflow.components.transform.preprocessing import preprocessing_fn
 from cxrflow.components.transform.settings import TransformSettings
 from cxrflow.schema import progress
@@ -56,10 +56,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     """
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Writes the transform graph and the transformed examples."""
         settings = read_settings(TransformSettings, exec_properties)

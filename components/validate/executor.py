@@ -14,7 +14,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from cxrflow.components.node import read_settings
+from cxrflow.components.node import Artifacts, read_settings
 from cxrflow.components.validate.gate import anomalies_in_words, distance_in_words, distances
 from cxrflow.components.validate.settings import ValidationGateSettings
 from cxrflow.schema.errors import CxrflowError
@@ -24,10 +24,7 @@ class Executor(base_executor.BaseExecutor):
     """Stops the run on anomalies and on splits that differ too much."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Writes `report.json` with the measured distances.
 

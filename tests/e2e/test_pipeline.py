@@ -91,6 +91,8 @@ def python(root: Path) -> list[str]:
 
 def run_again(root: Path, **changes: object) -> Finished:
     """In this process, which has loaded TensorFlow and TFX."""
+    from absl import logging  # noqa: F401 (its handler keeps the sys.stderr that it finds)
+
     ended = cxrflow(*arguments(root, **changes))
     assert ended.code == 0, ended.out + ended.err
     return Finished(root, ended.out + ended.err, Run.read(root))

@@ -26,10 +26,11 @@ def ensemble_bundle(root: Path, golden: Sequence[bytes]) -> Path:
     from cxrflow.components.train.inputs import model_images
     from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
     from tests.components.ensemble import conftest as tiny
+    from tests.support.nodes import write_verdict_on
 
     for seed, (name, head) in enumerate(tiny.HEADS.items()):
         tiny.write_member(root / name, name, head, seed)
-        tiny.write_verdict_on(root / "verdicts" / name, name)
+        write_verdict_on(root / "verdicts" / name, name)
     members, _ = read_members(
         [root / name for name in tiny.HEADS],
         [root / "verdicts" / name for name in tiny.HEADS],

@@ -119,7 +119,7 @@ def test_error_names_the_field(override: str, message: str) -> None:
         (
             ["train.seed=1", "train.image_size=600"],
             "--set train.image_size=600: attention: train.image_size 600 is above "
-            "transform.image_size 512: the detail isn't there",
+            "transform.image_size 256: the detail isn't there",
         ),
         (
             ["train.epochs=0", "train.batch_size=0"],

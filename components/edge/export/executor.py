@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
@@ -12,7 +11,7 @@ from tfx.utils import path_utils
 from cxrflow.components.edge.export.bundle import export_bundle
 from cxrflow.components.edge.export.settings import EdgeExportSettings
 from cxrflow.components.evaluate.verdict import FILE_NAME, read_verdict
-from cxrflow.components.node import read_settings
+from cxrflow.components.node import Artifacts, read_settings
 
 EXPORTED = "exported"
 
@@ -21,10 +20,7 @@ class Executor(base_executor.BaseExecutor):
     """Writes the bundle, or nothing where a gate said no."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Exports `model`; see `component.EdgeExport`."""
         candidate = artifact_utils.get_single_instance(output_dict["candidate"])

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
@@ -13,7 +12,7 @@ from tfx.utils import path_utils
 from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.edge.parity.evaluate import evaluate, write_bundle
 from cxrflow.components.edge.parity.report import ParityReport, write_report
-from cxrflow.components.node import read_settings
+from cxrflow.components.node import Artifacts, read_settings
 from cxrflow.schema.model_json import read_model_json
 
 SPLIT = "eval"
@@ -24,10 +23,7 @@ class Executor(base_executor.BaseExecutor):
     """Writes the report, and the bundle where a variant is blessed."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Evaluates `candidate`; see `component.EdgeEvaluator`."""
         candidate = artifact_utils.get_single_instance(input_dict["candidate"])

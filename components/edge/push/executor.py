@@ -4,13 +4,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from cxrflow.components.edge.parity.report import read_report
 from cxrflow.components.edge.push.settings import EdgePusherSettings
-from cxrflow.components.node import read_settings
+from cxrflow.components.node import Artifacts, read_settings
 from cxrflow.components.publish.push import push_bundle
 
 
@@ -18,10 +17,7 @@ class Executor(base_executor.BaseExecutor):
     """Pushes a bundle that has a blessed variant; leaves everything as it is otherwise."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Pushes `bundle`; see `component.EdgePusher`."""
         bundle = artifact_utils.get_single_instance(input_dict["bundle"])

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.nodes import artifact, write_verdict_on
+
 CLASSES = ["Bright", "Noisy", "Absent"]
 COMPACT = {"image_size": 64, "encoding": "jpeg", "jpeg_quality": 95}
 HEADS = {"attentive": "attention", "plain": "simple"}
@@ -32,24 +34,6 @@ def made(tmp_path_factory) -> Made:
     for name in HEADS:
         write_verdict_on(root / "verdicts" / name, name)
     return Made(root, pngs, raw, transformed)
-
-
-def write_verdict_on(folder: Path, name: str, *reasons: str) -> None:
-    from cxrflow.components.evaluate.verdict import Verdict, write_verdict
-
-    folder.mkdir(parents=True)
-    verdict = Verdict(
-        name=name,
-        split="eval",
-        blessed=not reasons,
-        reasons=reasons,
-        synthetic=True,
-        classes=(),
-        mean_auc=0.7,
-        baseline="",
-        slices={},
-    )
-    write_verdict(verdict, folder)
 
 
 def write_member(folder: Path, name: str, head: str, seed: int) -> None:
@@ -149,23 +133,12 @@ def write_examples(path: Path, count: int, seed: int) -> tuple[list[bytes], ...]
 
 
 @pytest.fixture(scope="session")
-def fail_gate():
-    """Writes the verdict that a member isn't good enough."""
-    return write_verdict_on
-
-
-@pytest.fixture(scope="session")
 def run_ensemble(made):
     """Runs the executor as TFX does; returns the folders of `model` and `report`."""
     from tfx.types.standard_artifacts import Examples, Model
 
     from cxrflow.components.artifacts import EnsembleReport, Scores, Verdict
     from cxrflow.components.ensemble.executor import Executor
-
-    def artifact(kind: type, folder: Path):
-        made_artifact = kind()
-        made_artifact.uri = str(folder)
-        return made_artifact
 
     def run(out: Path, models: list[Path], verdicts: list[Path], method: str) -> tuple[Path, Path]:
         examples = artifact(Examples, made.root / "examples")

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
+from tests.support.nodes import write_verdict_on
+from tests.support.tflite import assert_pixels_convert
+
 pytestmark = pytest.mark.tf
 
 CLASSES = ["Bright", "Noisy", "Absent"]
@@ -179,20 +182,7 @@ def test_maps_of_other_sizes_are_resized_to_the_finest():
 
 
 def test_pixels_converts_to_tflite(exported):
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(exported("weighted")[0]))
-    pixels = loaded.signatures["pixels"]
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([pixels], loaded)
-    interpreter = tf.lite.Interpreter(model_content=converter.convert())
-    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
-    interpreter.invoke()
-    converted = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    np.testing.assert_allclose(
-        converted, pixels(image=tf.constant(image))["probabilities"], atol=1e-4
-    )
+    assert_pixels_convert(exported("weighted")[0])
 
 
 def test_report_scores_everyone_and_what_was_chosen_on_eval_is_exported(best):
@@ -233,9 +223,9 @@ def test_model_json_and_warm_up(best, made):
 
 
 def test_a_member_that_failed_its_gate_is_named_and_not_asked(
-    made, probabilities, run_ensemble, fail_gate, tmp_path
+    made, probabilities, run_ensemble, tmp_path
 ):
-    fail_gate(tmp_path / "plain", "plain", "Bright: AUC 0.450, 0.500 needed")
+    write_verdict_on(tmp_path / "plain", "plain", "Bright: AUC 0.450, 0.500 needed")
     model, folder = run_ensemble(
         tmp_path,
         [made.root / "models" / name for name in NAMES],

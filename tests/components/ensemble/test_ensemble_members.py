@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cxrflow.components.ensemble.members import read_members
-from cxrflow.components.evaluate.verdict import Verdict, write_verdict
 from cxrflow.schema.errors import CxrflowError
+from tests.support.nodes import write_verdict_on
 
 CLASSES = ["Edema", "Mass"]
 
@@ -28,23 +28,7 @@ def model(root: Path, name: str, **changes: object) -> Path:
 
 
 def verdict(root: Path, name: str, *reasons: str) -> Path:
-    folder = root / f"verdict-{name}"
-    folder.mkdir()
-    write_verdict(
-        Verdict(
-            name=name,
-            split="eval",
-            blessed=not reasons,
-            reasons=reasons,
-            synthetic=True,
-            classes=(),
-            mean_auc=0.7,
-            baseline="",
-            slices={},
-        ),
-        folder,
-    )
-    return folder
+    return write_verdict_on(root / f"verdict-{name}", name, *reasons)
 
 
 def test_verdicts_are_matched_by_name_in_any_order(tmp_path):

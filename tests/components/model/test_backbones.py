@@ -1,12 +1,14 @@
-"""Every entry of the registry: names, scaling, weights and where training cuts it."""
+"""Every backbone: names, scaling, weights, where training cuts it, a step, export and service."""
 
 import gc
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cxrflow.components.model import network
 from cxrflow.components.model.backbones import (
@@ -15,13 +17,19 @@ from cxrflow.components.model.backbones import (
     build_backbone,
     find_backbone,
 )
+from cxrflow.components.model.calibration import Calibration
 from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.model.signatures import export
 from cxrflow.components.model.weights import backbone_with_weights, load_weights_file, weights_path
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.model_json import CompactFormat
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
-SIZE = 96  # pixels; no backbone's own
+# Pixels; no backbone's own. At a backbone's smallest its last map is a single cell, of which batch
+# norm leaves nothing to learn from; what a size can break is the same for all.
+SIZE = 96
+EXPORTED = [name for name in BACKBONES if name != "NASNetLarge"]  # NASNetMobile's, ten times larger
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
@@ -30,6 +38,22 @@ def backbone(request) -> Iterator[tuple[str, keras.Model]]:
     yield request.param, build_backbone(request.param, SIZE)
     keras.backend.clear_session()
     gc.collect()
+
+
+@pytest.fixture(scope="module")
+def built(backbone) -> network.Network:
+    """A network for two classes on it, of which the last stage is trained."""
+    return built_on(*backbone)
+
+
+def built_on(name: str, model: keras.Model) -> network.Network:
+    size = model.inputs[0].shape[1]
+    plan = TrainConfig(
+        backbone=name, weights="none", image_size=size, finetune_from="default", dropout=0
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "backbone_with_weights", lambda *_: model)
+        return network.build_network(plan, 2)
 
 
 def test_names_and_weights(backbone, tmp_path, monkeypatch, save_legacy_h5):
@@ -71,13 +95,7 @@ def test_scaling_is_keras_own_and_survives_saving(backbone, tmp_path):
     np.testing.assert_allclose(scaling(pixels), own, atol=1e-5)
 
 
-def test_fine_tuning_of_the_last_stage(backbone, monkeypatch):
-    name, model = backbone
-    monkeypatch.setattr(network, "backbone_with_weights", lambda *_: model)
-    plan = TrainConfig(
-        backbone=name, weights="none", image_size=SIZE, finetune_from="default", dropout=0
-    )
-    built = network.build_network(plan, 3)
+def test_fine_tuning_of_the_last_stage(built):
     pixels = np.random.default_rng(0).uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32)
     before = [np.asarray(w) for w in built.frozen.weights]
     features = built.frozen(pixels, training=True)
@@ -97,6 +115,57 @@ def test_fine_tuning_of_the_last_stage(backbone, monkeypatch):
     assert sizes[0] == sizes[1]  # nothing before the cut is trained
     assert built.tuned and not set(built.tuned) - set(built.tail.layers)
     assert 0.3 < sizes[0] / built.full.count_params() < 0.85
+
+
+@pytest.mark.timeout(900)
+def test_a_step_of_training_and_what_is_served(backbone, built, tmp_path, monkeypatch):
+    if backbone[0] not in EXPORTED:
+        return
+    add = keras.export.ExportArchive.add_endpoint
+
+    def add_served(archive: keras.export.ExportArchive, name: str, *args, **more) -> None:
+        if name == "serving_default":
+            add(archive, name, *args, **more)
+
+    # Each signature takes all weights once more, a thousand of them; below, all six are made.
+    monkeypatch.setattr(keras.export.ExportArchive, "add_endpoint", add_served)
+    train_and_serve(built, SIZE, tmp_path)
+
+
+def test_a_step_and_what_is_served_at_512_pixels(tmp_path):
+    train_and_serve(built_on("MobileNet", build_backbone("MobileNet", 512)), 512, tmp_path)
+
+
+def train_and_serve(built: network.Network, size: int, folder: Path) -> None:
+    """One step moves the trained weights, and the exported model says of a PNG what Keras says."""
+    model = built.classifier
+    # Eagerly: to trace the gradients of a thousand layers takes longer than to run them once.
+    model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True)
+    gray = np.random.default_rng(0).integers(0, 256, (size, size, 1), dtype=np.uint8)
+    pixels = np.repeat(gray[None].astype(np.float32), 3, axis=-1)
+    before = [np.asarray(w) for w in model.trainable_weights]
+    assert np.isfinite(model.train_on_batch(pixels, np.array([[0, 1]], np.float32)))
+    moved = [
+        not np.array_equal(old, new)
+        for old, new in zip(before, model.trainable_weights, strict=True)
+    ]
+    # An untrained MobileNet's frozen part puts out next to nothing: its kernels can't move.
+    assert np.mean(moved) > 0.3
+
+    expected = np.asarray(built.full(pixels)["logits"])
+    export(
+        lambda image: built.full(image, training=False),
+        Calibration.identity(2),
+        built.full,
+        CompactFormat(size, "raw", 95),
+        size,
+        folder / "model",
+    )
+    with warnings.catch_warnings(action="ignore"):
+        served = tf.saved_model.load(str(folder / "model")).signatures
+    png = tf.io.encode_png(gray)
+    answer = served["serving_default"](image_bytes=tf.reshape(png, [1]))
+    np.testing.assert_allclose(answer["logits"], expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "EfficientNetV2B0"])

@@ -14,6 +14,7 @@ import tensorflow as tf
 from cxrflow.components.model.calibration import Calibration, fit
 from cxrflow.components.model.thresholds import class_thresholds
 from cxrflow.components.train.run import own_folder
+from tests.support.tflite import assert_pixels_convert
 from tests.support.tiny_training import run
 
 pytestmark = [pytest.mark.tf, pytest.mark.usefixtures("tiny_backbone")]
@@ -157,19 +158,8 @@ def test_a_bare_process_gives_the_same(tiny, trained, signatures, tmp_path):
     np.testing.assert_allclose(printed, expected["probabilities"][0], atol=1e-6)
 
 
-def test_pixels_converts_to_tflite(tiny, trained):
-    model = tf.saved_model.load(str(trained / "Format-Serving"))
-    pixels = model.signatures["pixels"]
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([pixels], model)
-    interpreter = tf.lite.Interpreter(model_content=converter.convert())
-    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
-    interpreter.invoke()
-    converted = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    np.testing.assert_allclose(
-        converted, pixels(image=tf.constant(image))["probabilities"], atol=1e-4
-    )
+def test_pixels_converts_to_tflite(trained):
+    assert_pixels_convert(trained / "Format-Serving")
 
 
 def test_model_json(trained):

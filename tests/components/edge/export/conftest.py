@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.nodes import artifact, write_verdict_on
+
 CLASSES = ["Bright", "Noisy", "Absent"]
 COMPACT = {"image_size": 64, "encoding": "jpeg", "jpeg_quality": 95}
 
@@ -148,34 +150,19 @@ def run_export(made):
 
     from cxrflow.components import artifacts
     from cxrflow.components.edge.export.executor import Executor
-    from cxrflow.components.evaluate.verdict import Verdict, write_verdict
 
-    def artifact(kind: type, folder: Path):
-        one = kind()
-        one.uri = str(folder)
-        return one
-
-    def verdict(folder: Path, blessed: bool) -> Path:
-        folder.mkdir(parents=True)
-        judged = Verdict(
-            name=folder.name,
-            split="eval",
-            blessed=blessed,
-            reasons=() if blessed else ("Bright: AUC 0.450, 0.500 needed",),
-            synthetic=True,
-            classes=(),
-            mean_auc=0.7,
-            baseline="",
-            slices={},
-        )
-        write_verdict(judged, folder)
-        return folder
+    failed = ("Bright: AUC 0.450, 0.500 needed",)
 
     def run(folder: Path, blessed: list[bool], **settings: int | str):
         examples, transformed = (artifact(Examples, x) for x in (made.examples, made.transformed))
         examples.split_names, transformed.split_names = '["eval"]', '["train"]'
         verdicts = [
-            artifact(artifacts.Verdict, verdict(folder.parent / f"verdict{number}", yes))
+            artifact(
+                artifacts.Verdict,
+                write_verdict_on(
+                    folder.parent / f"verdict{number}", f"verdict{number}", *(() if yes else failed)
+                ),
+            )
             for number, yes in enumerate(blessed)
         ]
         candidate = artifact(artifacts.EdgeCandidate, folder)
