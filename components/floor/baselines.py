@@ -48,6 +48,7 @@ def fitted(
     classes: Sequence[str],
     synthetic: bool,
     folds: int,
+    strengths: Sequence[float],
 ) -> list[Scores]:
     """What a baseline says of eval and test, fitted to train and calibrated on its folds.
 
@@ -57,15 +58,20 @@ def fitted(
         classes: names in the order of the labels.
         synthetic: the images are phantoms.
         folds: of the training patients.
+        strengths: values of C to choose from.
 
     Raises:
         CxrflowError: features are not finite, or train has one patient.
     """
-    probe = fit_probe(kind.inputs["train"], kind.labels, images["train"].patient_id, folds=folds)
+    patients = images["train"].patient_id
+    if kind.name == SHUFFLED:  # nothing to choose by
+        strengths = strengths[:1]
+    probe = fit_probe(kind.inputs["train"], kind.labels, patients, folds=folds, strengths=strengths)
     calibration = fit_calibration(probe.out_of_fold, kind.labels)
     note = (
-        f"{kind.about}: logistic regression, C = {probe.strength:g} by {folds}-fold "
-        f"cross-validation over patients, fitted to {len(kind.labels):,} training images"
+        f"{kind.about}: logistic regression, C = {probe.strength:g}, of "
+        f"{', '.join(f'{c:g}' for c in strengths)} by {folds}-fold cross-validation over patients, "
+        f"fitted to {len(kind.labels):,} training images"
     )
     found = []
     for split in _SCORED:
