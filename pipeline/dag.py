@@ -4,13 +4,11 @@ Nothing is looked up here: what the wiring needs to know of the world comes as `
 """
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tfx import v1 as tfx
 from tfx.types.channel import BaseChannel, union
-from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from cxrflow.components.card.component import ModelCard
 from cxrflow.components.card.settings import CardSettings
@@ -21,45 +19,18 @@ from cxrflow.components.edge.push.component import EdgePusher
 from cxrflow.components.edge.push.settings import EdgePusherSettings
 from cxrflow.components.ensemble.component import Ensemble
 from cxrflow.components.ensemble.settings import ENSEMBLE, EnsembleSettings
-from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
-from cxrflow.components.evaluate.limits import FinalLimits
+from cxrflow.components.evaluate.component import Gate
 from cxrflow.components.evaluate.member.component import MemberGate
-from cxrflow.components.evaluate.settings import GateSettings, MemberGateSettings
-from cxrflow.components.evaluate.tfma_config import eval_config
-from cxrflow.components.floor.component import Baselines
-from cxrflow.components.floor.settings import BaselinesSettings
-from cxrflow.components.ingest.component import ImageExampleGen
-from cxrflow.components.ingest.settings import IngestSettings
 from cxrflow.components.localise.component import Localiser
 from cxrflow.components.localise.settings import LocaliserSettings
-from cxrflow.components.node import Node
 from cxrflow.components.publish.component import Pusher, ServingCheck, infra_validator
 from cxrflow.components.publish.settings import PusherSettings
-from cxrflow.components.score.component import Scorer
-from cxrflow.components.score.settings import ScorerSettings
-from cxrflow.components.train.component import RecipeCheck
-from cxrflow.components.train.settings import RecipeCheckSettings
-from cxrflow.components.transform.component import Transform
-from cxrflow.components.transform.settings import TransformSettings
-from cxrflow.components.validate.component import ValidationGate
-from cxrflow.components.validate.settings import ValidationGateSettings
+from cxrflow.pipeline.data_nodes import Data, code_version, data_nodes, recipe_check
 from cxrflow.pipeline.facts import Facts, edge_folder, serving_folder
+from cxrflow.pipeline.judges import baselines, judged, judged_member, scorer
 from cxrflow.pipeline.settings import BeamConfig, PipelineConfig
 
-# Modules of ours that TFX's own nodes call.
-RUN_FN = "cxrflow.components.train.run.run_fn"
-EXTRACTORS = "cxrflow.components.evaluate.extractors"
-TFMA_CONFIG = "cxrflow.components.evaluate.tfma_config"  # names the metrics' module
-
-
-@dataclass(frozen=True)
-class Data:
-    """The nodes from X-rays to transformed examples, and what later nodes say about the data."""
-
-    nodes: list[Any]
-    example_gen: ImageExampleGen
-    transform: Transform
-    facts: Facts
+RUN_FN = "cxrflow.components.train.run.run_fn"  # what TFX's Trainer calls
 
 
 def create_pipeline(
@@ -80,16 +51,16 @@ def create_pipeline(
     }
     models = {name: trainer.outputs["model"] for name, trainer in trainers.items()}
     gates: dict[str, Gate | MemberGate] = {}
-    baselines = _baselines(config, data)
-    nodes = [check, *data.nodes, baselines, *trainers.values()]
+    floor = baselines(config, data)
+    nodes = [check, *data.nodes, floor, *trainers.values()]
     reports = {
         "networks": check.outputs["report"],
-        "baselines": baselines.outputs["scores"],
+        "baselines": floor.outputs["scores"],
         "model_runs": union([trainer.outputs["model_run"] for trainer in trainers.values()]),
     }
     if config.models:
         for name, model in models.items():
-            evaluator, gates[name] = _judged_member(name, model, config, data)
+            evaluator, gates[name] = judged_member(name, model, config, data)
             nodes += [evaluator, gates[name]]
         members = [gate for gate in gates.values() if isinstance(gate, MemberGate)]
         ensemble = _ensemble(list(models.values()), members, config, data)
@@ -98,11 +69,11 @@ def create_pipeline(
         models[ENSEMBLE] = ensemble.outputs["model"]
         scores = ensemble.outputs["scores"]
     else:
-        scorer = _scorer(models[config.pushed_model], data, config)
-        nodes.append(scorer)
-        scores = scorer.outputs["scores"]
+        asked = scorer(models[config.pushed_model], data, config)
+        nodes.append(asked)
+        scores = asked.outputs["scores"]
     name = config.pushed_model
-    *judges, gate = _judged(name, models[name], scores, baselines, config, data)
+    *judges, gate = judged(name, models[name], scores, floor, config, data)
     gates[name] = gate
     if facts.boxes:
         localiser = _localiser(models[name], config, data)
@@ -115,62 +86,6 @@ def create_pipeline(
         needed = [gates[name] for name in {config.edge_model: None, name: None}]
         nodes += _edge(models[config.edge_model], needed, config, data, root)
     return assemble(config.name, nodes, config.beam, root)
-
-
-def code_version(facts: Facts, node: type[Node]) -> str:
-    """The hash of all that the executor of a class of nodes needs."""
-    return facts.sources.key(node.EXECUTOR.__module__)
-
-
-def recipe_check(config: PipelineConfig, facts: Facts) -> RecipeCheck:
-    """The node that refuses a recipe before anything is read."""
-    return RecipeCheck(
-        RecipeCheckSettings(
-            recipes=config.members, classes=len(config.ingest.classes), weights=facts.weights
-        ),
-        code_version(facts, RecipeCheck),
-    )
-
-
-def data_nodes(config: PipelineConfig, data_dir: Path, facts: Facts, after: Any = None) -> Data:
-    """Ingest, validation and Transform; they start when node `after` is through."""
-    example_gen = ImageExampleGen(
-        IngestSettings(
-            data_dir=str(data_dir), data_version=facts.data_version, ingest=config.ingest
-        ),
-        code_version(facts, ImageExampleGen),
-    )
-    if after:
-        example_gen.add_upstream_node(after)
-    statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["records"])
-    schema_gen = tfx.components.ImportSchemaGen(schema_file=str(facts.schema))
-    example_validator = tfx.components.ExampleValidator(
-        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
-    )
-    validation_gate = ValidationGate(
-        ValidationGateSettings(limits=config.validate, synthetic=facts.synthetic),
-        code_version(facts, ValidationGate),
-        statistics=statistics_gen.outputs["statistics"],
-        schema=schema_gen.outputs["schema"],
-        anomalies=example_validator.outputs["anomalies"],
-    )
-    transform = Transform(
-        TransformSettings(classes=config.ingest.classes, compact=config.transform),
-        code_version(facts, Transform),
-        examples=example_gen.outputs["examples"],
-        records=example_gen.outputs["records"],
-        schema=schema_gen.outputs["schema"],
-    )
-    transform.add_upstream_node(validation_gate)
-    nodes = [
-        example_gen,
-        statistics_gen,
-        schema_gen,
-        example_validator,
-        validation_gate,
-        transform,
-    ]
-    return Data(nodes, example_gen, transform, facts)
 
 
 def assemble(name: str, nodes: list[Any], beam: BeamConfig, root: Path) -> tfx.dsl.Pipeline:
@@ -208,39 +123,6 @@ def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: P
     ).with_id(f"Trainer.{name}")
 
 
-def _evaluator(
-    model: BaseChannel, config: PipelineConfig, data: Data, baseline: BaseChannel | None = None
-) -> Any:
-    code = data.facts.sources.key(EXTRACTORS, TFMA_CONFIG)
-    return tfx.components.Evaluator(
-        examples=data.transform.outputs["transformed_examples"],
-        model=model,
-        baseline_model=baseline,
-        example_splits=["eval", "test"],
-        eval_config=eval_config(len(config.ingest.classes), config.evaluate.slices, code),
-        module_path=EXTRACTORS,
-    )
-
-
-def _judged_member(
-    name: str, model: BaseChannel, config: PipelineConfig, data: Data
-) -> tuple[Any, MemberGate]:
-    """A member's scores on eval and test, and the verdict, which looks at eval alone."""
-    evaluator = _evaluator(model, config, data).with_id(f"Evaluator.{name}")
-    gate = MemberGate(
-        MemberGateSettings(
-            classes=config.ingest.classes,
-            limits=config.evaluate.members,
-            name=name,
-            synthetic=data.facts.synthetic,
-        ),
-        code_version(data.facts, MemberGate),
-        evaluation=evaluator.outputs["evaluation"],
-        model=model,
-    )
-    return evaluator, gate.with_id(f"Gate.{name}")
-
-
 def _ensemble(
     models: list[BaseChannel], gates: list[MemberGate], config: PipelineConfig, data: Data
 ) -> Ensemble:
@@ -257,78 +139,6 @@ def _ensemble(
         code_version(data.facts, Ensemble),
         models=union(models),
         verdicts=union([gate.outputs["verdict"] for gate in gates]),
-        examples=data.transform.outputs["transformed_examples"],
-    )
-
-
-def _judged(
-    name: str,
-    model: BaseChannel,
-    scores: BaseChannel,
-    baselines: Baselines,
-    config: PipelineConfig,
-    data: Data,
-) -> list[Any]:
-    """The one model that may be pushed, against the floor and the last one that was."""
-    last_blessed = tfx.dsl.Resolver(
-        strategy_class=LatestOtherBlessedModelStrategy,
-        candidate=model,
-        model=tfx.dsl.Channel(type=Model),
-        model_blessing=tfx.dsl.Channel(type=ModelBlessing),
-    ).with_id("LastBlessedModel")
-    last = last_blessed.outputs["model"]
-    evaluator = _evaluator(model, config, data, last)
-    last_scorer = _scorer(last, data, config).with_id("Scorer.last_blessed")
-    limits = {f.name: getattr(config.evaluate, f.name) for f in dataclasses.fields(FinalLimits)}
-    gate = Gate(
-        GateSettings(
-            classes=config.ingest.classes,
-            limits=FinalLimits(**limits),
-            name=name,
-            split_kind="official test list" if data.facts.official_split else "hash of patients",
-            synthetic=data.facts.synthetic,
-        ),
-        code_version(data.facts, Gate),
-        evaluation=evaluator.outputs["evaluation"],
-        model=model,
-        scores=scores,
-        baselines=baselines.outputs["scores"],
-        baseline_model=last,
-        last_scores=last_scorer.outputs["scores"],
-    )
-    return [last_blessed, evaluator, last_scorer, gate]
-
-
-def _scorer(model: BaseChannel, data: Data, config: PipelineConfig) -> Scorer:
-    """What a model that no ensemble has asked says about eval and test."""
-    settings = ScorerSettings(classes=config.ingest.classes, synthetic=data.facts.synthetic)
-    return Scorer(
-        settings,
-        code_version(data.facts, Scorer),
-        model=model,
-        examples=data.transform.outputs["transformed_examples"],
-    )
-
-
-def _baselines(config: PipelineConfig, data: Data) -> Baselines:
-    """The simplest models, on what the first member's backbone sees."""
-    first = next(iter(config.members.values()))
-    settings = BaselinesSettings(
-        floor=config.floor,
-        backbone=first.backbone,
-        alpha=first.alpha,
-        color=first.color,
-        weights=first.weights,
-        weights_dir=first.weights_dir,
-        image_size=config.floor.image_size or first.image_size,
-        cross_fit=first.cross_fit,
-        compact=config.transform,
-        classes=config.ingest.classes,
-        synthetic=data.facts.synthetic,
-    )
-    return Baselines(
-        settings,
-        code_version(data.facts, Baselines),
         examples=data.transform.outputs["transformed_examples"],
     )
 

@@ -83,17 +83,17 @@ def create_study(
     known: facts.Facts,
     experiments: Sequence[Experiment],
 ) -> Any:
-    """Wires data nodes and a Tuner each; the data nodes are those of `dag.create_pipeline`.
+    """Wires data nodes and a Tuner each; the data nodes are those of a run.
 
     known: of `facts.gather` with `one_recipe(config)`.
     """
     from tfx import v1 as tfx
 
     from cxrflow.components.study.component import Tuner
-    from cxrflow.pipeline import dag
+    from cxrflow.pipeline import dag, data_nodes
 
-    recipe_check = dag.recipe_check(one_recipe(config), known)
-    data = dag.data_nodes(config, data_dir, known, after=recipe_check)
+    recipe_check = data_nodes.recipe_check(one_recipe(config), known)
+    data = data_nodes.data_nodes(config, data_dir, known, after=recipe_check)
     executor = Tuner.EXECUTOR_SPEC.executor_class.__module__
     tuners = [
         Tuner(

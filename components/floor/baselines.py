@@ -53,6 +53,7 @@ def fitted(
     classes: Sequence[str],
     synthetic: bool,
     folds: int,
+    strengths: Sequence[float],
 ) -> list[Scores]:
     """What a baseline says of eval and test, fitted to train and calibrated on its folds.
 
@@ -64,17 +65,21 @@ def fitted(
         classes: names in the order of the labels.
         synthetic: the images are phantoms.
         folds: of the training patients.
+        strengths: values of C to choose from.
 
     Raises:
         CxrflowError: features are not finite, or train has one patient.
     """
     learned = learned_split(images)
     patients = images[learned].patient_id
-    probe = fit_probe(kind.inputs[learned], kind.labels, patients, folds=folds)
+    if kind.name == SHUFFLED:  # nothing to choose by
+        strengths = strengths[:1]
+    probe = fit_probe(kind.inputs[learned], kind.labels, patients, folds=folds, strengths=strengths)
     calibration = fit_calibration(probe.out_of_fold, kind.labels)
     note = (
-        f"{kind.about}: logistic regression, C = {probe.strength:g} by {folds}-fold "
-        f"cross-validation over patients, fitted to {len(kind.labels):,} training images"
+        f"{kind.about}: logistic regression, C = {probe.strength:g}, of "
+        f"{', '.join(f'{c:g}' for c in strengths)} by {folds}-fold cross-validation over patients, "
+        f"fitted to {len(kind.labels):,} training images"
     )
     logits_of = {split: probe.logits(kind.inputs[split]) for split in _SCORED}
     if learned == OUT_OF_FOLD:

@@ -58,6 +58,11 @@ class Executor(base_executor.BaseExecutor):
         )
         for kind in kinds(features, images, about):
             scores = fitted(
-                kind, images, settings.classes, settings.synthetic, settings.floor.folds
+                kind,
+                images,
+                settings.classes,
+                settings.synthetic,
+                settings.floor.folds,
+                settings.floor.strengths,
             )
             write_scores(scores, Path(output.uri))

@@ -21,6 +21,8 @@ class FloorConfig:
     """What the frozen network sees, pixels; 0: what the first member sees."""
     folds: int = Field(default=5, ge=2)
     """Of the training patients, to choose the strength of the penalty."""
+    strengths: tuple[Rate, ...] = Field(default=(0.01, 0.1, 1.0), min_length=1)
+    """Values of C to choose from, in rising order."""
     max_images: Positive = 10_000
     """Training images that the baselines are fitted to, of patients drawn at random."""
     batch_size: Positive = 32

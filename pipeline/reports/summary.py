@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cxrflow.components.edge.parity.report import read_report as parity_report
@@ -105,7 +106,7 @@ def show_verdict(run: Run, console: Console | None = None) -> None:
     console = console or console_on(sys.stdout)
     found = verdict(run)
     word = "[green]blessed[/]" if found.blessed else "[red]not blessed[/]"
-    say(console, f"gate: {word}: {_told(found)}", markup=True)
+    say(console, f"gate: {word}: {escape(_told(found))}", markup=True)
     if found.synthetic:
         say(console, SYNTHETIC)
     of_classes = tuple(f"{item.result.name}: " for item in found.classes)
@@ -246,7 +247,7 @@ def _calibration_line(found: Verdict) -> str:
 def _class_table(found: Verdict, at_least: str) -> Table:
     title = f"{found.name}, test split" + (" (synthetic X-rays)" if found.synthetic else "")
     table = Table(title=title)
-    for heading in ("class", "AUC", "95 %", "patients", "AUPRC", "gate"):
+    for heading in ("class", "AUC", "95 %", "pos. patients", "AUPRC", "gate"):
         table.add_column(
             heading,
             justify="left" if heading in ("class", "gate") else "right",
@@ -265,7 +266,6 @@ def _class_table(found: Verdict, at_least: str) -> Table:
         )
     table.add_section()
     table.add_row("mean", _number(found.mean_auc))
-    table.caption = "patients: those with the finding; intervals resample patients"
     return table
 
 

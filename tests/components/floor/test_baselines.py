@@ -31,7 +31,7 @@ def found():
     made = {name: split(seed) for seed, name in enumerate(("train", "eval", "test"))}
     features, images = ({name: pair[i] for name, pair in made.items()} for i in (0, 1))
     return {
-        kind.name: fitted(kind, images, CLASSES, True, folds=3)
+        kind.name: fitted(kind, images, CLASSES, True, folds=3, strengths=(0.1, 1.0))
         for kind in kinds(features, images, "20 features")
     }
 
@@ -51,6 +51,7 @@ def test_scores_are_calibrated_and_say_how_they_came_about(found) -> None:
         assert (evaluated.split, test.split, test.model) == ("eval", "test", name)
         assert test.synthetic and test.classes == CLASSES
         assert "3-fold cross-validation over patients, fitted to 600 training" in test.note
+        assert ("of 0.1, 1 by" in test.note) == (name != "shuffled")
         for c in range(2):
             ece = expected_calibration_error(test.images.labels[:, c], test.probabilities[:, c])
             assert ece < 0.12
@@ -90,7 +91,7 @@ def test_one_patient_is_too_few() -> None:
     lone = {name: images for name in ("train", "eval", "test")}
     kind = next(iter(kinds(dict.fromkeys(lone, features), lone, "")))
     with pytest.raises(CxrflowError, match="one patient"):
-        fitted(kind, lone, CLASSES, True, folds=3)
+        fitted(kind, lone, CLASSES, True, folds=3, strengths=(0.1,))
 
 
 @pytest.mark.tf

@@ -1,0 +1,85 @@
+"""The nodes from X-rays to transformed examples. Imports TFX."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfx import v1 as tfx
+
+from cxrflow.components.ingest.component import ImageExampleGen
+from cxrflow.components.ingest.settings import IngestSettings
+from cxrflow.components.node import Node
+from cxrflow.components.train.component import RecipeCheck
+from cxrflow.components.train.settings import RecipeCheckSettings
+from cxrflow.components.transform.component import Transform
+from cxrflow.components.transform.settings import TransformSettings
+from cxrflow.components.validate.component import ValidationGate
+from cxrflow.components.validate.settings import ValidationGateSettings
+from cxrflow.pipeline.facts import Facts
+from cxrflow.pipeline.settings import PipelineConfig
+
+
+@dataclass(frozen=True)
+class Data:
+    """The nodes from X-rays to transformed examples, and what later nodes say about the data."""
+
+    nodes: list[Any]
+    example_gen: ImageExampleGen
+    transform: Transform
+    facts: Facts
+
+
+def code_version(facts: Facts, node: type[Node]) -> str:
+    """The hash of all that the executor of a class of nodes needs."""
+    return facts.sources.key(node.EXECUTOR.__module__)
+
+
+def recipe_check(config: PipelineConfig, facts: Facts) -> RecipeCheck:
+    """The node that refuses a recipe before anything is read."""
+    return RecipeCheck(
+        RecipeCheckSettings(
+            recipes=config.members, classes=len(config.ingest.classes), weights=facts.weights
+        ),
+        code_version(facts, RecipeCheck),
+    )
+
+
+def data_nodes(config: PipelineConfig, data_dir: Path, facts: Facts, after: Any = None) -> Data:
+    """Ingest, validation and Transform; they start when node `after` is through."""
+    example_gen = ImageExampleGen(
+        IngestSettings(
+            data_dir=str(data_dir), data_version=facts.data_version, ingest=config.ingest
+        ),
+        code_version(facts, ImageExampleGen),
+    )
+    if after:
+        example_gen.add_upstream_node(after)
+    statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["records"])
+    schema_gen = tfx.components.ImportSchemaGen(schema_file=str(facts.schema))
+    example_validator = tfx.components.ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
+    )
+    validation_gate = ValidationGate(
+        ValidationGateSettings(limits=config.validate, synthetic=facts.synthetic),
+        code_version(facts, ValidationGate),
+        statistics=statistics_gen.outputs["statistics"],
+        schema=schema_gen.outputs["schema"],
+        anomalies=example_validator.outputs["anomalies"],
+    )
+    transform = Transform(
+        TransformSettings(classes=config.ingest.classes, compact=config.transform),
+        code_version(facts, Transform),
+        examples=example_gen.outputs["examples"],
+        records=example_gen.outputs["records"],
+        schema=schema_gen.outputs["schema"],
+    )
+    transform.add_upstream_node(validation_gate)
+    nodes = [
+        example_gen,
+        statistics_gen,
+        schema_gen,
+        example_validator,
+        validation_gate,
+        transform,
+    ]
+    return Data(nodes, example_gen, transform, facts)

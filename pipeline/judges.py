@@ -1,0 +1,130 @@
+"""The nodes that score and judge models. Imports TFX."""
+
+import dataclasses
+from typing import Any
+
+from tfx import v1 as tfx
+from tfx.types.channel import BaseChannel
+from tfx.types.standard_artifacts import Model, ModelBlessing
+
+from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
+from cxrflow.components.evaluate.limits import FinalLimits
+from cxrflow.components.evaluate.member.component import MemberGate
+from cxrflow.components.evaluate.settings import GateSettings, MemberGateSettings
+from cxrflow.components.evaluate.tfma_config import eval_config
+from cxrflow.components.floor.component import Baselines
+from cxrflow.components.floor.settings import BaselinesSettings
+from cxrflow.components.score.component import Scorer
+from cxrflow.components.score.settings import ScorerSettings
+from cxrflow.pipeline.data_nodes import Data, code_version
+from cxrflow.pipeline.settings import PipelineConfig
+
+# Modules of ours that TFX's own nodes call.
+EXTRACTORS = "cxrflow.components.evaluate.extractors"
+TFMA_CONFIG = "cxrflow.components.evaluate.tfma_config"  # names the metrics' module
+
+
+def evaluator(
+    model: BaseChannel, config: PipelineConfig, data: Data, baseline: BaseChannel | None = None
+) -> Any:
+    """TFX's Evaluator of a model, and of the one to compare with."""
+    code = data.facts.sources.key(EXTRACTORS, TFMA_CONFIG)
+    return tfx.components.Evaluator(
+        examples=data.transform.outputs["transformed_examples"],
+        model=model,
+        baseline_model=baseline,
+        example_splits=["eval", "test"],
+        eval_config=eval_config(len(config.ingest.classes), config.evaluate.slices, code),
+        module_path=EXTRACTORS,
+    )
+
+
+def judged_member(
+    name: str, model: BaseChannel, config: PipelineConfig, data: Data
+) -> tuple[Any, MemberGate]:
+    """A member's scores on eval and test, and the verdict, which looks at eval alone."""
+    evaluated = evaluator(model, config, data).with_id(f"Evaluator.{name}")
+    gate = MemberGate(
+        MemberGateSettings(
+            classes=config.ingest.classes,
+            limits=config.evaluate.members,
+            name=name,
+            synthetic=data.facts.synthetic,
+        ),
+        code_version(data.facts, MemberGate),
+        evaluation=evaluated.outputs["evaluation"],
+        model=model,
+    )
+    return evaluated, gate.with_id(f"Gate.{name}")
+
+
+def judged(
+    name: str,
+    model: BaseChannel,
+    scores: BaseChannel,
+    floor: Baselines,
+    config: PipelineConfig,
+    data: Data,
+) -> list[Any]:
+    """The one model that may be pushed, against the floor and the last one that was."""
+    last_blessed = tfx.dsl.Resolver(
+        strategy_class=LatestOtherBlessedModelStrategy,
+        candidate=model,
+        model=tfx.dsl.Channel(type=Model),
+        model_blessing=tfx.dsl.Channel(type=ModelBlessing),
+    ).with_id("LastBlessedModel")
+    last = last_blessed.outputs["model"]
+    evaluated = evaluator(model, config, data, last)
+    last_scorer = scorer(last, data, config).with_id("Scorer.last_blessed")
+    limits = {f.name: getattr(config.evaluate, f.name) for f in dataclasses.fields(FinalLimits)}
+    gate = Gate(
+        GateSettings(
+            classes=config.ingest.classes,
+            limits=FinalLimits(**limits),
+            name=name,
+            split_kind="official test list" if data.facts.official_split else "hash of patients",
+            synthetic=data.facts.synthetic,
+        ),
+        code_version(data.facts, Gate),
+        evaluation=evaluated.outputs["evaluation"],
+        model=model,
+        scores=scores,
+        baselines=floor.outputs["scores"],
+        baseline_model=last,
+        last_scores=last_scorer.outputs["scores"],
+    )
+    return [last_blessed, evaluated, last_scorer, gate]
+
+
+def scorer(model: BaseChannel, data: Data, config: PipelineConfig) -> Scorer:
+    """What a model that no ensemble has asked says about eval and test."""
+    settings = ScorerSettings(classes=config.ingest.classes, synthetic=data.facts.synthetic)
+    return Scorer(
+        settings,
+        code_version(data.facts, Scorer),
+        model=model,
+        examples=data.transform.outputs["transformed_examples"],
+    )
+
+
+def baselines(config: PipelineConfig, data: Data) -> Baselines:
+    """The simplest models, on what the first member's backbone sees."""
+    first = next(iter(config.members.values()))
+    settings = BaselinesSettings(
+        floor=config.floor,
+        backbone=first.backbone,
+        alpha=first.alpha,
+        color=first.color,
+        weights=first.weights,
+        weights_dir=first.weights_dir,
+        image_size=config.floor.image_size or first.image_size,
+        cross_fit=first.cross_fit,
+        compact=config.transform,
+        classes=config.ingest.classes,
+        synthetic=data.facts.synthetic,
+    )
+    return Baselines(
+        settings,
+        code_version(data.facts, Baselines),
+        examples=data.transform.outputs["transformed_examples"],
+    )
