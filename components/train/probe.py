@@ -10,14 +10,12 @@ import numpy as np
 from cxrflow.components.model.network import Network
 from cxrflow.components.model.probe import Probe, fit_probe
 from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.train.cross_fit import FOLDS
 from cxrflow.components.train.features import store_features
 from cxrflow.components.train.store import Stored
 from cxrflow.schema.errors import CxrflowError
 
 logger = logging.getLogger(__name__)
-
-CROSS_FIT_IMAGES = 10_000  # up to which cross_fit auto cross-fits; more patients choose well enough
-FOLDS = 5  # of auto, and to choose the strength without cross-fitting
 
 
 @dataclass(frozen=True)
@@ -32,13 +30,6 @@ class Images:
     def ids(self) -> tuple[np.ndarray, np.ndarray]:
         """Of images and of patients."""
         return self.image_id, self.patient_id
-
-
-def cross_fit_folds(recipe: TrainConfig, images: int) -> int:
-    """How many folds; 0: no cross-fitting. images: of train and eval."""
-    if recipe.cross_fit == "auto":
-        return FOLDS if images <= CROSS_FIT_IMAGES else 0
-    return recipe.cross_fit
 
 
 def require_patients(
@@ -81,7 +72,7 @@ def train_probe(
         np.concatenate(features),
         np.concatenate(labels),
         np.concatenate(patients),
-        folds=folds or FOLDS,
+        folds=folds or FOLDS,  # to choose the strength, at least
     )
     output: Any = network.full.get_layer("logits")
     output.set_weights([probe.kernel, probe.bias])
