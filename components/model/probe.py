@@ -6,6 +6,7 @@ scikit-learn only.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -17,8 +18,17 @@ from cxrflow.schema.portable.scores import mean_auc
 
 # C of scikit-learn, for standardised features whose sum of squares is 1 in the mean.
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+CROSS_FIT_IMAGES = 10_000  # up to which cross_fit auto cross-fits; more patients choose well enough
+FOLDS = 5  # of auto, and to choose the strength without cross-fitting
 _CONSTANT = 1e-6  # of a standard deviation: features that vary less tell nothing
 _RANK = 1e-10  # of the Gram matrix's largest eigenvalue: what is below is rounding
+
+
+def cross_fit_folds(cross_fit: int | Literal["auto"], images: int) -> int:
+    """How many folds a recipe's `cross_fit` means; 0: none. images: of train and eval."""
+    if cross_fit == "auto":
+        return FOLDS if images <= CROSS_FIT_IMAGES else 0
+    return cross_fit
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,6 @@ from cxrflow.components.train.devices import in_float32, training_devices
 from cxrflow.components.train.fit import train
 from cxrflow.components.train.predict import predict_logits
 
-FOLDS = 5  # of auto
-CROSS_FIT_IMAGES = 10_000  # up to which auto cross-fits: above, eval is large enough to choose by
-
-
-def fold_count(recipe: TrainConfig, images: int) -> int:
-    """How many folds; 0: no cross-fitting. images: of train and eval."""
-    if recipe.cross_fit == "auto":
-        return FOLDS if images <= CROSS_FIT_IMAGES else 0
-    return recipe.cross_fit
-
 
 def cross_fit(
     recipe: TrainConfig,

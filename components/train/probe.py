@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from cxrflow.components.model.network import Network
-from cxrflow.components.model.probe import Probe, fit_probe
+from cxrflow.components.model.probe import FOLDS, Probe, fit_probe
 from cxrflow.components.model.recipe import TrainConfig
-from cxrflow.components.train.cross_fit import FOLDS
 from cxrflow.components.train.features import store_features
 from cxrflow.components.train.store import Stored
 from cxrflow.schema.errors import CxrflowError

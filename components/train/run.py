@@ -16,13 +16,14 @@ from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
 from cxrflow.components.model.network import build_network
 from cxrflow.components.model.out_of_fold import OutOfFold, write_out_of_fold
+from cxrflow.components.model.probe import cross_fit_folds
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.signatures import export
 from cxrflow.components.model.test_time import Network, with_views
 from cxrflow.components.model.thresholds import class_thresholds
 from cxrflow.components.train import store
 from cxrflow.components.train.board import write_board
-from cxrflow.components.train.cross_fit import cross_fit, fold_count
+from cxrflow.components.train.cross_fit import cross_fit
 from cxrflow.components.train.devices import in_float32, training_devices
 from cxrflow.components.train.fit import train
 from cxrflow.components.train.inputs import read_ids, read_transformed
@@ -166,7 +167,7 @@ def _folds(
     both = (train_images, eval_images)
     ids = tuple(np.concatenate(column) for column in zip(*(x.ids for x in both), strict=True))
     labels = np.concatenate([x.stored.labels for x in both])
-    folds = fold_count(recipe, len(labels))
+    folds = cross_fit_folds(recipe.cross_fit, len(labels))
     if folds:
         require_patients(labels, ids[1], classes, folds)
     return ids, labels, folds

@@ -10,11 +10,11 @@ from scipy.special import expit, logit
 
 from cxrflow.components.model.calibration import Calibration, fit
 from cxrflow.components.model.out_of_fold import FILE_NAME, read_out_of_fold
-from cxrflow.components.train.cross_fit import fold_count
+from cxrflow.components.model.probe import cross_fit_folds
 from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.components.train.probe import require_patients
 from cxrflow.schema.errors import CxrflowError
-from tests.support.tiny_training import CLASSES, recipe, run
+from tests.support.tiny_training import CLASSES, run
 
 pytestmark = [pytest.mark.tf, pytest.mark.usefixtures("tiny_backbone")]
 
@@ -130,4 +130,4 @@ def test_a_run_with_too_many_folds_stops(tiny, tmp_path):
     [(0, 100, 0), (7, 10**6, 7), ("auto", 10_000, 5), ("auto", 10_001, 0)],
 )
 def test_auto_cross_fits_small_data(cross_fit, images, folds):
-    assert fold_count(recipe(head="probe", cross_fit=cross_fit), images) == folds
+    assert cross_fit_folds(cross_fit, images) == folds
