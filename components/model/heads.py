@@ -99,13 +99,17 @@ def lse_head(features: Any, classes: int, recipe: TrainConfig) -> tuple[Any, Any
 def probe_head(features: Any, classes: int, recipe: TrainConfig) -> tuple[Any, Any]:
     """One linear layer over means of maps, which `probe.fit_probe` fits; nothing else is trained.
 
-    features: a map [N, h, w, D], or PooledMaps. The attention map [N, h, w, classes] is the layer
-    at every place, as a probability; see `places.local_logits`.
+    features: a map [N, h, w, D], or PooledMaps. The attention map [N, s, s, classes] is the layer
+    at every place, as a probability; see `places.local_logits`. What sets a place apart from the
+    image counts one s-th, as much less as a mean over s × s places varies: without that, places
+    would be 0 or 1.
     """
     maps = features if isinstance(features, list) else [PooledMap(features, 1)]
     output = layers.Dense(classes, name="logits")
     logits = output(pooled(maps))
-    return logits, keras.ops.sigmoid(local_logits(maps, output))
+    local = local_logits(maps, output)
+    whole = keras.ops.reshape(logits, (-1, 1, 1, classes))
+    return logits, keras.ops.sigmoid(whole + (local - whole) / local.shape[1])
 
 
 HEADS: dict[str, Head] = {

@@ -99,9 +99,9 @@ class TrainConfig:
     cells: int = Field(default=3, ge=2, le=16)
     """Of probe: the image is divided into so many times so many cells."""
     cross_fit: Annotated[int | Literal["auto"], BeforeValidator(_folds)] = 0
-    """Of probe: folds of train and eval, by patient. Each image is judged by a model of the other
-    folds, and the model that is kept has learned from all. 0: trained on train, judged on eval;
-    auto: 5 folds up to 10,000 images."""
+    """Folds of train and eval, by patient. Each image is judged by a model of the other folds; the
+    model that is kept has learned from all: the mean of the folds' networks, or one probe. 0:
+    trained on train, judged on eval; auto: 5 folds up to 10,000 images."""
     finetune_from: str = ""
     """Backbone layer that is trained with all it feeds (of one that joins branches, what it feeds
     alone). default: the last stage; head: nothing; empty: everything."""
@@ -191,8 +191,8 @@ class TrainConfig:
                 "at 0",
             ),
             (
-                not probe and (self.cell_layers or self.cross_fit),
-                f"cell_layers and cross_fit are for head probe, not {self.head}",
+                not probe and self.cell_layers,
+                f"cell_layers are for head probe, not {self.head}",
             ),
         ):
             if wrong:

@@ -71,7 +71,7 @@ def train_probe(
         np.concatenate(features),
         np.concatenate(labels),
         np.concatenate(patients),
-        folds=folds or FOLDS,
+        folds=folds or FOLDS,  # to choose the strength, at least
     )
     output: Any = network.full.get_layer("logits")
     output.set_weights([probe.kernel, probe.bias])

@@ -23,22 +23,16 @@ from cxrflow.components.model.test_time import Network, with_views
 from cxrflow.components.model.thresholds import class_thresholds
 from cxrflow.components.train import store
 from cxrflow.components.train.board import write_board
+from cxrflow.components.train.cross_fit import cross_fit
 from cxrflow.components.train.devices import in_float32, training_devices
 from cxrflow.components.train.fit import train
-from cxrflow.components.train.inputs import (
-    evaluation_batches,
-    read_ids,
-    read_transformed,
-    to_pixels,
-)
+from cxrflow.components.train.inputs import read_ids, read_transformed
+from cxrflow.components.train.predict import predict_logits
 from cxrflow.components.train.probe import Images, require_patients, train_probe
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
-from cxrflow.schema.progress import report
 
 logger = logging.getLogger(__name__)
-
-_BATCH = 32
 
 
 def run_fn(fn_args: Any) -> None:
@@ -63,7 +57,14 @@ def run_fn(fn_args: Any) -> None:
         fn_args, compact, recipe.image_size, work_dir / "images"
     )
     fit = _fit_probe if recipe.head == "probe" else _train
-    forward, model, judged = fit(fn_args, recipe, train_images, eval_images, work_dir)
+    known, new = (
+        Images(images, *read_ids(patterns))
+        for images, patterns in (
+            (train_images, fn_args.train_files),
+            (eval_images, fn_args.eval_files),
+        )
+    )
+    forward, model, judged = fit(fn_args, recipe, known, new, work_dir)
     calibration = calibrate(config["calibrate"]["method"], judged.logits, judged.labels)
     probabilities = calibration.apply(judged.logits)
     saved_model = Path(fn_args.serving_model_dir)
@@ -120,58 +121,56 @@ _Fitted = tuple[Network, keras.Model, _Judged]
 
 
 def _train(
-    fn_args: Any,
-    recipe: TrainConfig,
-    train_images: store.Stored,
-    eval_images: store.Stored,
-    work_dir: Path,
+    fn_args: Any, recipe: TrainConfig, train_images: Images, eval_images: Images, work_dir: Path
 ) -> _Fitted:
     classes = list(fn_args.custom_config["classes"])
     log_dir = Path(fn_args.model_run_dir)
-    with training_devices(recipe):
-        network = build_network(recipe, len(classes))
-        train(network, train_images, eval_images, classes, recipe, work_dir, log_dir)
-    model = in_float32(network.full)
+    stored, new = train_images.stored, eval_images.stored
+    ids, labels, folds = _folds(recipe, train_images, eval_images, classes)
+    if folds:
+        model, logits = cross_fit(
+            recipe, (stored, new), ids[1], classes, folds, work_dir / "folds", log_dir
+        )
+        judged = _Judged(labels, logits, ids)
+    else:
+        with training_devices(recipe):
+            network = build_network(recipe, len(classes))
+            train(network, stored, new, classes, recipe, work_dir, log_dir)
+        model = in_float32(network.full)
     forward = with_views(lambda pixels: model(pixels, training=False), recipe.test_time_views)
-    return forward, model, _Judged(eval_images.labels, predict_logits(forward, eval_images))
+    if not folds:
+        judged = _Judged(new.labels, predict_logits(forward, new))
+    return forward, model, judged
 
 
 def _fit_probe(
-    fn_args: Any,
-    recipe: TrainConfig,
-    train_images: store.Stored,
-    eval_images: store.Stored,
-    work_dir: Path,
+    fn_args: Any, recipe: TrainConfig, train_images: Images, eval_images: Images, work_dir: Path
 ) -> _Fitted:
     classes = list(fn_args.custom_config["classes"])
-    known = Images(train_images, *read_ids(fn_args.train_files))
-    new = Images(eval_images, *read_ids(fn_args.eval_files))
-    folds = cross_fit_folds(recipe.cross_fit, len(train_images) + len(eval_images))
-    ids = tuple(map(np.concatenate, zip(known.ids, new.ids, strict=True)))
-    labels = np.concatenate([train_images.labels, eval_images.labels])
-    if folds:
-        require_patients(labels, ids[1], classes, folds)
+    ids, labels, folds = _folds(recipe, train_images, eval_images, classes)
     network = build_network(recipe, len(classes))
-    probe = train_probe(network, recipe, known, new, folds, work_dir / "features")
+    probe = train_probe(network, recipe, train_images, eval_images, folds, work_dir / "features")
 
     def forward(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return network.full(pixels, training=False)
 
     if folds:
         return forward, network.full, _Judged(labels, probe.out_of_fold, ids)
-    judged = _Judged(eval_images.labels, predict_logits(forward, eval_images))
-    return forward, network.full, judged
+    new = eval_images.stored
+    return forward, network.full, _Judged(new.labels, predict_logits(forward, new))
 
 
-def predict_logits(network: Network, images: store.Stored) -> np.ndarray:
-    """The logits [N, C] of stored images."""
-    # Keras's predict would use XLA; see fit.py.
-    forward = tf.function(lambda pixels: network(pixels)["logits"], reduce_retracing=True)
-    batches = []
-    for pixels in evaluation_batches(images, _BATCH, to_pixels):
-        batches.append(forward(pixels).numpy())
-        report(sum(map(len, batches)), len(images), "images")
-    return np.concatenate(batches)
+def _folds(
+    recipe: TrainConfig, train_images: Images, eval_images: Images, classes: list[str]
+) -> tuple[tuple[np.ndarray, ...], np.ndarray, int]:
+    """Ids and labels of train and eval, and into how many folds they are divided, or 0."""
+    both = (train_images, eval_images)
+    ids = tuple(np.concatenate(column) for column in zip(*(x.ids for x in both), strict=True))
+    labels = np.concatenate([x.stored.labels for x in both])
+    folds = cross_fit_folds(recipe.cross_fit, len(labels))
+    if folds:
+        require_patients(labels, ids[1], classes, folds)
+    return ids, labels, folds
 
 
 def stored_images(

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,15 @@ class Stored:
                 file.seek((int(view) * len(self) + int(image)) * size)
                 file.readinto(out.data)
         return inputs
+
+    def batches(
+        self, images: np.ndarray | None = None, size: int = 64
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Inputs and labels of the first view, of these images or of all, for `write`."""
+        rows = np.arange(len(self)) if images is None else images
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            yield self.take(part), self.labels[part]
 
 
 def write(folder: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]], views: int = 1) -> Stored:

@@ -28,7 +28,7 @@ def test_the_image_size_is_the_backbones_own_unless_asked(name):
         (["head=probe", "loss=focal"], "loss focal: a probe is logistic regression"),
         (["head=probe", "finetune_from=head", "cached_views=2"], "cached_views .*a probe sees"),
         (["head=probe", "test_time_views=2"], "test_time_views: a probe sees"),
-        (["cross_fit=5"], "cross_fit are for head probe, not attention"),
+        (["cell_layers=[conv_pw_5_relu]"], "cell_layers are for head probe, not attention"),
         (["head=probe", "cross_fit=1"], "train.cross_fit: should be a number of folds from 2"),
         (["head=probe", "cross_fit=some"], "train.cross_fit: should be a number of folds.*'some'"),
         (["head=probe", "cells=1"], "train.cells"),

@@ -52,6 +52,7 @@ def _write_model(folder: Path, head: str) -> Path:
     from cxrflow.components.model.assets import write_assets
     from cxrflow.components.model.calibration import Calibration
     from cxrflow.components.model.heads import find_head
+    from cxrflow.components.model.places import PooledMap
     from cxrflow.components.model.recipe import TrainConfig
     from cxrflow.components.model.signatures import export
     from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
@@ -59,6 +60,7 @@ def _write_model(folder: Path, head: str) -> Path:
     keras.utils.set_random_seed(7)
     pixels = keras.Input((64, 64, 3))
     x = pixels / 127.5 - 1.0
+    maps = []
     for layer in (
         keras.layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False),
         keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False),
@@ -68,7 +70,9 @@ def _write_model(folder: Path, head: str) -> Path:
         # In training mode a batch norm without momentum takes over the images' own statistics.
         x = keras.layers.BatchNormalization(momentum=0.0)(layer(x))
         x = keras.layers.ReLU(6.0)(x)
-    logits, attention = find_head(head)(x, 3, TrainConfig(head=head))
+        maps.append(x)
+    features = [PooledMap(maps[2], 3), PooledMap(x, 1)] if head == "probe" else x
+    logits, attention = find_head(head)(features, 3, TrainConfig(head=head))
     network = keras.Model(pixels, {"logits": logits, "attention": attention})
     network(np.repeat(_images(16)[..., None], 3, axis=-1).astype(np.float32), training=True)
     calibration = Calibration(np.array([2.0, 1.5, 1.0]), np.array([0.2, -0.5, 0.0]))

@@ -73,7 +73,7 @@ def test_dynamic_range_is_close_in_a_third_of_the_bytes(source, fp32, images, ex
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", ["simple", "attention", "class_attention", "lse"])
+@pytest.mark.parametrize("head", ["simple", "attention", "class_attention", "lse", "probe"])
 def test_int8_ranks_as_the_source_does(write_model, tmp_path, images, head):
     from ai_edge_litert.interpreter import Interpreter
 

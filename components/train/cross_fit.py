@@ -1,0 +1,75 @@
+"""Trains a network for each fold of patients; together they are one model, their mean."""
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from cxrflow.components.model.network import build_network
+from cxrflow.components.model.probe import patient_folds
+from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.model.test_time import with_views
+from cxrflow.components.train import store
+from cxrflow.components.train.devices import in_float32, training_devices
+from cxrflow.components.train.fit import train
+from cxrflow.components.train.predict import predict_logits
+
+
+def cross_fit(
+    recipe: TrainConfig,
+    splits: Sequence[store.Stored],
+    patients: np.ndarray,
+    classes: list[str],
+    folds: int,
+    work_dir: Path,
+    log_dir: Path,
+) -> tuple[keras.Model, np.ndarray]:
+    """Trains `folds` networks, each on the other folds and stopped early by its own.
+
+    Args:
+        recipe: of each of them.
+        splits: stored images of train and eval.
+        patients: whose they are, in that order, text [N].
+        classes: C names.
+        folds: how many.
+        work_dir: holds what a killed run has finished; see `fit.train`.
+        log_dir: of TensorBoard's curves, a folder a fold.
+
+    Returns:
+        The mean of the networks, float32, as `network.Network.full`; and logits [N, C], each
+        image's by the network that hasn't learned from its patient.
+    """
+    images = store.write(work_dir / "all", chain.from_iterable(s.batches() for s in splits))
+    networks, logits = [], np.empty(images.labels.shape, np.float32)
+    for number, (others, held_out) in enumerate(patient_folds(patients, folds)):
+        fold = f"fold_{number}"
+        known, new = (
+            store.write(work_dir / fold / name, images.batches(rows))
+            for name, rows in (("train", others), ("eval", held_out))
+        )
+        keras.utils.set_random_seed(recipe.seed)  # a resumed run begins later folds alike
+        with training_devices(recipe):
+            network = build_network(recipe, len(classes))
+            train(network, known, new, classes, recipe, work_dir / fold, log_dir / fold)
+        model = in_float32(network.full)
+        logits[held_out] = _logits(model, new, recipe)
+        networks.append(keras.Model(model.inputs[0], model.output, name=fold))
+    return _mean(networks), logits
+
+
+def _logits(model: keras.Model, images: store.Stored, recipe: TrainConfig) -> np.ndarray:
+    forward = with_views(lambda pixels: model(pixels, training=False), recipe.test_time_views)
+    return predict_logits(forward, images)
+
+
+def _mean(networks: Sequence[keras.Model]) -> keras.Model:
+    """Mean logits and mean attention."""
+    pixels = keras.Input(networks[0].inputs[0].shape[1:], name="image")
+    outputs = [network(pixels) for network in networks]
+    mean = {
+        name: keras.ops.mean(keras.ops.stack([found[name] for found in outputs]), axis=0)
+        for name in outputs[0]
+    }
+    return keras.Model(pixels, mean)

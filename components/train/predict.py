@@ -1,0 +1,22 @@
+"""What a network says of stored images."""
+
+import numpy as np
+import tensorflow as tf
+
+from cxrflow.components.model.test_time import Network
+from cxrflow.components.train import store
+from cxrflow.components.train.inputs import evaluation_batches, to_pixels
+from cxrflow.schema.progress import report
+
+_BATCH = 32
+
+
+def predict_logits(network: Network, images: store.Stored) -> np.ndarray:
+    """The logits [N, C] of stored images."""
+    # Keras's predict would use XLA; see fit.py.
+    forward = tf.function(lambda pixels: network(pixels)["logits"], reduce_retracing=True)
+    batches = []
+    for pixels in evaluation_batches(images, _BATCH, to_pixels):
+        batches.append(forward(pixels).numpy())
+        report(sum(map(len, batches)), len(images), "images")
+    return np.concatenate(batches)
