@@ -19,7 +19,7 @@ from cxrflow.components.publish.settings import PublishConfig, ServingCheckConfi
 from cxrflow.components.study.settings import StudyConfig
 from cxrflow.components.transform.settings import TransformConfig
 from cxrflow.components.validate.settings import ValidateConfig
-from cxrflow.schema.settings import Count, Positive, Rate, settings
+from cxrflow.schema.settings import Count, Fraction, Positive, Rate, settings
 
 ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
