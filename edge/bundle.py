@@ -3,9 +3,9 @@
 import hashlib
 import json
 import os
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Optional
 
-from description import verify
+from description import DETECTOR, verify
 from image_rules import Limits
 
 MANIFEST = "manifest.json"
@@ -58,6 +58,25 @@ class Bundle(_Bundle):
         """By class, those that decide: the variant's own, where it has some; else the model's."""
         own = self.info["variants"].get(variant, {}).get("thresholds")
         return own or self.info.get("thresholds") or {}
+
+    @property
+    def usual_score(self) -> Optional[float]:
+        """Up to this score an image is like the training X-rays; None in bundles without."""
+        return (self.info.get("out_of_distribution") or {}).get("threshold")
+
+    def detector(self) -> Any:
+        """The Detector of what is no chest X-ray; None in bundles of models that don't tell.
+
+        Raises Refused if its file is none.
+        """
+        if self.usual_score is None:
+            return None
+        from out_of_distribution import read_detector  # scripts that don't ask need no NumPy
+
+        try:
+            return read_detector(os.path.join(self.folder, DETECTOR))
+        except (OSError, ValueError) as error:
+            raise Refused(reason(error)) from error
 
     @property
     def preprocessing(self) -> Preprocessing:

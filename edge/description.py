@@ -2,6 +2,7 @@
 
 from typing import Any, Container, Dict
 
+DETECTOR = "out_of_distribution.npz"  # what tells no chest X-rays; its module needs NumPy
 _MOST_PIXELS = 1 << 15  # of a side
 _MOST_BYTES = 1 << 40
 _HUGE = 1e30  # no NaN is below it
@@ -48,6 +49,11 @@ def verify(info: Dict[str, Any], files: Container[str]) -> None:
     ):
         raise Malformed("members is no list of networks, each with its backbone")
     _thresholds(info.get("thresholds"), "thresholds")
+    unlike = _optional(info.get("out_of_distribution"), "out_of_distribution")
+    if unlike and not _is_number(unlike.get("threshold")):
+        raise Malformed("out_of_distribution.threshold is no number")
+    if unlike and DETECTOR not in files:
+        raise Malformed(f"contradicts itself: out_of_distribution without {DETECTOR}")
     variants = _dict(info, "variants")
     for name, one in variants.items():
         _variant(one, f"variants.{name}", files)

@@ -10,6 +10,7 @@ import numpy as np
 
 from bundle import Bundle, Refused, Unfit, reason
 from logits import litert_with_logits, onnx_with_logits
+from out_of_distribution import Detector
 from remedies import explain
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it on import
@@ -94,6 +95,21 @@ class Engine:
                 raise Refused(f"{self.name} failed: {reason(error)}") from error
             done += len(part)
         return np.concatenate(answers)
+
+
+class Network(NamedTuple):
+    """What is asked about images' pixels."""
+
+    engine: Engine
+    detector: Optional[Detector]  # of what is no chest X-ray; None where the bundle has none
+
+    def run(self, pixels: np.ndarray) -> List[Tuple[np.ndarray, Optional[float]]]:
+        """Of gray images uint8 [n, S, S]: probabilities [C] and the score of each."""
+        probabilities = self.engine.run(pixels)
+        if self.detector is None:
+            return [(one, None) for one in probabilities]
+        scores = self.detector.scores(pixels)
+        return [(one, float(score)) for one, score in zip(probabilities, scores)]
 
 
 def choose(bundle: Bundle, wanted: Wanted) -> Tuple[Engine, List[str]]:

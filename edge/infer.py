@@ -32,7 +32,7 @@ import numpy as np  # noqa: E402
 from bundle import POINTS, Bundle, Preprocessing, Refused, open_bundle, reason  # noqa: E402
 from check import check, to_check  # noqa: E402
 from decoding import Decoded, decode_ahead, fingerprints  # noqa: E402
-from engines import ENGINES, Engine, Wanted, choose  # noqa: E402
+from engines import ENGINES, Engine, Network, Wanted, choose  # noqa: E402
 from files import Found, find_images, totals  # noqa: E402
 from labels import (  # noqa: E402
     Labels,
@@ -88,7 +88,7 @@ class Times:
     def __init__(self) -> None:
         self.decode, self.model = array("f"), array("f")  # seconds an image
         self.begin = time.perf_counter()
-        self.failed = 0
+        self.failed = self.unlike = 0
 
     def summary(self) -> Dict[str, Any]:
         """Plain values: images, seconds, images a second, percentiles in ms."""
@@ -110,6 +110,7 @@ def _infer(bundle: Bundle, options: argparse.Namespace) -> int:
         labels = _labels(options.labels, bundle, images)
         refuse_foreign_plot(os.path.join(options.out, ROC))
     engine = _engine(bundle, options, options.variant)
+    network = Network(engine, bundle.detector())
     model = Model(bundle, engine.variant, options.point, engine.runtime)
     if model.synthetic:
         _say(f"note: {SYNTHETIC}")
@@ -122,7 +123,7 @@ def _infer(bundle: Bundle, options: argparse.Namespace) -> int:
             with suppress(FileNotFoundError):
                 os.unlink(path)  # until these images are in it
         try:
-            _run(todo, bundle.preprocessing, engine, model, results, times, options.decoders)
+            _run(todo, bundle.preprocessing, network, model, results, times, options.decoders)
         except KeyboardInterrupt:
             results.commit()
             _say(
@@ -197,7 +198,7 @@ def _verdict(found: Found, answered: int, results: Results) -> int:
 def _run(
     paths: List[str],
     how: Preprocessing,
-    engine: Engine,
+    network: Network,
     model: Model,
     results: Results,
     times: Times,
@@ -207,36 +208,38 @@ def _run(
     progress = _Progress(len(paths))
     batch = []  # type: List[Decoded]
     # Two batches ahead: one that is being decoded while another waits.
-    for decoded in decode_ahead(paths, how, decoders, 2 * engine.batch + decoders):
+    for decoded in decode_ahead(paths, how, decoders, 2 * network.engine.batch + decoders):
         batch.append(decoded)
-        if sum(one.pixels is not None for one in batch) == engine.batch:
-            _run_batch(batch, engine, model, results, times)
+        if sum(one.pixels is not None for one in batch) == network.engine.batch:
+            _run_batch(batch, network, model, results, times)
             batch = []
             progress.show(len(times.decode))
     if batch:
-        _run_batch(batch, engine, model, results, times)
+        _run_batch(batch, network, model, results, times)
     results.commit()
     progress.end()
 
 
 def _run_batch(
-    batch: List[Decoded], engine: Engine, model: Model, results: Results, times: Times
+    batch: List[Decoded], network: Network, model: Model, results: Results, times: Times
 ) -> None:
     """The rows of a batch, bad images among them, in their order."""
     pixels = [one.pixels for one in batch if one.pixels is not None]
     begin = time.perf_counter()
-    answers = iter(engine.run(np.stack(pixels)) if pixels else ())
+    answers = iter(network.run(np.stack(pixels)) if pixels else ())
     if pixels:
         share = (time.perf_counter() - begin) / len(pixels)
         times.model.extend([share] * len(pixels))
     times.decode.extend(one.seconds for one in batch)
-    rows = [
-        model.failure(one.path, one.problem, one.sha256)
-        if one.pixels is None
-        else model.answer(one.path, next(answers), one.sha256)
-        for one in batch
-    ]
+    rows = []
+    for one in batch:
+        if one.pixels is None:
+            rows.append(model.failure(one.path, one.problem, one.sha256))
+        else:
+            probabilities, score = next(answers)
+            rows.append(model.answer(one.path, probabilities, one.sha256, score))
     times.failed += sum("error" in row for row in rows)
+    times.unlike += sum(row.get("out_of_distribution", False) for row in rows)
     results.add(rows)
 
 
@@ -292,6 +295,11 @@ def _say_summary(times: Times, results: Results) -> None:
         f"{summary['images_now']} images in {summary['seconds']:.1f} s,"
         f" {summary['images_per_second']:.2f} a second; {times.failed} without an answer"
     )
+    if times.unlike:
+        _say(
+            f"{times.unlike} may be no chest X-rays like those that the model was trained on:"
+            " out_of_distribution in the results"
+        )
     for name in ("decode", "model"):
         values = [f"{key} {value:.1f}" for key, value in summary[f"{name}_ms"].items()]
         if values:

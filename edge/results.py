@@ -12,7 +12,7 @@ import json
 import os
 import time
 from contextlib import ExitStack
-from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -26,6 +26,8 @@ SYNTHETIC = "the model was trained on synthetic X-rays: its answers say nothing 
 NOT_FINITE = "the network's answer is not finite"
 MARK = ("Software", "cxrflow infer.py")  # a text chunk in the plots, which are no X-rays
 START = 512  # bytes that tell what a file is
+_UNLIKE = ("out_of_distribution", "out_of_distribution_score")  # of a row
+_LARGEST = 3.4e38  # about float32's; JSON has no infinity
 _COMMIT_SECONDS = 1.0  # between two syncs; what a power cut may cost
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -42,6 +44,7 @@ class Model:
         points = bundle.thresholds(variant)
         chosen = [(points.get(name) or {}).get(point) or {} for name in self.classes]
         self.thresholds = [one.get("threshold") for one in chosen]  # type: List[Optional[float]]
+        self.usual_score = bundle.usual_score
         self.synthetic = bool(info.get("synthetic"))
         self.common = {
             "model": info.get("name", ""),
@@ -53,8 +56,17 @@ class Model:
             "synthetic": self.synthetic,
         }  # type: Dict[str, Any]
 
-    def answer(self, path: str, probabilities: Sequence[float], sha256: str = "") -> Dict[str, Any]:
-        """The row of a file of this content with its probabilities, [C]."""
+    def answer(
+        self,
+        path: str,
+        probabilities: Sequence[float],
+        sha256: str = "",
+        score: Optional[float] = None,
+    ) -> Dict[str, Any]:
+        """The row of a file of this content with its probabilities, [C].
+
+        `score` is how unlike the training X-rays it is; None where the bundle doesn't tell.
+        """
         values = np.asarray(probabilities, float)
         if not np.isfinite(values).all():
             return self.failure(path, NOT_FINITE)
@@ -69,7 +81,11 @@ class Model:
             }
             for name, p, threshold in zip(self.classes, probabilities, self.thresholds)
         ]
-        return dict(file=printable(path), sha256=sha256, **self.common, findings=findings)
+        row = dict(file=printable(path), sha256=sha256, **self.common, findings=findings)
+        if score is not None and self.usual_score is not None:
+            row["out_of_distribution"] = bool(score > self.usual_score)
+            row["out_of_distribution_score"] = float(format(min(score, _LARGEST), ".7g"))
+        return row
 
     def failure(self, path: str, why: str, sha256: str = "") -> Dict[str, Any]:
         """The row of a file without an answer; without `sha256` it is tried again next time."""
@@ -80,8 +96,11 @@ class Model:
         return {key: row.get(key) for key in self.common} == self.common
 
     def csv_header(self) -> str:
-        """The columns: a probability a class, and the names of the positive ones."""
-        return _csv_line(["file", "sha256", *list(self.common), *self.classes, "positive", "error"])
+        """The columns: a probability a class, the names of the positive ones, and 1 where the image
+        may be no chest X-ray like those of the training.
+        """
+        last = ["positive", *_UNLIKE, "error"]
+        return _csv_line(["file", "sha256", *list(self.common), *self.classes, *last])
 
     def csv_line(self, row: Dict[str, Any]) -> str:
         """A row of results.jsonl as one of results.csv."""
@@ -93,7 +112,8 @@ class Model:
             [_readable(row["file"]), row["sha256"]]
             + common
             + (values or [""] * len(self.classes))
-            + ["|".join(positive), row.get("error", "")]
+            + ["|".join(positive), *(_number(row.get(name)) for name in _UNLIKE)]
+            + [row.get("error", "")]
         )
 
 
@@ -260,6 +280,11 @@ def made_here(start: bytes) -> bool:
 def _readable(path: str) -> str:
     """A path for a table, which must be UTF-8: other bytes as \\xNN."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _number(value: Any) -> str:
+    """A number or a truth value in a table; empty for None."""
+    return "" if value is None else format(float(value), ".7g")
 
 
 def _digest(bundle: Bundle) -> str:

@@ -114,6 +114,7 @@ def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: P
             "train": dataclasses.asdict(recipe),
             "transform": dataclasses.asdict(config.transform),
             "calibrate": dataclasses.asdict(config.calibrate),
+            "out_of_distribution": dataclasses.asdict(config.out_of_distribution),
             "classes": list(config.ingest.classes),
             "synthetic": data.facts.synthetic,
             "data_version": data.facts.data_version,

@@ -14,7 +14,7 @@ from cxrflow.components.floor.settings import FloorConfig
 from cxrflow.components.ingest.settings import IngestConfig
 from cxrflow.components.localise.settings import LocaliseConfig
 from cxrflow.components.model.recipe import TrainConfig
-from cxrflow.components.model.settings import CalibrateConfig
+from cxrflow.components.model.settings import CalibrateConfig, OutOfDistributionConfig
 from cxrflow.components.publish.settings import PublishConfig, ServingCheckConfig
 from cxrflow.components.study.settings import StudyConfig
 from cxrflow.components.transform.settings import TransformConfig
@@ -82,6 +82,8 @@ class PipelineConfig:
     """Members of an ensemble by name; each says only what it changes of `train`."""
     calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
     """Probabilities and operating points."""
+    out_of_distribution: OutOfDistributionConfig = field(default_factory=OutOfDistributionConfig)
+    """How a served model tells that an image is no chest X-ray like those of the training."""
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     """How members are combined."""
     study: StudyConfig = field(default_factory=StudyConfig)

@@ -47,6 +47,16 @@ class Member:
 
 
 @dataclass(frozen=True)
+class OutOfDistribution:
+    """When an image is taken for no chest X-ray like those of the training."""
+
+    threshold: _Finite  # flagged if the output out_of_distribution is above it
+    quantile: _Finite = 0.0  # of eval's scores, which the threshold is
+    training_images: int = 0  # that the score was fitted on
+    eval_images: int = 0  # that the threshold was fitted on
+
+
+@dataclass(frozen=True)
 class ModelJson:
     """What a model says about itself; one made elsewhere may say no more than its classes."""
 
@@ -62,6 +72,8 @@ class ModelJson:
     thresholds: Mapping[str, Mapping[str, OperatingPoint | None] | None] = field(
         default_factory=dict
     )
+    # None where the model gives no such score: it was switched off, or the model is older.
+    out_of_distribution: OutOfDistribution | None = None
     data: str = ""  # version of the data that it was trained on
     code: str = ""  # version of the code that made it
     synthetic: bool = False  # trained on phantoms

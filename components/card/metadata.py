@@ -102,6 +102,10 @@ def _formats(evidence: Evidence) -> dict[str, Any]:
     }
     outputs = {"probabilities": probabilities}
     network = {"signature": "pixels", "inputs": {"image": pixels}, "outputs": outputs}
+    if info.out_of_distribution:
+        names = {0: f"above {info.out_of_distribution.threshold:.6g}: maybe no chest X-ray"}
+        unlike = _tensor("series", "squared Mahalanobis distance", 1, [], [], names)
+        outputs = {**outputs, "out_of_distribution": unlike}
     serving = {"inputs": {"image_bytes": encoded}, "outputs": outputs}
     found = {
         "network_data_format": network,

@@ -68,7 +68,9 @@ class Executor(base_executor.BaseExecutor):
 
         model = artifact_utils.get_single_instance(output_dict["model"])
         folder = Path(path_utils.serving_model_dir(model.uri))
-        export_ensemble(members, method.combination, calibration, compact, folder)
+        # Members see the same pixels and were fitted on the same images: one speaks for all.
+        first = next((m for m in chosen_members if m.detector is not None), chosen_members[0])
+        export_ensemble(members, method.combination, calibration, compact, folder, first.detector)
         write_assets(
             folder,
             ModelJson(
@@ -86,10 +88,12 @@ class Executor(base_executor.BaseExecutor):
                     settings.calibrate.sensitivity,
                     settings.calibrate.specificity,
                 ),
+                out_of_distribution=first.out_of_distribution,
                 data=settings.data_version,
                 code=exec_properties["code_version"],
                 synthetic=synthetic,
             ),
+            first.detector,
         )
         honest = OutOfFold(
             known.image_id,

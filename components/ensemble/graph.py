@@ -12,6 +12,7 @@ from cxrflow.components.ensemble.members import Member
 from cxrflow.components.model.calibration import Calibration
 from cxrflow.components.model.signatures import export
 from cxrflow.schema.model_json import CompactFormat
+from cxrflow.schema.portable.out_of_distribution import Detector
 
 
 class Members(tf.Module):
@@ -48,6 +49,7 @@ def export_ensemble(
     calibration: Calibration,
     compact: CompactFormat,
     folder: Path,
+    detector: Detector | None = None,
 ) -> None:
     """Writes a SavedModel with all signatures of a Trainer's; see `signatures.export`.
 
@@ -62,7 +64,7 @@ def export_ensemble(
             "attention": mean_map(maps, combination.weights.tolist())
         }
 
-    export(network, calibration, members, compact, members.image_size, folder)
+    export(network, calibration, members, compact, members.image_size, folder, detector)
 
 
 def combine(combination: Combination, log_odds: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrflow.components.evaluate.verdict import FILE_NAME, read_verdict
+from cxrflow.components.model.assets import load_detector
 from cxrflow.components.model.calibration import Calibration
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.model_json import read_trained
+from cxrflow.schema.model_json import OutOfDistribution, read_trained
+from cxrflow.schema.portable.out_of_distribution import Detector
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,9 @@ class Member:
     folder: Path  # SavedModel
     image_size: int  # pixels
     calibration: Calibration
+    # Of what is no chest X-ray, with its threshold; None where the model gives no such score.
+    detector: Detector | None = None
+    out_of_distribution: OutOfDistribution | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ def read_members(
                 folder=folder,
                 image_size=info.image_size,
                 calibration=Calibration.from_json(info.calibration, classes),
+                detector=load_detector(folder, info),
+                out_of_distribution=info.out_of_distribution,
             )
         )
     if not members:

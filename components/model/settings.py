@@ -1,8 +1,10 @@
-"""How a model's logits become probabilities and findings, as data."""
+"""What becomes of a model's logits, and how it tells what is no chest X-ray, as data."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from cxrflow.schema.settings import Fraction, settings
+from pydantic import Field
+
+from cxrflow.schema.settings import Fraction, Positive, settings
 
 
 @settings
@@ -15,3 +17,19 @@ class CalibrateConfig:
     """Of the operating point with a fixed sensitivity."""
     specificity: Fraction = 0.9
     """Of the operating point with a fixed specificity."""
+
+
+@settings
+class OutOfDistributionConfig:
+    """How a model tells what is no chest X-ray like those that it was trained on."""
+
+    enabled: bool = True
+    """Whether exported models give the score; false: they answer whatever the image shows."""
+    grid: Annotated[int, Field(ge=1, le=16)] = 5
+    """Cells along each side of an image, over which brightness and texture are averaged."""
+    quantile: Annotated[float, Field(gt=0, le=1)] = 0.96
+    """Share of eval's X-rays that aren't flagged: the threshold is their score's quantile."""
+    images: Positive = 2000
+    """Images of each split, spread evenly, that are looked at, at most."""
+    min_images: Annotated[int, Field(ge=2)] = 50
+    """Training images below which a model doesn't tell."""

@@ -9,9 +9,11 @@ import tensorflow as tf
 
 from cxrflow.components.images.decoding import compact_batch
 from cxrflow.components.model.calibration import Calibration
+from cxrflow.components.model.out_of_distribution import OUTPUT, scorer
 from cxrflow.components.train.inputs import model_images, to_pixels
 from cxrflow.schema.features import IMAGE, T_IMAGE
 from cxrflow.schema.model_json import CompactFormat
+from cxrflow.schema.portable.out_of_distribution import Detector
 
 
 def export(
@@ -21,6 +23,7 @@ def export(
     compact: CompactFormat,
     image_size: int,
     folder: Path,
+    detector: Detector | None = None,
 ) -> None:
     """Writes a SavedModel.
 
@@ -32,13 +35,17 @@ def export(
         compact: what Transform makes of an original.
         image_size: S.
         folder: where the SavedModel goes.
+        detector: of what is no chest X-ray.
 
     Signatures, all with any N and outputs float32 (serving_default, examples and
-    transformed_examples give `probabilities` and `logits`, [N, C], and what else the network says):
-    - serving_default: `image_bytes`, string [N], PNG or JPEG of any size
+    transformed_examples give `probabilities` and `logits`, [N, C], and what else the network says;
+    TFMA reads the last two, and asks for nothing else):
+    - serving_default: `image_bytes`, string [N], PNG or JPEG of any size; with a detector, also
+      `out_of_distribution` [N], how unlike the training X-rays the image is
     - examples: `examples`, string [N], serialized raw tf.Examples
     - transformed_examples: `examples`, string [N], serialized transformed tf.Examples
-    - attention: `image_bytes` -> `attention` [N, h, w(, C)] in (0, 1), and `probabilities`
+    - attention: `image_bytes` -> `attention` [N, h, w(, C)] in (0, 1), `probabilities`, and with a
+      detector `out_of_distribution`
     - pixels: `image`, float32 [N, S, S, 3], 0-255 -> `probabilities`
     - network: `image` -> everything; what an ensemble is made of
 
@@ -68,21 +75,29 @@ def export(
             image_bytes, compact.image_size, compact.encoding, compact.jpeg_quality
         )
 
-    def from_compact(compact_images: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = predict(pixels_of(compact_images))
+    def pixels_of_originals(image_bytes: tf.Tensor) -> tf.Tensor:
+        return pixels_of(compact_of(image_bytes))
+
+    def scores(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = predict(pixels)
         return {name: value for name, value in outputs.items() if name != "attention"}
 
+    def unlike_training(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {} if detector is None else {OUTPUT: scorer(detector)(pixels)}
+
     def serving_default(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return from_compact(compact_of(image_bytes))
+        pixels = pixels_of_originals(image_bytes)
+        return scores(pixels) | unlike_training(pixels)
 
     def examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return serving_default(_image_feature(examples, IMAGE))
+        return scores(pixels_of_originals(_image_feature(examples, IMAGE)))
 
     def transformed_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return from_compact(_image_feature(examples, T_IMAGE))
+        return scores(pixels_of(_image_feature(examples, T_IMAGE)))
 
     def attention(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _pick(predict(pixels_of(compact_of(image_bytes))), "attention", "probabilities")
+        pixels = pixels_of_originals(image_bytes)
+        return _pick(predict(pixels), "attention", "probabilities") | unlike_training(pixels)
 
     def pixels(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return _pick(predict(image), "probabilities")

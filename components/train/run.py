@@ -12,12 +12,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cxrflow.components.model import out_of_distribution
 from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
 from cxrflow.components.model.network import build_network
 from cxrflow.components.model.out_of_fold import OutOfFold, write_out_of_fold
 from cxrflow.components.model.probe import cross_fit_folds
 from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.model.settings import OutOfDistributionConfig
 from cxrflow.components.model.signatures import export
 from cxrflow.components.model.test_time import Network, with_views
 from cxrflow.components.model.thresholds import class_thresholds
@@ -40,9 +42,9 @@ def run_fn(fn_args: Any) -> None:
 
     custom_config: `name` (the model's), `train` (fields of TrainConfig), `transform` (image_size,
     encoding, jpeg_quality), `classes` (in order), `calibrate` (method, sensitivity, specificity),
-    `data_version`, `code_version`, `synthetic` (True where the images are phantoms), `work_dir`
-    (this trainer's own folder, where a killed training's state waits for the next call; removed
-    after success).
+    `out_of_distribution` (fields of OutOfDistributionConfig), `data_version`, `code_version`,
+    `synthetic` (True where the images are phantoms), `work_dir` (this trainer's own folder, where a
+    killed training's state waits for the next call; removed after success).
     """
     require_keras_3()
     config = fn_args.custom_config
@@ -68,7 +70,10 @@ def run_fn(fn_args: Any) -> None:
     calibration = calibrate(config["calibrate"]["method"], judged.logits, judged.labels)
     probabilities = calibration.apply(judged.logits)
     saved_model = Path(fn_args.serving_model_dir)
-    export(forward, calibration, model, compact, recipe.image_size, saved_model)
+    detector, unlike_training = out_of_distribution.fit(
+        train_images, eval_images, OutOfDistributionConfig(**config["out_of_distribution"])
+    )
+    export(forward, calibration, model, compact, recipe.image_size, saved_model, detector)
     write_assets(
         saved_model,
         ModelJson(
@@ -85,10 +90,12 @@ def run_fn(fn_args: Any) -> None:
                 config["calibrate"]["sensitivity"],
                 config["calibrate"]["specificity"],
             ),
+            out_of_distribution=unlike_training,
             data=config["data_version"],
             code=config["code_version"],
             synthetic=config["synthetic"],
         ),
+        detector,
     )
     if judged.ids:
         write_out_of_fold(

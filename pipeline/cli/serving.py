@@ -181,7 +181,9 @@ def predict(
     strict: Annotated[
         bool,
         typer.Option(
-            "--strict", help="Refuse DICOMs that aren't a frontal chest X-ray, or badly exposed."
+            "--strict",
+            help="Refuse what the model takes for no chest X-ray, and DICOMs that aren't a frontal "
+            "one or are badly exposed.",
         ),
     ] = False,
     tls_ca: Annotated[str, typer.Option(help="CA of the server's certificate, PEM.")] = "",

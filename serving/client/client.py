@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -43,6 +43,7 @@ from cxrflow.serving.pixels import unpack
 
 _MODEL_JSON = "model.json"  # our server's own metadata field
 _SIGNATURES = "signature_def"
+_UNLIKE = "out_of_distribution"  # an output of models that tell how unlike their X-rays one is
 # Failures of the server or the connection, not of an image: UNAVAILABLE is also its overload.
 _SERVERS_FAULT = (grpc.StatusCode.UNAVAILABLE.name, grpc.StatusCode.DEADLINE_EXCEEDED.name)
 _IS_IT_UP = "; is the server up? `cxrflow serve` starts one"
@@ -122,6 +123,7 @@ class Client:
             response = self._stub.Predict(self._request(sent.data), timeout=self.config.deadline)
             outputs = {name: _array(response.outputs[name])[0] for name in self._outputs}
             probabilities = _probabilities(outputs["probabilities"])
+            score = _score(response.outputs)
         except BadImage as error:
             return Failure(source, error.reason)
         except grpc.RpcError as error:
@@ -133,7 +135,7 @@ class Client:
         except NewerFormat as error:
             return Failure(source, f"the model's {_MODEL_JSON} {error}", "FAILED_PRECONDITION")
         findings = map(Finding, model.classes, probabilities, model.thresholds)
-        return Answer(
+        answer = Answer(
             source,
             model,
             tuple(findings),
@@ -141,7 +143,11 @@ class Client:
             sent.notes + model.notes,
             outputs.get("attention"),
             sent.dicom,
+            score,
         )
+        if self.config.strict and answer.doubt:
+            return Failure(source, f"refused by --strict: {answer.doubt}")
+        return answer
 
     def predict_all(self, images: Iterable[Path]) -> Iterator[Result]:
         """`predict` for each, in their order, `window` at the same time.
@@ -212,7 +218,9 @@ class Client:
         return spec
 
     def _request(self, data: bytes) -> predict_pb2.PredictRequest:
-        request = predict_pb2.PredictRequest(model_spec=self._spec(), output_filter=self._outputs)
+        # No output filter: whether a version tells what is no chest X-ray isn't known before it
+        # answers, and an output that it hasn't would be refused.
+        request = predict_pb2.PredictRequest(model_spec=self._spec())
         request.model_spec.signature_name = self._signature
         value = request.inputs["image_bytes"]
         value.dtype = types_pb2.DT_STRING
@@ -341,6 +349,19 @@ def _probabilities(output: np.ndarray) -> list[float]:
     if output.ndim != 1 or not ((output >= 0) & (output <= 1)).all():
         raise ValueError("no probabilities")
     return [float(value) for value in output]
+
+
+def _score(outputs: Mapping[str, tensor_pb2.TensorProto]) -> float | None:
+    """How unlike the training X-rays an image is; None where the model doesn't tell.
+
+    Raises ValueError for anything but a number from 0 on.
+    """
+    if _UNLIKE not in outputs:
+        return None
+    found = _array(outputs[_UNLIKE])
+    if found.shape != (1,) or not found[0] >= 0:
+        raise ValueError("no score")
+    return float(found[0])
 
 
 def _reason(error: grpc.RpcError, config: ClientConfig) -> str:

@@ -13,7 +13,9 @@ from cxrflow.schema.text import visible, written
 from cxrflow.serving.client.results import Answer, Failure, Finding, Result
 
 FORMATS = ("table", "json", "csv", "jsonl")
-LEADING, TRAILING = ("file", "model", "version"), ("notes", "error")  # of CSV's columns
+LEADING = ("file", "model", "version")  # of CSV's columns
+UNLIKE = ("out_of_distribution", "out_of_distribution_score", "out_of_distribution_threshold")
+TRAILING = (*UNLIKE, "notes", "error")
 _FEW = 3  # findings below their thresholds that a table of several images names
 
 
@@ -54,7 +56,9 @@ def csv_lines(results: Iterable[Result], classes: tuple[str, ...] | None = None)
     With `classes`, a header of these is there already.
 
     Columns: file, model, version; for each class CLASS (the probability), CLASS_threshold and
-    CLASS_positive (1 or 0; both empty where the threshold isn't known); notes, error.
+    CLASS_positive (1 or 0; both empty where the threshold isn't known); out_of_distribution (1: it
+    may be no chest X-ray like the model's; 0, or empty where it isn't known), its score and
+    threshold; notes, error.
     """
     failed: list[Failure] = []  # before the first answer
     for result in with_same_classes(results, classes):
@@ -95,7 +99,7 @@ def _one(answer: Answer) -> list[Text | Table]:
             row.append(Text("" if finding.threshold is None else f"{finding.threshold:.3f}"))
         shown.add_row(*row)
     title = _text(f"{answer.source}: {_version(answer)}")
-    return [title, shown, *map(_text, _own_notes(answer))]
+    return [title, *_doubt(answer), shown, *map(_text, _own_notes(answer))]
 
 
 def _several(results: Sequence[Result]) -> list[Text | Table]:
@@ -107,7 +111,8 @@ def _several(results: Sequence[Result]) -> list[Text | Table]:
         if isinstance(result, Failure):
             lines = [Text.assemble(("failed:", "red"), " ", visible(result.reason))]
         else:
-            lines = [*_summary(result), *(_text(note, "dim") for note in _own_notes(result))]
+            notes = (_text(note, "dim") for note in _own_notes(result))
+            lines = [*_doubt(result), *_summary(result), *notes]
         shown.add_row(_text(result.source), Text("\n").join(lines))
     return [*map(_text, versions), shown]
 
@@ -144,6 +149,11 @@ def _version(answer: Answer) -> str:
     return f"{answer.model.name} version {answer.model.version}"
 
 
+def _doubt(answer: Answer) -> list[Text]:
+    """First of all, where the answer may mean nothing."""
+    return [_text(answer.doubt, "yellow")] if answer.doubt else []
+
+
 def _own_notes(answer: Answer) -> list[str]:
     """What concerns this image, not the model."""
     notes = [note for note in answer.notes if note not in answer.model.notes]
@@ -171,10 +181,19 @@ def _rows(results: Iterable[Result], classes: Sequence[str]) -> str:
 def _row(result: Result, classes: Sequence[str]) -> str:
     file = written(result.source)
     if isinstance(result, Failure):
-        return _line([file, "", "", *[""] * 3 * len(classes), "", result.reason])
+        empty = [""] * (len(LEADING) + 3 * len(classes) + len(TRAILING) - 2)
+        return _line([file, *empty, result.reason])
     model = result.model
     values = [value for finding in result.findings for value in _columns(finding)]
-    return _line([file, model.name, model.version, *values, "; ".join(result.notes), ""])
+    notes = "; ".join(result.notes)
+    return _line([file, model.name, model.version, *values, *_unlike(result), notes, ""])
+
+
+def _unlike(answer: Answer) -> tuple[str, str, str]:
+    numbers = (answer.out_of_distribution_score, answer.model.usual_score)
+    score, threshold = ("" if one is None else f"{one:.7g}" for one in numbers)
+    flagged = answer.out_of_distribution
+    return "" if flagged is None else str(int(flagged)), score, threshold
 
 
 def _columns(finding: Finding) -> tuple[str, str, str]:

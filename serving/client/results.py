@@ -18,6 +18,13 @@ GUESSED = "the server doesn't tell its classes: they are taken for NIH's {}; --r
 NUMBERED = "the server doesn't tell its {} classes: they are numbered; --root DIR names them"
 
 
+UNLIKE = (
+    "this may be no chest X-ray like those that the model was trained on: "
+    "out of distribution, {:.4g} (up to {:.4g} is usual)"
+)
+_LARGEST = 3.4e38  # about float32's
+
+
 class Peak(NamedTuple):
     """The middle of a map's highest cell, in shares of the image's width and height."""
 
@@ -35,6 +42,8 @@ class Model:
     thresholds: tuple[float | None, ...]  # None where the model has none
     synthetic: bool | None = None  # trained on phantoms; None: not known
     notes: tuple[str, ...] = ()
+    # Up to this score an image is like those of the training; None where it isn't known.
+    usual_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,21 @@ class Answer:
     # in its middle.
     attention: np.ndarray | None = None
     dicom: "DicomIdentity | None" = None  # of a DICOM: by what a PACS knows it
+    # How unlike the training X-rays the image is, 0 and up; None where the model doesn't tell.
+    out_of_distribution_score: float | None = None
+
+    @property
+    def out_of_distribution(self) -> bool | None:
+        """Whether the image is taken for no chest X-ray like the model's; None: it isn't known."""
+        score, usual = self.out_of_distribution_score, self.model.usual_score
+        return None if score is None or usual is None else score > usual
+
+    @property
+    def doubt(self) -> str:
+        """The same in plain words; empty where there is nothing to say."""
+        if not self.out_of_distribution:
+            return ""
+        return UNLIKE.format(self.out_of_distribution_score, self.model.usual_score)
 
     def ranked(self) -> list[Finding]:
         """The findings by their probability as a multiple of their threshold, highest first.
@@ -104,6 +128,9 @@ class Answer:
                 }
                 for finding in self.findings
             ],
+            "out_of_distribution": self.out_of_distribution,
+            "out_of_distribution_score": _rounded(self.out_of_distribution_score),
+            "out_of_distribution_threshold": self.model.usual_score,
             "notes": list(self.notes),
         }
         if self.dicom is not None:
@@ -127,6 +154,11 @@ class Failure:
 
 
 Result = Answer | Failure
+
+
+def _rounded(score: float | None) -> float | None:
+    """A score as float32 holds it; JSON has no infinity."""
+    return None if score is None else float(f"{min(score, _LARGEST):.7g}")
 
 
 def _rank(finding: Finding) -> tuple[bool, bool, float]:
@@ -156,7 +188,9 @@ def describe_model(
     if info is not None and len(info.classes) == count:
         thresholds = tuple(info.threshold(one, point) for one in info.classes)
         notes = (SYNTHETIC,) if info.synthetic else ()
-        return Model(name, version, info.classes, thresholds, info.synthetic, notes)
+        unlike = info.out_of_distribution
+        usual = None if unlike is None else unlike.threshold
+        return Model(name, version, info.classes, thresholds, info.synthetic, notes, usual)
     guesses = {len(classes): classes for classes in (DEFAULT_CLASSES, CLASSES_14)}
     classes = guesses.get(count, tuple(f"class {i}" for i in range(1, count + 1)))
     note = (GUESSED if count in guesses else NUMBERED).format(count)

@@ -67,7 +67,8 @@ class ClientConfig:
     give_up: Annotated[int, Field(ge=0)] = 10  # failures of the server in a row; 0: never
     images: ImageLimits = ImageLimits()  # no wider than the server's
     dicom: DicomLimits = DicomLimits()
-    strict: bool = False  # refuse a DICOM that may be no frontal chest X-ray, or no fit picture
+    # Refuse what may be no frontal chest X-ray: by a DICOM's header and picture, and by the model.
+    strict: bool = False
     tls_ca: str = ""  # PEM files; with a CA or a certificate the connection is encrypted
     tls_certificate: str = ""  # of this client, where the server wants one
     tls_key: str = ""

@@ -21,6 +21,7 @@ BENCHES = (
     "demo",
     "nih_mini",
     "heads",
+    "out_of_distribution",
     "serving",
     "serving_fuzz",
     "serving_soak",

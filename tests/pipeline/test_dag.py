@@ -196,6 +196,7 @@ SETTINGS_CHANGES = (
     ("train.epochs=3", {"RecipeCheck", *TRAINERS}),
     ("models.lse.epochs=3", {"RecipeCheck", "Trainer.lse"}),
     ("calibrate.sensitivity=0.8", {*TRAINERS, "Ensemble"}),
+    ("out_of_distribution.quantile=0.9", TRAINERS),
     ("ensemble.folds=3", {"Ensemble"}),
     ("evaluate.slices=[view]", EVALUATORS),
     ("evaluate.min_auc=0.1", {"Gate"}),

@@ -1,6 +1,7 @@
 """model.json: written and read again, older and newer ones, and damaged ones."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from cxrflow.schema.model_json import (
     Member,
     ModelJson,
     NewerFormat,
+    OutOfDistribution,
     parse_model_json,
     read_model_json,
     read_trained,
@@ -73,7 +75,17 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     write_model_json(tmp_path, INFO)
     assert read_model_json(tmp_path) == read_trained(tmp_path) == INFO
     written = json.loads((tmp_path / "assets.extra" / "model.json").read_text())
-    assert written == {"format": 2, **OLD}
+    assert written == {"format": 2, **OLD, "out_of_distribution": None}
+
+
+def test_what_is_no_chest_x_ray_is_told_by_a_threshold(tmp_path: Path) -> None:
+    info = replace(INFO, out_of_distribution=OutOfDistribution(301.5, 0.96, 900, 300))
+    write_model_json(tmp_path, info)
+    assert read_model_json(tmp_path) == info
+    assert parse_model_json(changed(out_of_distribution={"threshold": 3})) == replace(
+        INFO, out_of_distribution=OutOfDistribution(3.0)
+    )
+    assert parse_model_json(changed(out_of_distribution=None)) == INFO
 
 
 def test_a_file_without_a_format_is_read() -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from rich.console import Console
 from cxrflow.schema.classes import CLASSES_14, DEFAULT_CLASSES
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.image_rules import BadImage, ImageLimits
-from cxrflow.schema.model_json import ModelJson
+from cxrflow.schema.model_json import ModelJson, OutOfDistribution
 from cxrflow.serving.client import Answer, Client, ClientConfig, Failure, Finding, Model
 from cxrflow.serving.client.images import read_image
 from cxrflow.serving.client.output import csv_lines, json_array, table
@@ -43,9 +44,14 @@ class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
     While `gate` is closed it answers none.
     """
 
+<<<<<<< HEAD
     def __init__(self, *codes: grpc.StatusCode, seconds: float = 0, outputs: int = 13):
         self.gate = threading.Event()
         self.gate.set()
+=======
+    def __init__(self, *codes: grpc.StatusCode, seconds: float = 0, outputs: int = 13, score=None):
+        self.score = score
+>>>>>>> ood
         self.codes, self.seconds, self.outputs = list(codes), seconds, outputs
         self.times: list[float] = []
         self.requests: list[predict_pb2.PredictRequest] = []
@@ -74,6 +80,10 @@ class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
         # Distinct: the image's size is the first.
         value.float_val.extend([len(request.inputs["image_bytes"].string_val[0]) / 2**20])
         value.float_val.extend([0.5] * (self.outputs - 1))
+        if self.score is not None:
+            response.outputs["out_of_distribution"].dtype = 1
+            response.outputs["out_of_distribution"].tensor_shape.dim.add(size=len(self.score))
+            response.outputs["out_of_distribution"].float_val.extend(self.score)
         return response
 
     def GetModelMetadata(self, request, context):
@@ -108,7 +118,7 @@ def test_request_is_the_file_itself():
     assert (spec.name, spec.version_label, spec.signature_name) == (
         "lungs", "canary", "serving_default"
     )  # fmt: skip
-    assert list(request.output_filter) == ["probabilities"]
+    assert not request.output_filter  # whether this version has more outputs isn't known
     assert isinstance(result, Answer)
     assert (result.model.name, result.model.version, result.size) == ("lungs", 7, (96, 80))
     assert result.findings[0] == Finding("Atelectasis", len(PNG) / 2**20, None)
@@ -291,6 +301,70 @@ def test_model_json_names_classes_and_thresholds():
     assert describe_model("cxr", 3, 2, INFO, "specificity").thresholds == (None, None)
 
 
+def unlike(score, threshold=300.0):
+    model = replace(MODEL, usual_score=threshold)
+    return replace(answer(), model=model, out_of_distribution_score=score)
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "flagged"),
+    [(300.5, 300.0, True), (300.0, 300.0, False), (5.0, None, None), (None, 300.0, None)],
+)
+def test_an_image_above_the_threshold_is_said_to_be_no_chest_x_ray(score, threshold, flagged):
+    found = unlike(score, threshold)
+    assert found.out_of_distribution is flagged
+    told = json.loads("".join(json_array([found])))[0]
+    assert [told[f"out_of_distribution{end}"] for end in ("", "_score", "_threshold")] == [
+        flagged, score, threshold
+    ]  # fmt: skip
+    (row,) = csv.DictReader(StringIO("".join(csv_lines([found]))))
+    assert row["out_of_distribution"] == {True: "1", False: "0", None: ""}[flagged]
+    assert row["out_of_distribution_score"] == ("" if score is None else f"{score:g}")
+    assert row["out_of_distribution_threshold"] == ("" if threshold is None else "300")
+    for results in ([found], [found, answer()]):
+        lines = " ".join(shown(results).replace("│", " ").split())
+        assert ("may be no chest X-ray" in lines) is bool(flagged)
+
+
+def test_an_endless_score_is_still_json():
+    (told,) = json.loads("".join(json_array([unlike(float("inf"))])))
+    assert told["out_of_distribution"] is True and told["out_of_distribution_score"] == 3.4e38
+
+
+def test_the_threshold_is_model_jsons():
+    info = replace(INFO, out_of_distribution=OutOfDistribution(301.5))
+    assert describe_model("cxr", 3, 2, info, "youden").usual_score == 301.5
+    assert describe_model("cxr", 3, 2, INFO, "youden").usual_score is None
+    assert describe_model("cxr", 3, 2, None, "youden").usual_score is None
+
+
+def test_strict_refuses_what_the_model_takes_for_no_chest_x_ray(tmp_path):
+    info = {"classes": ["A", "B"], "out_of_distribution": {"threshold": 100}}
+    root = tmp_path / "serving" / "cxrflow" / "7" / "assets.extra"
+    root.mkdir(parents=True)
+    (root / "model.json").write_text(json.dumps(info))
+    for strict, score, refused in ((True, 101, True), (True, 99, False), (False, 101, False)):
+        fake = Fake(outputs=2, score=[score])
+        with asked(fake, root=tmp_path / "serving", strict=strict) as client:
+            result = client.predict(PNG)
+        assert isinstance(result, Failure) is refused
+        if refused:
+            assert result.reason.startswith("refused by --strict: this may be no chest X-ray")
+        else:
+            assert result.out_of_distribution is (score > 100)
+
+
+@pytest.mark.parametrize("score", [[123.5], [float("nan")], [1.0, 2.0], []])
+def test_the_score_comes_with_the_answer(score):
+    with asked(Fake(score=score)) as client:
+        result = client.predict(PNG)
+    if score == [123.5]:
+        assert isinstance(result, Answer) and result.out_of_distribution_score == 123.5
+        assert result.out_of_distribution is None  # this server tells no threshold
+    else:
+        assert result == Failure("", "the server's answer can't be understood", "INTERNAL")
+
+
 def test_a_model_of_a_newer_format_gives_no_answer(tmp_path):
     """Its classes might mean something else."""
     extra = tmp_path / "cxrflow" / "7" / "assets.extra"
@@ -356,12 +430,14 @@ def test_csv_has_a_column_a_class():
     assert (rows[1]["Mass"], rows[1]["Edema"], rows[1]["version"]) == ("0.300000", "0.600000", "3")
     assert list(rows[0]) == [
         *("file", "model", "version", "Mass", "Mass_threshold", "Mass_positive"),
-        *("Edema", "Edema_threshold", "Edema_positive", "notes", "error"),
+        *("Edema", "Edema_threshold", "Edema_positive"),
+        *("out_of_distribution", "out_of_distribution_score", "out_of_distribution_threshold"),
+        *("notes", "error"),
     ]
     assert [rows[1][f"Mass_{name}"] for name in ("threshold", "positive")] == ["0.400000", "0"]
     assert [rows[1][f"Edema_{name}"] for name in ("threshold", "positive")] == ["", ""]
     assert rows[1]["notes"] == f"DICOM shrunk; {SYNTHETIC}" and rows[0]["Mass"] == ""
-    assert "".join(csv_lines([])) == "file,model,version,notes,error\n"
+    assert "".join(csv_lines([])).startswith("file,model,version,out_of_distribution,")
     other = Answer(
         "b", describe_model("cxr", 4, 1, None, "youden"), (Finding("a", 1, None),), (9, 9)
     )

@@ -11,6 +11,7 @@ os.environ["TF_USE_LEGACY_KERAS"] = "0"
 import keras
 
 from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.model.settings import OutOfDistributionConfig
 from cxrflow.components.train.run import run_fn
 
 CLASSES = ["Left", "Right", "Absent"]
@@ -49,6 +50,7 @@ def run(data: str, out: str, **changes: object) -> None:
             custom_config={
                 "name": "tiny",
                 "calibrate": {"method": "platt", "sensitivity": 0.9, "specificity": 0.9},
+                "out_of_distribution": dataclasses.asdict(OutOfDistributionConfig()),
                 "train": dataclasses.asdict(recipe(**changes)),
                 "transform": {"image_size": 64, "encoding": "jpeg", "jpeg_quality": 95},
                 "classes": CLASSES,

@@ -4,12 +4,13 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from cxrflow.components.edge.device import device_files
 from cxrflow.components.edge.export import litert
@@ -23,14 +24,18 @@ from cxrflow.components.edge.export.source import INPUT, OUTPUT, Source
 from cxrflow.components.edge.export.to_onnx import pack, to_onnx
 from cxrflow.components.edge.export.variants import VARIANTS, tolerance
 from cxrflow.components.edge.parity.run import VariantError, run_variant
+from cxrflow.components.model.out_of_distribution import OUTPUT as DETECTED
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.image_rules import ImageLimits
 from cxrflow.schema.model_json import CompactFormat
+from cxrflow.schema.portable.out_of_distribution import FILE as DETECTOR
+from cxrflow.schema.portable.out_of_distribution import write_detector
 from cxrflow.schema.progress import report
 
 MODEL_JSON = "model.json"
 FORMAT = 2  # of a bundle; 1 had no answers and no thresholds of a variant's own
 _BROKEN = 0.2  # mean difference of a probability
+_SCORE_TOLERANCE = 1e-3  # of a detector's score: NumPy against TensorFlow
 _SPARSE = 4  # of the calibration images, what is enough for means
 
 
@@ -73,6 +78,8 @@ def export_bundle(
             content = with_metadata(content, source.info, key)
         (bundle / VARIANTS[key]["file"]).write_bytes(content)
     report(len(makers), len(makers), "variants")
+    if source.detector is not None:
+        write_detector(str(bundle / DETECTOR), source.detector)
     for path in device_files():
         shutil.copy(path, bundle / path.name)
     info = describe(source, config)
@@ -116,7 +123,9 @@ def _write_golden(
     tolerances = {key: max(tolerance(key, config).values()) for key in answers}
     chosen = least_alike(answers, tolerances, config.golden_images)
     kept = {key: found[chosen] for key, found in answers.items()}
-    write_golden([files[i] for i in chosen], pixels[chosen], expected[chosen], kept, bundle)
+    golden = [files[i] for i in chosen]
+    scores = unlike_training(source, golden, pixels[chosen])
+    write_golden(golden, pixels[chosen], expected[chosen], kept, scores, bundle)
     return not_told_apart(kept, tolerances), silent
 
 
@@ -139,6 +148,26 @@ def check(found: np.ndarray, name: str, expected: np.ndarray) -> None:
             f"{name} is broken: its probabilities differ by {difference:.3f} on average from those "
             "of the model it was made from"
         )
+
+
+def unlike_training(
+    source: Source, originals: Sequence[bytes], pixels: np.ndarray
+) -> np.ndarray | None:
+    """Scores float32 [N] of golden images by the detector that the device gets; None without.
+
+    Raises CxrflowError if the model's own graph says otherwise.
+    """
+    if source.detector is None:
+        return None
+    found = source.detector.scores(pixels)
+    image_bytes = tf.constant(list(originals))
+    served = source.model.signatures["serving_default"](image_bytes=image_bytes)[DETECTED].numpy()
+    if not np.allclose(found, served, rtol=_SCORE_TOLERANCE, atol=_SCORE_TOLERANCE):
+        raise CxrflowError(
+            f"the detector of {source.info.name} gives {found[0]:.4g} for an image that its graph "
+            f"gives {served[0]:.4g}: train the model anew"
+        )
+    return found
 
 
 def _write_info(info: Mapping[str, Any], bundle: Path) -> None:

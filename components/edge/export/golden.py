@@ -64,6 +64,7 @@ def write_golden(
     pixels: np.ndarray,
     probabilities: np.ndarray,
     answers: Mapping[str, np.ndarray],
+    scores: np.ndarray | None,
     bundle: Path,
 ) -> None:
     """Writes `golden/0.png` and so on, byte for byte, and `golden/golden.npz`.
@@ -73,10 +74,11 @@ def write_golden(
         pixels: what the network sees of them, uint8 [G, S, S].
         probabilities: what the source says of that, float32 [G, C].
         answers: what each variant says of it, float32 [G, C].
+        scores: how unlike the training X-rays each is, float32 [G]; None if the model doesn't tell.
         bundle: where the folder `golden` goes.
 
-    The archive holds `names` of the files, string [G], `pixels`, `probabilities`, and
-    `answers_<variant>` of each.
+    The archive holds `names` of the files, string [G], `pixels`, `probabilities`,
+    `answers_<variant>` of each, and `out_of_distribution` where there are scores.
     """
     folder = bundle / FOLDER
     folder.mkdir()
@@ -85,6 +87,8 @@ def write_golden(
         names.append(f"{index}.{'png' if original.startswith(PNG_START) else 'jpg'}")
         (folder / names[-1]).write_bytes(original)
     arrays: dict[str, Any] = {ANSWERS + key: found for key, found in answers.items()}
+    if scores is not None:
+        arrays["out_of_distribution"] = scores
     np.savez_compressed(
         folder / "golden.npz",
         names=np.array(names),

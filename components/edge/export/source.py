@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cxrflow.components.model.assets import load_detector
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import read_trained
 
@@ -23,6 +24,7 @@ class Source:
         assert self.info.compact  # read_trained refuses a model without
         self.compact = self.info.compact
         self.classes, self.image_size = list(self.info.classes), self.info.image_size
+        self.detector = load_detector(saved_model, self.info)
         self.model = tf.saved_model.load(str(saved_model))
         if "pixels" not in self.model.signatures:
             raise CxrflowError(f"{saved_model} has no signature pixels: train the model anew")

@@ -32,7 +32,7 @@ from cxrflow.components.score.files import Scores as ModelScores
 from cxrflow.components.score.files import Table, write_scores
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.metadata_json import classes_of, metadata_faults
-from cxrflow.schema.model_json import Member, ModelJson
+from cxrflow.schema.model_json import Member, ModelJson, OutOfDistribution
 
 NAN = float("nan")
 
@@ -256,6 +256,17 @@ def test_metadata_is_of_the_schema(attention):
     effusion, mass = (fields["eval_metrics"]["classes"][n] for n in ("Effusion", "Mass"))
     assert effusion["auc_interval"] == [0.65, 0.77]
     assert (mass["auc"], mass["auc_interval"]) == (None, None)
+
+
+def test_metadata_promise_the_score_of_what_is_no_chest_x_ray():
+    info = replace(BARE.info, out_of_distribution=OutOfDistribution(301.5))
+    fields = metadata(replace(BARE, info=info, outputs=Outputs((7, 7)), figures=JUDGED))
+    assert metadata_faults(json.dumps(fields, allow_nan=False)) == []
+    for name in ("serving_data_format", "attention_data_format"):
+        unlike = fields[name]["outputs"]["out_of_distribution"]
+        assert (unlike["spatial_shape"], unlike["num_channels"]) == ([], 1)
+        assert "301.5" in unlike["channel_def"]["0"]
+    assert "out_of_distribution" not in fields["network_data_format"]["outputs"]
 
 
 def test_monai_s_own_required_fields_are_there():

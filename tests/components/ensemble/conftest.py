@@ -44,7 +44,8 @@ def write_member(folder: Path, name: str, head: str, seed: int) -> None:
     from cxrflow.components.model.calibration import Calibration
     from cxrflow.components.model.network import build_network
     from cxrflow.components.model.signatures import export
-    from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
+    from cxrflow.schema.model_json import CompactFormat, Member, ModelJson, OutOfDistribution
+    from cxrflow.schema.portable.out_of_distribution import Detector
     from tests.support import tiny_training
 
     keras.utils.set_random_seed(seed)
@@ -58,6 +59,9 @@ def write_member(folder: Path, name: str, head: str, seed: int) -> None:
     )["logits"].numpy()
     output = network.get_layer("logits")
     output.kernel.assign(output.kernel * 20 * np.sign([*(bright - gray)[:1], *(noisy - gray)[1:]]))
+    # The second member alone tells what is no X-ray, by brightness.
+    whitening = np.diag(np.float32([10, 0, 0, 0]))
+    detector = Detector(1, np.zeros(4, np.float32), whitening) if seed else None
     calibration = Calibration(np.array([0.8, 1.5, 1.0]), np.array([0.2 * seed, -0.5, 0.0]))
     export(
         lambda pixels: network(pixels, training=False),
@@ -66,6 +70,7 @@ def write_member(folder: Path, name: str, head: str, seed: int) -> None:
         CompactFormat(**COMPACT),
         64,
         folder,
+        detector,
     )
     write_assets(
         folder,
@@ -76,10 +81,12 @@ def write_member(folder: Path, name: str, head: str, seed: int) -> None:
             compact=CompactFormat(**COMPACT),
             members=(Member(name, "MobileNet", head, 1.0),),
             calibration=calibration.to_json(CLASSES),
+            out_of_distribution=OutOfDistribution(40.0 + seed) if detector else None,
             data="data-1",
             code="code-1",
             synthetic=True,
         ),
+        detector,
     )
 
 

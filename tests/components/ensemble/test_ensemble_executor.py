@@ -206,6 +206,18 @@ def test_report_scores_everyone_and_what_was_chosen_on_eval_is_exported(best):
     assert [m["name"] for m in report["members"]] == NAMES
 
 
+def test_the_first_member_that_tells_what_is_no_x_ray_speaks_for_all(best, made):
+    model, _ = best
+    assert model_json(model)["out_of_distribution"]["threshold"] == 41.0  # the second member's
+    for signature in ("serving_default", "attention"):
+        found = serve(model, signature, image_bytes=made.pngs)["out_of_distribution"]
+        alone = serve(made.root / "models" / NAMES[1] / "Format-Serving", image_bytes=made.pngs)[
+            "out_of_distribution"
+        ]
+        np.testing.assert_allclose(found, alone)
+        assert np.ptp(found) > 1
+
+
 def test_model_json_and_warm_up(best, made):
     model, _ = best
     described = model_json(model)

@@ -14,7 +14,11 @@ import tensorflow as tf
 from cxrflow.components.model.calibration import Calibration, fit
 from cxrflow.components.model.thresholds import class_thresholds
 from cxrflow.components.train.run import own_folder
+<<<<<<< HEAD
 from tests.support.tflite import assert_pixels_convert
+=======
+from cxrflow.schema.portable.out_of_distribution import FILE, read_detector
+>>>>>>> ood
 from tests.support.tiny_training import run
 
 pytestmark = [pytest.mark.tf, pytest.mark.usefixtures("tiny_backbone")]
@@ -69,13 +73,14 @@ def test_every_signature_has_its_names_and_free_batch(signatures):
         "logits": (tf.float32, [None, 3]),
     }
     probabilities = {"probabilities": scores["probabilities"]}
+    unlike = {"out_of_distribution": (tf.float32, [None])}
     assert found == {
-        "serving_default": ({"image_bytes": strings}, scores),
+        "serving_default": ({"image_bytes": strings}, scores | unlike),
         "examples": ({"examples": strings}, scores),
         "transformed_examples": ({"examples": strings}, scores),
         "attention": (
             {"image_bytes": strings},
-            probabilities | {"attention": (tf.float32, [None, 8, 8])},
+            probabilities | unlike | {"attention": (tf.float32, [None, 8, 8])},
         ),
         "pixels": ({"image": (tf.float32, [None, 64, 64, 3])}, probabilities),
         "network": (
@@ -101,6 +106,24 @@ def test_originals_and_compact_images_give_the_same(tiny, trained, signatures):
         signatures["attention"](image_bytes=tf.constant(tiny.pngs)),
     ):
         np.testing.assert_allclose(other["probabilities"], served["probabilities"], atol=1e-5)
+
+
+def test_what_is_no_x_ray_is_told_from_what_it_was_trained_on(tiny, trained, signatures):
+    told = model_json(trained)["out_of_distribution"]
+    assert (told["quantile"], told["training_images"], told["eval_images"]) == (0.96, 64, 24)
+    score = signatures["serving_default"](image_bytes=tf.constant(tiny.pngs))["out_of_distribution"]
+    flagged = score.numpy() > told["threshold"]
+    assert flagged.sum() <= 1  # its own eval
+    detector = read_detector(str(trained / "Format-Serving/assets.extra" / FILE))
+    pixels = np.stack([tf.io.decode_png(png, 1).numpy()[..., 0] for png in tiny.pngs])
+    small = (pixels.reshape(-1, 64, 2, 64, 2).mean((2, 4)) + 0.5).astype(np.uint8)
+    np.testing.assert_allclose(score, detector.scores(small), rtol=0.3)  # but for the JPEG
+    slope = np.tile(np.arange(100, dtype=np.uint8)[:, None, None], (1, 100, 1))
+    strange = [np.full((80, 90, 1), 255, np.uint8), slope]
+    pngs = tf.constant([tf.io.encode_png(image).numpy() for image in strange])
+    for name in ("serving_default", "attention"):
+        scores = signatures[name](image_bytes=pngs)["out_of_distribution"]
+        assert (scores.numpy() > told["threshold"]).all()
 
 
 def test_originals_of_any_kind_agree_with_their_compact_image(shared_dir, signatures):

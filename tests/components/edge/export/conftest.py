@@ -9,9 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+<<<<<<< HEAD
 from tests.support.nodes import artifact, write_verdict_on
+=======
+from cxrflow.schema.portable.out_of_distribution import Detector
+>>>>>>> ood
 
 CLASSES = ["Bright", "Noisy", "Absent"]
+DETECTOR = Detector(1, np.ones(4, np.float32), np.diag(np.float32([3, 1, 1, 1])))
 COMPACT = {"image_size": 64, "encoding": "jpeg", "jpeg_quality": 95}
 
 
@@ -55,7 +60,7 @@ def _write_model(folder: Path, head: str) -> Path:
     from cxrflow.components.model.places import PooledMap
     from cxrflow.components.model.recipe import TrainConfig
     from cxrflow.components.model.signatures import export
-    from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
+    from cxrflow.schema.model_json import CompactFormat, Member, ModelJson, OutOfDistribution
 
     keras.utils.set_random_seed(7)
     pixels = keras.Input((64, 64, 3))
@@ -83,6 +88,7 @@ def _write_model(folder: Path, head: str) -> Path:
         CompactFormat(**COMPACT),
         64,
         folder,
+        DETECTOR,
     )
     write_assets(
         folder,
@@ -93,10 +99,12 @@ def _write_model(folder: Path, head: str) -> Path:
             compact=CompactFormat(**COMPACT),
             members=(Member("small", "none", head, 1.0),),
             calibration=calibration.to_json(CLASSES),
+            out_of_distribution=OutOfDistribution(12.5),
             data="data-1",
             code="code-1",
             synthetic=True,
         ),
+        DETECTOR,
     )
     return folder
 

@@ -9,6 +9,7 @@ import pytest
 
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.image_rules import ImageLimits
+from cxrflow.schema.portable.out_of_distribution import FILE, read_detector, write_detector
 
 pytestmark = pytest.mark.tf
 
@@ -35,6 +36,7 @@ def test_bundle_holds_what_the_contract_names(candidate, made):
         "model.onnx.xz",
         "model.json",
         "golden",
+        "out_of_distribution.npz",
         *(path.name for path in device_files()),
     }
     source = json.loads((made.model / "Format-Serving/assets.extra/model.json").read_text())
@@ -75,6 +77,26 @@ def test_golden_files_are_originals_and_their_answers_the_models(candidate, made
     pixels = np.repeat(golden["pixels"][..., None], 3, axis=-1).astype(np.float32)
     again = signatures["pixels"](image=tf.constant(pixels))["probabilities"]
     np.testing.assert_allclose(golden["probabilities"], again, atol=1e-5)
+    detector = read_detector(str(Path(candidate.uri) / FILE))
+    np.testing.assert_allclose(golden["out_of_distribution"], detector.scores(golden["pixels"]))
+    told = signatures["serving_default"](image_bytes=tf.constant(stored))["out_of_distribution"]
+    np.testing.assert_allclose(golden["out_of_distribution"], told, rtol=1e-3)
+
+
+def test_a_detector_that_isnt_the_graphs_is_refused(made, tmp_path):
+    import shutil
+
+    from cxrflow.components.edge.export.bundle import unlike_training
+    from cxrflow.components.edge.export.source import Source
+
+    folder = tmp_path / "model"
+    shutil.copytree(made.model / "Format-Serving", folder)
+    path = str(folder / "assets.extra" / FILE)
+    write_detector(path, read_detector(path)._replace(center=np.zeros(4, np.float32)))
+    with pytest.raises(CxrflowError, match="train the model anew"):
+        unlike_training(
+            Source(folder), list(made.originals.values())[:1], np.zeros((1, 64, 64), np.uint8)
+        )
 
 
 @pytest.mark.parametrize("blessed", [[False], [True, False]])

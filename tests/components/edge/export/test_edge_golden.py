@@ -42,10 +42,12 @@ def test_what_cannot_be_proved_is_said(chosen, tolerance, said):
 def test_the_archive_holds_each_variants_own_answers(tmp_path):
     pixels = np.zeros((2, 4, 4), np.uint8)
     answers = {"litert_int8": ANSWERS[:2], "onnx": ANSWERS[2:4]}
-    write_golden([b"\x89PNG\r\n\x1a\n1", b"\xff\xd8 2"], pixels, ANSWERS[1:3], answers, tmp_path)
+    originals, scores = [b"\x89PNG\r\n\x1a\n1", b"\xff\xd8 2"], np.float32([7, 8])
+    write_golden(originals, pixels, ANSWERS[1:3], answers, scores, tmp_path)
     assert (tmp_path / "golden" / "1.jpg").read_bytes() == b"\xff\xd8 2"
     with np.load(tmp_path / "golden" / "golden.npz") as archive:
         assert archive["names"].tolist() == ["0.png", "1.jpg"]
         assert (archive["answers_onnx"] == ANSWERS[2:4]).all()
         assert (archive["answers_litert_int8"] == ANSWERS[:2]).all()
         assert (archive["probabilities"] == ANSWERS[1:3]).all()
+        assert archive["out_of_distribution"].tolist() == [7, 8]
