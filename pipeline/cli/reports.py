@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +38,7 @@ def baseline(
 @app.command(
     epilog=examples(
         "cxrflow dashboard --root runs/demo",
+        "cxrflow dashboard --root runs/nih_mini --serve",
         "cxrflow dashboard --root runs/nih_mini --to /tmp/pages",
     )
 )
@@ -48,28 +50,38 @@ def dashboard(
         Path | None,
         typer.Option(help="Folder for the pages; default: ROOT/dashboard.", file_okay=False),
     ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Then show them at http://127.0.0.1, until Ctrl-C.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(help="For --serve; 0 takes a free one.", min=0, max=65535)
+    ] = 8050,
 ) -> None:
-    """Write the run's scores, slices, plots and history as pages that open without a network."""
+    """Write a report on a run, as pages that open without a network.
+
+    Is the model good, on whom, compared with what, and may it be pushed: scores with intervals,
+    curves, subgroups, X-rays with attention maps, mistakes, data, lineage, history.
+    """
     from cxrflow.pipeline import config as settings
     from cxrflow.pipeline.record import Run
+    from cxrflow.pipeline.reports.dashboard.serving import listening, show
     from cxrflow.pipeline.terminal import progress_bar, redirected_to
 
     run = Run.read(root)
-    least = run.config["evaluate"].get("min_shown", settings.PipelineConfig().evaluate.min_shown)
-    with redirected_to(_log(root, "dashboard")) as console, progress_bar("dashboard", console):
-        from cxrflow.pipeline.reports.dashboard.pages import RunFolder, write_dashboard
+    # A port that is taken is found before the work.
+    with listening(port) if serve else nullcontext() as server:
+        with redirected_to(_log(root, "dashboard")) as console, progress_bar("dashboard", console):
+            from cxrflow.pipeline.reports.dashboard.pages import write_dashboard
+            from cxrflow.pipeline.reports.dashboard.run_folder import RunFolder
 
-        folder = RunFolder(
-            root=root.resolve(),
-            artifacts=run.artifacts,
-            ingest=run.config["ingest"],
-            data_dir=Path(run.data_dir),
-            synthetic=run.synthetic,
-            min_shown=least,
-        )
-        pages = write_dashboard(folder, to or root / "dashboard")
-    print("\n".join(visible(str(page)) for page in pages))
-    print(f"open {pages[0].resolve().as_uri()} in a browser")
+            least = settings.PipelineConfig().evaluate.min_shown
+            pages = write_dashboard(RunFolder.of(run, root, least), to or root / "dashboard")
+        if server is None:
+            print(f"{len(pages)} pages in {visible(str(pages[0].parent))}")
+            print(f"open {pages[0].resolve().as_uri()} in a browser")
+        else:
+            print(f"http://127.0.0.1:{server.server_port}/ shows the report; Ctrl-C ends it")
+            show(server, pages[0].parent)
 
 
 @app.command(

@@ -1,72 +1,65 @@
-"""The table of per-class AUCs: this run's models beside published ones."""
+"""Published AUCs, those that compare with this run's apart from the rest."""
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from cxrflow.components.evaluate.evidence.references import judge_references, read_sources
+from cxrflow.components.evaluate.settings import SplitKind
+from cxrflow.pipeline.reports.dashboard.cohort import is_official
+from cxrflow.pipeline.reports.dashboard.run_folder import RunFolder
 from cxrflow.schema.portable.scores import mean_auc
 
-REFERENCE = Path(__file__).resolve().parents[3] / "schema" / "reference.csv"
+_WORKS = {
+    "Wang 2017": "Wang et al., ChestX-ray8, CVPR 2017",
+    "CheXNet 2017": "Rajpurkar et al., CheXNet, 2017",
+    "SwinCheX 2022": "Taslimi et al., SwinCheX, 2022",
+    "metadata only": "age, sex and view without a pixel, fitted by this project",
+    "2019 study": "the study that this project grew out of",
+}
 
 
 @dataclass(frozen=True)
-class Column:
-    """One model's AUC by class; NaN where it has none."""
+class Published:
+    """One source's AUCs."""
 
     name: str
-    aucs: dict[str, float]
+    split: str  # what they were measured on
+    aucs: dict[str, float]  # by class; NaN where it has none
+    comparable: bool
+    reason: str  # why it compares, or why not
+
+    @property
+    def work(self) -> str:
+        """Where they are from; the name where no more is known."""
+        return _WORKS.get(self.name, self.name)
+
+    def mean(self, classes: Sequence[str]) -> float:
+        """Over these classes, so that columns compare; NaN if none has one."""
+        return mean_auc(self.aucs[name] for name in classes)
 
 
-@dataclass(frozen=True)
-class Group:
-    """Columns under one heading; published ones are of the split that it names."""
+def published(
+    run: RunFolder, classes: Sequence[str], split: str, images: int
+) -> tuple[Published, ...]:
+    """What schema/reference.csv holds, judged by the gate's rule.
 
-    title: str
-    columns: tuple[Column, ...]
-    published: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """AUCs of one split of this run, beside published ones."""
-
-    split: str
-    about: str  # which patients
-    classes: tuple[str, ...]
-    positives: dict[str, int]
-    few: dict[str, str]  # by class: words in place of this run's AUC, or empty
-    groups: tuple[Group, ...]
-    notes: tuple[str, ...] = ()
-
-    def mean(self, column: Column) -> float:
-        """Over the classes whose AUC this run shows, so that columns compare; NaN if none is."""
-        return mean_auc(column.aucs[name] for name in self.classes if not self.few[name])
-
-
-def columns(
-    aucs: Mapping[str, Mapping[str, float | None]], names: Iterable[str], classes: Sequence[str]
-) -> tuple[Column, ...]:
-    """Columns of these names; null or missing AUCs become NaN."""
+    Args:
+        run: what it is to be compared with.
+        classes: the others are left out.
+        split: of the run; only figures on test can compare.
+        images: in that split.
+    """
+    sources = read_sources()
+    kind: SplitKind = "official test list" if is_official(run) else "hash of patients"
+    judged = judge_references(list(sources), kind, images, run.synthetic)
     return tuple(
-        Column(name, {c: _auc(aucs[name].get(c)) for c in classes})
-        for name in names
-        if name in aucs
+        Published(
+            one.source,
+            sources[one.source].split,
+            {name: sources[one.source].aucs.get(name, math.nan) for name in classes},
+            one.comparable and split == "test",
+            one.reason if split == "test" else "this run's figures are on eval",
+        )
+        for one in judged
     )
-
-
-def published(classes: Sequence[str]) -> tuple[Group, ...]:
-    """The columns of schema/reference.csv, a group for each split, without other classes."""
-    found: dict[str, dict[str, dict[str, float]]] = {}  # split -> source -> class -> AUC
-    with REFERENCE.open() as file:
-        for row in csv.DictReader(file):
-            of_source = found.setdefault(row["split"], {}).setdefault(row["source"], {})
-            of_source[row["class"]] = float(row["auc"])
-    return tuple(
-        Group(f"published: {split}", columns(aucs, aucs, classes), published=True)
-        for split, aucs in found.items()
-    )
-
-
-def _auc(value: float | None) -> float:
-    return float("nan") if value is None else value

@@ -57,7 +57,7 @@ def load(directory: Path, classes: Sequence[str]) -> Evaluation:
     Raises:
         CxrflowError: there is no evaluation of these classes.
     """
-    result = _read(directory)
+    result = tfma_result(directory)
     names = tuple(_model_classes(_model_beside(result.model_location, directory)) or classes)
     metrics, examples, plots = {}, {}, {}
     for key, outputs in result.slicing_metrics or []:
@@ -82,8 +82,12 @@ def load(directory: Path, classes: Sequence[str]) -> Evaluation:
     return Evaluation(names, metrics, examples, plots)
 
 
-def _read(directory: Path) -> Any:
-    """TFMA's EvalResult of the candidate."""
+def tfma_result(directory: Path) -> Any:
+    """TFMA's EvalResult of the candidate, for TFMA's own views.
+
+    Raises:
+        CxrflowError: there is no evaluation, or it can't be read.
+    """
     import tensorflow as tf
     import tensorflow_model_analysis as tfma
     from tensorflow_model_analysis.writers.eval_config_writer import load_eval_run

@@ -10,18 +10,18 @@ from cxrflow.schema.classes import DEFAULT_CLASSES
 SLICES = ("patient/sex", "view")
 
 
-def make_rows(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def make_rows(n: int, seed: int = 0, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """k-hot labels and logits, [n, 13] each; the last class has no case."""
     rng = np.random.default_rng(seed)
     prevalence = np.linspace(0.3, 0.05, len(DEFAULT_CLASSES))
     labels = (rng.random((n, len(prevalence))) < prevalence).astype(np.float32)
     labels[:, -1] = 0
-    logits = rng.normal(size=labels.shape) + 1.5 * labels + np.log(prevalence)
+    logits = noise * rng.normal(size=labels.shape) + 1.5 * labels + np.log(prevalence)
     return labels, logits.astype(np.float32)
 
 
 def write_evaluation(
-    folder: Path, work: Path, n: int = 200, seed: int = 0, factor: float = 1.0
+    folder: Path, work: Path, n: int = 200, seed: int = 0, factor: float = 1.0, noise: float = 1.0
 ) -> None:
     """Evaluates n examples, half of them eval, half test, with `tfma_config.eval_config`.
 
@@ -31,7 +31,7 @@ def write_evaluation(
     import tensorflow_model_analysis as tfma
 
     classes = len(DEFAULT_CLASSES)
-    labels, logits = make_rows(n, seed)
+    labels, logits = make_rows(n, seed, noise)
     work.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(work / "examples")) as writer:
         for i in range(n):

@@ -1,317 +1,289 @@
-"""The dashboard's pages, written from real evaluations and opened in headless Chromium."""
+"""The report's pages, written from a made run and opened in headless Chromium."""
 
 import errno
+import html
 import json
-import math
+import re
 import shutil
+import threading
+import urllib.error
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from cxrflow.components.evaluate.results import too_few
-from cxrflow.pipeline.reports.dashboard.auc_table import Table, published
-from cxrflow.pipeline.reports.dashboard.evaluations import (
-    history_views,
-    load,
-)
-from cxrflow.pipeline.reports.dashboard.pages import (
-    RunFolder,
-    write_dashboard,
-)
+from cxrflow.pipeline.reports.dashboard.evaluations import load
+from cxrflow.pipeline.reports.dashboard.pages import write_dashboard
+from cxrflow.pipeline.reports.dashboard.run_folder import RunFolder
+from cxrflow.pipeline.reports.dashboard.serving import listening, show
 from cxrflow.schema.classes import DEFAULT_CLASSES
 from cxrflow.schema.errors import CxrflowError
-from tests.components.evaluate.evaluation_maker import make_rows, write_evaluation
-from tests.pipeline.reports.browser import DEEP, Browser, assert_clean
+from tests.pipeline.reports.browser import DEEP, assert_clean
+from tests.pipeline.reports.report_maker import FEW, INGEST, MODELS
 
 pytestmark = pytest.mark.tf
 
-METHODS = [
-    "mean",
-    "mean_logits",
-    "weighted",
-    "hard_vote",
-    "hard_vote_majority",
-    "max_vote",
-    "stacked",
+OWN = [
+    *("index.html", "classes.html", "models.html", "history.html", "curves.html"),
+    *("calibration.html", "operating.html", "subgroups.html", "adjudicated.html"),
+    *("attention.html", "mistakes.html", "data.html", "lineage.html"),
 ]
-FEW = 10
-INGEST = {"classes": list(DEFAULT_CLASSES), "split": "auto", "eval_share": 0.15, "test_share": 0.2}
+TFMA = [
+    *(f"{kind}-{name}.html" for kind in ("slices", "plots") for name in sorted(MODELS)),
+    "over-time.html",
+]
+MEGABYTES = 15  # of the whole report
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> RunFolder:
-    """Two members, their ensemble, and an earlier evaluation of the ensemble."""
-    root = tmp_path_factory.mktemp("run")
-    evaluations = {
-        "Evaluator": root / "artifacts" / "Evaluator" / "evaluation" / "12",
-        "Evaluator.wide": root / "artifacts" / "Evaluator.wide" / "evaluation" / "7",
-        "Evaluator.narrow": root / "artifacts" / "Evaluator.narrow" / "evaluation" / "8",
-    }
-    for seed, folder in enumerate([*evaluations.values(), evaluations["Evaluator"].parent / "5"]):
-        write_evaluation(folder, root / "work" / str(seed), seed=seed)
-    artifacts = {node: {"evaluation": str(path)} for node, path in evaluations.items()}
-    report = root / "artifacts" / "Ensemble" / "report" / "9"
-    report.mkdir(parents=True)
-    (report / "ensemble.json").write_text(json.dumps(ensemble_report()))
-    artifacts |= {"Ensemble": {"report": str(report)}, "Trainer.wide": {}, "Trainer.narrow": {}}
-    return RunFolder(root, artifacts, INGEST, root / "data", synthetic=True, min_shown=FEW)
+def rows_of(tab, caption: str) -> list[dict[str, str]]:
+    """The rows of a table by its columns' names."""
+    return tab.evaluate(f"""
+        (() => {{
+          const table = [...document.querySelectorAll('table')]
+              .find(one => one.caption.innerText.startsWith('{caption}'));
+          const names = [...table.tHead.rows].at(-1).cells;
+          return [...table.tBodies[0].rows].map(row => Object.fromEntries(
+              [...row.cells].flatMap(cell => Array(cell.colSpan).fill(cell.innerText))
+                  .map((text, i) => [names[i].innerText, text])));
+        }})()
+    """)
 
 
-def ensemble_report() -> dict:
-    names = ["wide", "narrow", *METHODS]
-    scores = {name: dict.fromkeys(DEFAULT_CLASSES, 0.5 + i / 20) for i, name in enumerate(names)}
-    for aucs in scores.values():
-        aucs[DEFAULT_CLASSES[-1]] = None
-    member = {"backbone": "MobileNet", "head": "attention", "weight": 0.5}
-    return {
-        "chosen": "weighted",
-        "members": [{"name": "wide", **member}, {"name": "narrow", **member}],
-        "left_out": [{"name": "broken", "reason": "its eval gate failed"}],
-        "synthetic": True,
-        "classes": list(DEFAULT_CLASSES),
-        "scores": {"eval": scores, "test": scores},
-        "methods": METHODS,
-        "eval_note": "cross-fitted",
-    }
+def test_all_pages_are_written_and_small(report):
+    assert sorted(report) == sorted([*OWN, *TFMA])
+    assert next(iter(report)) == "index.html"
+    folder = report["index.html"].parent
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert size < MEGABYTES * 2**20
 
 
-@pytest.fixture(scope="module")
-def pages(run, tmp_path_factory) -> dict[str, Path]:
-    written = write_dashboard(run, tmp_path_factory.mktemp("pages"))
-    return {path.name: path for path in written}
+def test_no_page_names_another_machine(report):
+    for name in OWN:
+        text = report[name].read_text(encoding="utf-8")
+        assert not re.search(r"(?:src|href)=\"(?:https?:)?//", text), name
 
 
-def tables_rows(tab: Browser) -> list[list[str]]:
-    """Cells of the TFMA table, wherever shadow roots hide it."""
-    return tab.evaluate(
+def test_pages_are_clean_and_fit_a_phone(report, tab):
+    """No complaint, nothing asked of a machine, no page that scrolls sideways."""
+    tab.page.set_viewport_size({"width": 400, "height": 800})
+    try:
+        for name in OWN:
+            tab.open(report[name])
+            width = tab.evaluate("document.documentElement.scrollWidth")
+            assert width <= 400, name
+            # What stands for a chart's pixels to those who don't see them.
+            assert tab.evaluate(
+                "[...document.querySelectorAll('svg')].every(one => one.ariaLabel)"
+            ), name
+        assert_clean(tab)
+    finally:
+        tab.page.set_viewport_size({"width": 1400, "height": 900})
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_axe_finds_no_serious_fault(mode, report, tab):
+    from axe_playwright_python.sync_playwright import Axe
+
+    tab.page.emulate_media(color_scheme=mode)
+    pages = [*OWN, "slices-wide.html", "over-time.html"] if mode == "light" else OWN[:2]
+    try:
+        for name in pages:
+            shown = f"{DEEP}('.google-visualization-table tr').length" if name in TFMA else "true"
+            tab.open(report[name], shown)
+            # Its own way to style sheets, XMLHttpRequest, is barred on pages from disk.
+            found = Axe().run(tab.page, options={"preload": False}).response["violations"]
+            # Gray of TFMA's own that its shadow roots hide from our style, .02 below AA.
+            grave = [
+                (one["id"], one["nodes"][0]["target"])
+                for one in found
+                if one["impact"] in ("serious", "critical")
+                and not (one["id"] == "color-contrast" and name in TFMA)
+            ]
+            assert not grave, (name, grave)
+    finally:
+        tab.page.emulate_media(color_scheme="light")
+    assert_clean(tab)
+
+
+def test_tables_sort_by_keyboard(report, tab):
+    tab.open(report["classes.html"])
+    heading = "[...document.querySelectorAll('th')].find(one => one.innerText === 'AUC')"
+    tab.evaluate(f"{heading}.querySelector('button').focus()")
+    orders = []
+    for _ in range(2):
+        tab.page.keyboard.press("Enter")
+        orders.append(tab.evaluate(f"{heading}.ariaSort"))
+        aucs = [row["AUC"] for row in rows_of(tab, "Figures on test")]
+        known = [float(auc) for auc in aucs if not auc.startswith("too few")]
+        assert known == sorted(known, reverse=orders[-1] == "descending")
+        assert aucs[len(known) :] == ["too few: 7 positives", "too few: 0 positives"]
+    assert orders == ["descending", "ascending"]
+    assert_clean(tab)
+
+
+def test_paper_has_no_menu_and_cuts_nothing_off(report, tab):
+    tab.open(report["classes.html"])
+    tab.page.emulate_media(media="print")
+    try:
+        assert not tab.page.locator("nav").is_visible()
+        assert tab.evaluate(
+            "[...document.querySelectorAll('.scroll')]"
+            ".every(one => getComputedStyle(one).overflowX === 'visible')"
+        )
+    finally:
+        tab.page.emulate_media(media="screen")
+
+
+def test_overview_says_what_a_decision_needs(report, tab):
+    tab.open(report["index.html"])
+    text = tab.evaluate("document.body.innerText")
+    for part in (
+        "the gate refused it",
+        "ECE",
+        "120 X-rays of 30 patients",
+        "above the linear probe",
+        "linear probe on frozen features",
+        "these X-rays are synthetic",  # why published figures don't compare
+        "Pneumothorax (too few: 0 positives)",
+        "Could not be judged",
+        "not a medical device",
+    ):
+        assert part in text, part
+    assert_clean(tab)
+
+
+def test_figures_by_finding_are_the_evaluations(made_run, report, tab):
+    tab.open(report["classes.html"])
+    folder = Path(made_run.artifacts["Evaluator"]["evaluation"])
+    expected = load(folder, DEFAULT_CLASSES).whole("test")
+    rows = rows_of(tab, "Figures on test")
+    assert [row["finding"] for row in rows] == [c.replace("_", " ") for c in DEFAULT_CLASSES]
+    for row, (name, scores) in zip(rows, expected.items(), strict=True):
+        assert int(row["positives"]) == scores["positives"]
+        if min(scores["positives"], scores["negatives"]) < FEW:
+            assert row["AUC"].startswith("too few")
+            continue
+        low, high = map(float, row["95 %"].split(" to "))
+        assert row["AUC"] == f"{scores['auc']:.3f}", name
+        assert low < scores["auc"] < high
+    (wang,) = [row for row in rows_of(tab, "On the official test list") if row["finding"] == "Mass"]
+    assert wang["Wang 2017"] == "0.693"
+
+
+def test_mistakes_are_the_most_confident_ones(report, tab):
+    tab.open(report["mistakes.html"])
+    cases = tab.page.locator("article").count()
+    assert cases == 2 * (len(DEFAULT_CLASSES) - 1)  # one class has no case
+    first = tab.page.locator("article").first
+    assert first.locator("img").count() == 2 + 3  # X-ray, map, the patient's other three
+    assert tab.evaluate(
+        "Promise.all([...document.images].map(one => (one.loading = 'eager', one.decode())))"
+        ".then(() => [...document.images].every(one => one.naturalWidth > 0 && one.alt))"
+    )
+    assert_clean(tab)
+
+
+def test_gate_history_knows_cached_runs(report, tab):
+    tab.open(report["history.html"])
+    rows = rows_of(tab, "Every run")
+    assert [row["gate"] for row in rows] == ["not reached", "from cache", "ran"]
+    assert [row["verdict"] for row in rows] == ["none", "refused", "refused"]
+    assert rows[0]["why"] == "ImageExampleGen broke"
+
+
+def test_quarantine_is_listed_as_text(report, tab):
+    tab.open(report["data.html"])
+    (row,) = rows_of(tab, "All of them")
+    assert (row["image"], row["reason"], row["row"]) == ("00000009_<b>.png", "corrupt", "12")
+    counts = {row["split"]: row["patients"] for row in rows_of(tab, "Splits")}
+    assert counts == {"train": "30", "eval": "30", "test": "30"}
+
+
+def test_slices_show_in_tfmas_table_and_sort_by_keyboard(made_run, report, tab):
+    tab.open(report["slices-wide.html"], f"{DEEP}('.google-visualization-table tr').length > 9")
+    read = (
         f"{DEEP}('.google-visualization-table tr')"
         ".map(row => [...row.cells].map(cell => cell.textContent))"
     )
-
-
-def test_all_pages_are_written(pages):
-    models = ("ensemble", "narrow", "wide")
-    of_models = {f"{kind}-{name}.html" for kind in ("slices", "plots") for name in models}
-    assert set(pages) == {"index.html", "history.html"} | of_models
-    assert next(iter(pages)) == "index.html"
-
-
-def test_no_page_names_another_machine(pages):
-    for path in pages.values():
-        assert "//" not in path.read_text().replace("://", "").replace("<!--", ""), path
-
-
-def test_index_shows_members_methods_and_published_figures(run, pages, tab):
-    tab.open(pages["index.html"], "document.querySelectorAll('table').length === 2")
-    table = tab.evaluate(
-        "[...document.querySelectorAll('table')[0].rows].map(row => [...row.cells]"
-        ".flatMap(cell => Array(cell.colSpan).fill(cell.innerText.split('\\n')[0])))"
-    )
-    groups, header, *rows, mean = table
-    assert len(set(map(len, table))) == 1
-    assert list(dict.fromkeys(groups))[1:4] == [
-        "this run's models",
-        "their ensembles",
-        "published: official test list",
-    ]
-    shown = [name.replace("_", " ") for name in METHODS]
-    assert header[2 : 2 + 2 + len(METHODS)] == ["narrow", "wide", *shown]
-    assert [row[0] for row in rows] == list(DEFAULT_CLASSES)
-    of = dict(zip(header, rows[0], strict=True))
-    wide = load(Path(run.artifacts["Evaluator.wide"]["evaluation"]), DEFAULT_CLASSES).whole("test")
-    assert of["wide"] == f"{wide[DEFAULT_CLASSES[0]]['auc']:.3f}"
-    assert (of["mean"], of["weighted"]) == ("0.600", "0.650")
-    assert of["Wang 2017"] == "0.700"
-    for row in rows:
-        few = int(row[1]) < FEW
-        cells = dict(zip(header, row, strict=True))
-        assert cells["wide"].startswith("too few: ") == few
-        assert cells["Wang 2017"][0] == "0"
-        assert (cells["weighted"] == "0.650") != few
-    assert rows[-1][2] == "too few: 0 positives"
-    assert mean[0] == "mean"
-    assert dict(zip(header, mean, strict=True))["mean"] == "0.600"
-    text = tab.evaluate("document.body.innerText")
-    for part in ("Synthetic", "Not a medical device", "official test list", "its eval gate failed"):
-        assert part in text
-    assert_clean(tab)
-
-
-def test_slices_show_in_tfmas_table(run, pages, tab):
-    tab.open(pages["slices-wide.html"], f"{DEEP}('.google-visualization-table tr').length > 9")
-    header, *rows = tables_rows(tab)
+    header, *rows = tab.evaluate(read)
     assert header == ["feature", *DEFAULT_CLASSES, "example_count"]
-    expected = load(Path(run.artifacts["Evaluator.wide"]["evaluation"]), DEFAULT_CLASSES)
+    expected = load(Path(made_run.artifacts["Evaluator.wide"]["evaluation"]), DEFAULT_CLASSES)
     found = {row[0]: row[1:] for row in rows}
     assert set(found) == set(expected.metrics)
-    for slice_, classes in expected.metrics.items():
-        for name, cell in zip(DEFAULT_CLASSES, found[slice_], strict=False):
-            scores = classes[name]
-            count = min(scores["positives"], scores["negatives"])
-            few = f"too few: {count:.0f} positive{'' if count == 1 else 's'}"
-            assert cell == (f"{scores['auc']:.3f}" if count >= FEW else few)
-    assert found["test"][-2:] == ["too few: 0 positives", "100"]
-    overview = f"{DEEP}('tfma-slice-overview')[0].shadowRoot"
-    assert tab.evaluate(f"{overview}.querySelectorAll('g[clip-path] rect').length") == len(rows)
-    assert_clean(tab)
-
-
-def test_another_table_is_a_choice_away(pages, tab):
-    tab.open(pages["slices-wide.html"], f"{DEEP}('.google-visualization-table tr').length > 9")
-    tab.evaluate(
-        "const s = document.querySelector('select'); s.value = 'Mass';"
-        "s.dispatchEvent(new Event('change'))"
-    )
+    assert found["test"][0] == f"{expected.metrics['test'][DEFAULT_CLASSES[0]]['auc']:.3f}"
+    assert found["test"][-2:] == ["too few: 0 positives", "120"]
+    tab.evaluate(f"{DEEP}('.google-visualization-table th button')[1].focus()")
+    tab.page.keyboard.press("Enter")
+    tab.wait(f"{DEEP}('th')[1].ariaSort === 'ascending'")
+    aucs = [float(row[1]) for row in tab.evaluate(read)[1:] if not row[1].startswith("too few")]
+    assert aucs == sorted(aucs)
+    tab.page.locator("select").select_option("Mass")
     tab.wait(f"{DEEP}('th').some(cell => cell.textContent === 'brier_score')")
-    header, *rows = tables_rows(tab)
-    for row in rows:
-        cells = dict(zip(header, row, strict=True))
-        few = min(int(cells["positives"]), int(cells["negatives"])) < FEW
-        for score in ("auc", "auc_precision_recall"):
-            assert cells[score].startswith("too few: ") == few
-        assert len(cells["brier_score"]) == 5
     assert_clean(tab)
 
 
-def test_plots_show_three_charts_a_class(pages, tab):
-    tab.open(pages["plots-ensemble.html"], f"{DEEP}('svg').length >= 37")
-    counts = tab.evaluate(
-        "[...document.querySelectorAll('.plots h3, .plots > div > *')].map(e => e.tagName)"
-    )
-    assert counts.count("H3") == len(DEFAULT_CLASSES)
-    assert counts.count("TFMA-ROC-CURVE") == len(DEFAULT_CLASSES) - 1  # one has no positives
-    assert counts.count("TFMA-PRECISION-RECALL-CURVE") == len(DEFAULT_CLASSES) - 1
-    assert counts.count("TFMA-CALIBRATION-PLOT") == len(DEFAULT_CLASSES)
+def test_plots_show_three_charts_a_class(report, tab):
+    tab.open(report["plots-ensemble.html"], f"{DEEP}('svg').length >= 37")
+    tags = tab.evaluate("[...document.querySelectorAll('.plots > div > *')].map(e => e.tagName)")
+    assert tags.count("TFMA-ROC-CURVE") == len(DEFAULT_CLASSES) - 1  # one has no positives
+    assert tags.count("TFMA-PRECISION-RECALL-CURVE") == len(DEFAULT_CLASSES) - 1
+    assert tags.count("TFMA-CALIBRATION-PLOT") == len(DEFAULT_CLASSES)
     assert_clean(tab)
 
 
-def test_history_has_a_row_for_each_evaluation(pages, tab):
-    tab.open(pages["history.html"], f"{DEEP}('.google-visualization-table tr').length === 3")
-    header, *rows = tables_rows(tab)
-    assert header[:3] == ["Model", "Data", "All (mean)"]
-    assert [row[0] for row in rows] == ["12", "5"]
-    chart = f"{DEEP}('tfma-line-chart')[0].shadowRoot.querySelector('google-chart').shadowRoot"
-    assert tab.evaluate(f"{chart}.querySelectorAll('circle').length") == 2
+def words_of(pages: list[Path]) -> dict[str, str]:
+    """By page, what stands in the places of figures."""
+    found = {}
+    for page in pages:
+        parts = re.findall(r'class="missing">(.*?)</div>', page.read_text("utf-8"), re.DOTALL)
+        found[page.name] = html.unescape(re.sub(r"<[^>]+>|\s+", " ", " ".join(parts)))
+    return found
+
+
+def test_a_run_without_anything_says_so_on_every_page(tmp_path):
+    bare = RunFolder(tmp_path, {}, INGEST, tmp_path / "gone", False, FEW)
+    words = words_of(write_dashboard(bare, tmp_path / "to"))
+    assert "no evaluation" in words["index.html"]
+    assert "no metadata.sqlite" in words["lineage.html"]
+    assert "kept no score" in words["mistakes.html"]
+    assert all(words[page] for page in words), words
+
+
+def test_a_run_of_an_older_version_shows_what_it_has(made_run, tmp_path, tab):
+    """One without scores, and with a verdict of another form."""
+    old = tmp_path / "verdict"
+    old.mkdir()
+    (old / "verdict.json").write_text(json.dumps({"blessed": True}))
+    artifacts = {
+        node: made_run.artifacts[node] for node in ("Evaluator", "Evaluator.wide", "Trainer.wide")
+    } | {"Gate": {"verdict": str(old)}}
+    pages = write_dashboard(replace(made_run, artifacts=artifacts), tmp_path / "to")
+    words = words_of(pages)
+    for name in ("curves.html", "calibration.html", "operating.html", "mistakes.html"):
+        assert "This run kept no score of each X-ray" in words[name]
+    assert "not a verdict" in words["subgroups.html"]
+    tab.open(pages[0])
+    text = tab.evaluate("document.body.innerText")
+    assert "Nobody has judged" in text and "0.9" in text  # AUCs, without intervals
     assert_clean(tab)
 
 
-def test_ensemble_of_one_left_over_member_shows_all_members(run, tmp_path, tab):
-    alone = ensemble_report() | {"chosen": "wide", "methods": []}
-    alone["members"] = alone["members"][:1]
-    (tmp_path / "ensemble.json").write_text(json.dumps(alone))
-    artifacts = {**run.artifacts, "Ensemble": {"report": str(tmp_path)}}
-    index = write_dashboard(RunFolder(run.root, artifacts, INGEST, tmp_path, True, FEW), tmp_path)[
-        0
-    ]
-    tab.open(index, "document.querySelector('table')")
-    groups, columns = tab.evaluate(
-        "[...document.querySelector('table').rows].slice(0, 2).map(row => "
-        "[...row.cells].map(cell => [cell.innerText, cell.colSpan]))"
-    )
-    assert sum(span for _, span in groups) == len(columns)
-    assert [text for text, _ in columns[:4]] == ["class", "positives", "narrow", "wide"]
-    assert "The model is wide, made of wide" in tab.evaluate("document.body.innerText")
-    assert_clean(tab)
+def test_damaged_evaluations_are_words(made_run, tmp_path):
+    broken = tmp_path / "3"
+    broken.mkdir()
+    (broken / "eval_config.json").write_text("{")
+    artifacts = made_run.artifacts | {"Evaluator": {"evaluation": str(broken)}}
+    words = words_of(write_dashboard(replace(made_run, artifacts=artifacts), tmp_path / "to"))
+    assert "can't be read" in words["classes.html"]
 
 
-def test_run_from_before_plots_says_so(run, tmp_path, tab):
-    old = tmp_path / "root" / "evaluation" / "3"
-    shutil.copytree(run.artifacts["Evaluator"]["evaluation"], old)
-    for path in old.glob("plots*"):
-        path.write_bytes(b"")
-    artifacts = {"Evaluator": {"evaluation": str(old)}}
-    written = write_dashboard(
-        RunFolder(tmp_path, artifacts, INGEST, tmp_path, False, FEW), tmp_path
-    )
-    names = [path.name for path in written]
-    assert names == ["index.html", "slices-model.html", "plots-model.html", "history.html"]
-    tab.open(written[2], "document.querySelector('.warn')")
-    assert "before plots" in tab.evaluate("document.querySelector('.warn').innerText")
-    tab.open(written[0], "document.querySelector('table')")
-    assert "Synthetic" not in tab.evaluate("document.body.innerText")
-    assert_clean(tab)
-
-
-@pytest.mark.parametrize(
-    "artifacts", [{}, {"Evaluator": {"evaluation": "/nowhere"}}], ids=["no node", "no folder"]
-)
-def test_missing_evaluation_is_an_error(artifacts, tmp_path):
-    with pytest.raises(CxrflowError, match="no evaluation in"):
-        write_dashboard(
-            RunFolder(tmp_path, artifacts, INGEST, tmp_path, False, FEW), tmp_path / "to"
-        )
-    assert not (tmp_path / "to").exists()
-
-
-@pytest.mark.parametrize("name", ["eval_config.json", "metrics", "plots"])
-def test_damaged_evaluation_is_one_line(name, run, tmp_path):
-    damaged = tmp_path / "3"
-    shutil.copytree(run.artifacts["Evaluator"]["evaluation"], damaged)
-    for path in damaged.glob(f"{name}*"):
-        path.write_bytes(path.read_bytes()[:-20] + b"x" * 9)
-    with pytest.raises(CxrflowError, match="can't be read") as error:
-        load(damaged, DEFAULT_CLASSES)
-    assert "\n" not in str(error.value)
-
-
-def test_published_figures_name_their_split():
-    official, *others = published(("Mass", "Hernia"))
-    assert official.title == "published: official test list"
-    assert official.columns[0].aucs == {"Mass": 0.693, "Hernia": 0.872}
-    study = others[-1].columns[0]
-    assert study.name == "2019 study"
-    assert math.isnan(study.aucs["Hernia"])
-    table = Table("test", "", ("Mass", "Hernia"), {}, {"Mass": "", "Hernia": ""}, ())
-    assert table.mean(official.columns[0]) == pytest.approx(0.7825)
-    assert table.mean(study) == study.aucs["Mass"]
-    few = Table("test", "", ("Mass", "Hernia"), {}, {"Mass": "", "Hernia": "too few"}, ())
-    assert few.mean(official.columns[0]) == pytest.approx(0.693)
-
-
-def test_maker_and_page_agree_on_the_auc(run):
-    from sklearn.metrics import roc_auc_score
-
-    labels, logits = make_rows(200, seed=0)
-    expected = roc_auc_score(labels[1::2, 0], logits[1::2, 0])
-    found = load(Path(run.artifacts["Evaluator"]["evaluation"]), DEFAULT_CLASSES)
-    assert found.whole("test")["Atelectasis"]["auc"] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("positives", "negatives", "words"),
-    [
-        (10, 10, ""),
-        (9, 500, "too few: 9 positives"),
-        (1, 1, "too few: 1 positive"),
-        (50, 2, "too few: 2 negatives"),
-        (0, 0, "too few: 0 positives"),
-    ],
-)
-def test_too_few_is_said_in_words(positives, negatives, words):
-    assert too_few(positives, negatives, 10) == words
-
-
-def test_history_has_words_and_no_point_for_few(run):
-    folder = Path(run.artifacts["Evaluator"]["evaluation"])
-    evaluation = load(folder, DEFAULT_CLASSES)
-    views = history_views({"12": evaluation}, "test", FEW)
-    values = views["AUC of all classes"][0]["metrics"][""][""]
-    assert values[DEFAULT_CLASSES[-1]] == {"stringValue": "too few: 0 positives"}
-    shown = [
-        scores["auc"]
-        for scores in evaluation.whole("test").values()
-        if min(scores["positives"], scores["negatives"]) >= FEW
-    ]
-    assert values["All (mean)"]["doubleValue"] == pytest.approx(np.mean(shown))
-
-
-def test_nothing_is_half_written(run, tmp_path, monkeypatch):
+def test_nothing_is_half_written(made_run, tmp_path, monkeypatch):
     kept = tmp_path / "pages"
     kept.mkdir()
     (kept / "index.html").write_text("of an earlier call")
     (kept / "mine.txt").write_text("another's")
+    bare = replace(made_run, artifacts={})
 
     def full(self, *args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -319,17 +291,46 @@ def test_nothing_is_half_written(run, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_text", full)
     for to in (kept, tmp_path / "new" / "pages"):
         with pytest.raises(CxrflowError, match="can't be written: No space left on device"):
-            write_dashboard(run, to)
+            write_dashboard(bare, to)
     assert {path.name for path in kept.iterdir()} == {"index.html", "mine.txt"}
     assert (kept / "index.html").read_text() == "of an earlier call"
     assert not (tmp_path / "new" / "pages").exists()
 
 
-def test_a_page_survives_any_folder_name(run, tmp_path, tab):
-    named = replace(run, root=tmp_path / "r\udcfcn <b>\"'[1]\n&")
-    to = tmp_path / "p\udcfc [1] #'?"
-    pages = write_dashboard(named, to)
-    tab.open(pages[0], "document.querySelector('table')")
-    assert r"Run r\xfcn <b>" in tab.evaluate("document.body.innerText")
-    assert not tab.evaluate("document.querySelectorAll('p b').length")
+def test_a_page_survives_any_folder_name(made_run, tmp_path, tab):
+    named = replace(made_run, root=tmp_path / "r\udcfcn <b>\"'[1]\n&", artifacts={})
+    pages = write_dashboard(named, tmp_path / "p\udcfc [1] #'?")
+    tab.open(pages[0])
+    assert r"run r\xfcn <b>" in tab.evaluate("document.body.innerText")
     assert_clean(tab)
+
+
+def test_served_pages_ask_loopback_alone(report, tab):
+    with listening(0) as server:
+        thread = threading.Thread(target=show, args=(server, report["index.html"].parent))
+        thread.start()
+        try:
+            start = f"http://127.0.0.1:{server.server_port}/"
+            tab.open(start)
+            assert "Overview" in tab.evaluate("document.body.innerText")
+            tab.open(f"{start}slices-wide.html", f"{DEEP}('.google-visualization-table').length")
+            assert_clean(tab, start)
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"{start}../../etc/passwd")
+            taken = f"port {server.server_port} can't be had"
+            with pytest.raises(CxrflowError, match=taken), listening(server.server_port):
+                pass
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("name", ["eval_config.json", "metrics", "plots"])
+def test_damaged_evaluation_is_one_line(name, made_run, tmp_path):
+    damaged = tmp_path / "3"
+    shutil.copytree(made_run.artifacts["Evaluator"]["evaluation"], damaged)
+    for path in damaged.glob(f"{name}*"):
+        path.write_bytes(path.read_bytes()[:-20] + b"x" * 9)
+    with pytest.raises(CxrflowError, match="can't be read") as error:
+        load(damaged, DEFAULT_CLASSES)
+    assert "\n" not in str(error.value)

@@ -9,7 +9,9 @@ from google.protobuf.json_format import MessageToDict
 from cxrflow.components.evaluate.plots import class_plots
 from cxrflow.components.evaluate.scores import class_scores
 from cxrflow.pipeline.reports.dashboard.evaluations import Evaluation, plot_views
-from cxrflow.pipeline.reports.dashboard.pages import RunFolder, _copy_scripts, _plots, _write_pages
+from cxrflow.pipeline.reports.dashboard.pages import write_pages
+from cxrflow.pipeline.reports.dashboard.run_folder import RunFolder
+from cxrflow.pipeline.reports.dashboard.tfma_pages import copy_scripts, plots_page
 from tests.pipeline.reports.browser import DEEP, assert_clean
 
 pytestmark = pytest.mark.tf
@@ -68,8 +70,9 @@ def drawn_points(curve: str, frame: str) -> np.ndarray:
 def test_drawn_areas_are_the_reported_ones(tab, tmp_path):
     run = RunFolder(tmp_path, {}, {}, tmp_path, synthetic=False, min_shown=FEW)
     evaluation = hand_made()
-    _write_pages([_plots(run, "hand", evaluation)], run, tmp_path)
-    _copy_scripts(tmp_path)
+    page = plots_page(run, "hand", evaluation, {"hand": "plots-hand.html"})
+    write_pages([page], run, tmp_path)
+    copy_scripts(tmp_path)
     tab.open(tmp_path / "plots-hand.html", f"{DEEP}('svg').length >= {3 * len(HAND_MADE) - 2}")
     sizes = set()
     for component, score in (
@@ -87,7 +90,7 @@ def test_drawn_areas_are_the_reported_ones(tab, tmp_path):
             if score != "auc":  # steps: each line is level or upright
                 assert ((np.abs(np.diff(x)) < 0.001) | (np.abs(np.diff(y)) < 0.001)).all()
     assert len(sizes) == 1
-    titles = tab.evaluate("[...document.querySelectorAll('h3')].map(e => e.textContent)")
+    titles = tab.evaluate("[...document.querySelectorAll('.plots h2')].map(e => e.textContent)")
     assert titles[1] == "One positive: 1 of 4 images positive, no AUC (too few: 1 positive)"
     many = evaluation.metrics["test"]["Many"]
     assert titles[5].endswith(f"AUC {many['auc']:.3f}, AUPRC {many['auc_precision_recall']:.3f}")

@@ -30,7 +30,7 @@ DATA = (
     "edge/tx2-up.sh",
     "pipeline/profiles/demo.yaml",
     "pipeline/reports/dashboard/static/style.css",
-    "pipeline/reports/dashboard/templates/index.html",
+    "pipeline/reports/dashboard/templates/report.html",
     "schema/reference.csv",
     "schema/schema.pbtxt",
     "serving/client/protos.json",

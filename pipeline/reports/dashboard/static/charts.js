@@ -74,20 +74,30 @@
       }
       const root = element('div', 'google-visualization-table', this.container);
       root.style.overflowX = 'auto';
+      root.tabIndex = 0;  // wide tables scroll by keyboard
+      root.setAttribute('role', 'region');
+      root.setAttribute('aria-label', 'Scores');
       const table = element('table', 'google-visualization-table-table', root);
       table.style.cssText = 'border-collapse: collapse; width: 100%;';
       const head = element('tr', 'google-visualization-table-tr-head',
                            element('thead', '', table));
       this.table.cols.forEach((_, column) => {
         const th = element('th', 'google-visualization-table-th', head);
-        th.textContent = this.table.getColumnLabel(column);
-        th.style.cssText = 'cursor: pointer; padding: 0 7px;';  // TFMA's 24px would hide classes
-        const sign = element('span', 'google-visualization-table-sortind', th);
+        th.scope = 'col';
+        th.style.cssText = 'padding: 0 7px; color: #424242;';  // TFMA's 24px would hide classes
+        th.setAttribute('aria-sort', sorted.column !== column ? 'none' :
+                                     sorted.ascending ? 'ascending' : 'descending');
+        const button = element('button', '', th);
+        button.style.cssText = 'background: none; border: 0; padding: 0; font: inherit; ' +
+                               'color: inherit; cursor: pointer;';
+        button.textContent = this.table.getColumnLabel(column);
+        const sign = element('span', 'google-visualization-table-sortind', button);
         if (sorted.column === column) sign.textContent = sorted.ascending ? ' ▲' : ' ▼';
-        th.addEventListener('click', () => {
+        button.addEventListener('click', () => {
           const ascending = sorted.column === column ? !sorted.ascending : true;
           this.sorted = {column, ascending};
           this.draw(this.table, this.options);
+          this.container.querySelectorAll('th button')[column].focus();
           trigger(this, 'sort', {column, ascending, sortedIndexes: this.order});
         });
       });

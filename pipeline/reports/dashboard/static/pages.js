@@ -11,6 +11,7 @@
       table.config = {weightedExamplesColumn: 'example_count', isModelCentric: true};
       table.data = chosen();
       widen(table);
+      setTimeout(name, 100, table);
     } else {
       showPlots(chosen());
     }
@@ -22,11 +23,29 @@
     if (browser) browser.shadowRoot.getElementById('table').style.cssText = 'width: auto; margin: 0;';
   }
 
+  // What TFMA leaves without a name for those who don't see it.
+  const NAMES = {
+    'paper-slider': 'least number of examples',
+    'input[type="number"]': 'least number of examples',
+    'paper-icon-button': 'change the chart',
+  };
+  function name(root) {
+    for (const child of root.querySelectorAll('*')) {
+      for (const [selector, words] of Object.entries(NAMES)) {
+        if (child.matches(selector) && !child.getAttribute('aria-label')) {
+          child.setAttribute('aria-label', words);
+        }
+      }
+      if (child.shadowRoot) name(child.shadowRoot);
+    }
+    if (root.shadowRoot) name(root.shadowRoot);
+  }
+
   function showPlots(classes) {
     const parent = document.querySelector('.plots');
     parent.textContent = '';
     for (const plot of Object.values(classes)) {
-      parent.appendChild(document.createElement('h3')).textContent = plot.title;
+      parent.appendChild(document.createElement('h2')).textContent = plot.title;
       addCurve(parent, plot, 'ROC', 'tfma-roc-curve', {});
       addCurve(parent, plot, 'precision-recall', 'tfma-precision-recall-curve', {steps: true});
       add(parent, 'tfma-calibration-plot', {buckets: plot.buckets});
