@@ -44,14 +44,10 @@ class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
     While `gate` is closed it answers none.
     """
 
-<<<<<<< HEAD
-    def __init__(self, *codes: grpc.StatusCode, seconds: float = 0, outputs: int = 13):
+    def __init__(self, *codes: grpc.StatusCode, seconds: float = 0, outputs: int = 13, score=None):
         self.gate = threading.Event()
         self.gate.set()
-=======
-    def __init__(self, *codes: grpc.StatusCode, seconds: float = 0, outputs: int = 13, score=None):
         self.score = score
->>>>>>> ood
         self.codes, self.seconds, self.outputs = list(codes), seconds, outputs
         self.times: list[float] = []
         self.requests: list[predict_pb2.PredictRequest] = []

@@ -14,11 +14,8 @@ import tensorflow as tf
 from cxrflow.components.model.calibration import Calibration, fit
 from cxrflow.components.model.thresholds import class_thresholds
 from cxrflow.components.train.run import own_folder
-<<<<<<< HEAD
-from tests.support.tflite import assert_pixels_convert
-=======
 from cxrflow.schema.portable.out_of_distribution import FILE, read_detector
->>>>>>> ood
+from tests.support.tflite import assert_pixels_convert
 from tests.support.tiny_training import run
 
 pytestmark = [pytest.mark.tf, pytest.mark.usefixtures("tiny_backbone")]

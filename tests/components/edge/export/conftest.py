@@ -9,11 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
-from tests.support.nodes import artifact, write_verdict_on
-=======
 from cxrflow.schema.portable.out_of_distribution import Detector
->>>>>>> ood
+from tests.support.nodes import artifact, write_verdict_on
 
 CLASSES = ["Bright", "Noisy", "Absent"]
 DETECTOR = Detector(1, np.ones(4, np.float32), np.diag(np.float32([3, 1, 1, 1])))
