@@ -95,22 +95,23 @@ class Executor(base_executor.BaseExecutor):
             ),
             first.detector,
         )
-        honest = OutOfFold(
-            known.image_id,
-            known.patients,
-            labels,
-            method.eval_log_odds,
-            calibration.apply(method.eval_log_odds),
-        )
-        if note:
+        if note and known.image_id is not None:
+            honest = OutOfFold(
+                known.image_id,
+                known.patients,
+                labels,
+                method.eval_log_odds,
+                calibration.apply(method.eval_log_odds),
+            )
             write_out_of_fold(folder, honest)
         scores = artifact_utils.get_single_instance(output_dict["scores"])
         scores.set_int_custom_property("synthetic", int(synthetic))
         names = [member.name for member in chosen_members]
-        learned = None
-        if len(known.labels) > len(predictions["eval"].labels):  # train too: all are cross-fitted
+        learned, on_eval = None, predictions["eval"].images
+        # More than eval: all members were cross-fitted.
+        if on_eval is not None and len(known.labels) > len(on_eval):
             train = read_table(_files(input_dict["examples"], "train"), len(classes))
-            learned = Table.together(train, predictions["eval"].images)
+            learned = Table.together(train, on_eval)
         for scored in all_scores(names, predictions, known, method, calibration, settings, learned):
             write_scores(scored, Path(scores.uri))
         report = artifact_utils.get_single_instance(output_dict["report"])

@@ -98,9 +98,9 @@ def run_fn(fn_args: Any) -> None:
         detector,
     )
     if judged.ids:
-        write_out_of_fold(
-            saved_model, OutOfFold(*judged.ids, judged.labels, judged.logits, probabilities)
-        )
+        image_id, patient_id = judged.ids
+        scores = OutOfFold(image_id, patient_id, judged.labels, judged.logits, probabilities)
+        write_out_of_fold(saved_model, scores)
     write_board(
         Path(fn_args.model_run_dir),
         forward,
