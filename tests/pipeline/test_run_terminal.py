@@ -156,6 +156,8 @@ def test_quiet_prints_the_verdict_alone(run: Command) -> None:
     assert result.stdout.decode().splitlines() == [
         "gate: blessed: 12 of 13 classes were judged.",
         "synthetic X-rays: these figures say nothing about real ones",
+        "judged by: 12 classes alone",
+        "not judged: sex F: too few",
     ]
 
 

@@ -64,10 +64,7 @@ def judge_classes(
             else {}
         )
         of_share = drawn_brier(truth, np.full(len(truth), shares[c]), draws)
-        reasons = [
-            *_broken(probabilities),
-            *([] if not enough[c] else _uncomputed(figures, c, limits)),
-        ]
+        reasons = _broken(probabilities) or (_uncomputed(figures, c, limits) if enough[c] else [])
         if not reasons and enough[c]:
             reasons = [
                 *_too_low(figures.auc[c], result, bars[result.name]),

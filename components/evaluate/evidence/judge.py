@@ -86,6 +86,7 @@ def judge(
     of_eval = Draws.of(evidence.eval.images.patient_id, limits.draws)
     floor = judge_floor(evidence.eval, evidence.floor, of_eval, limits)
     reasons = [
+        *floor_reasons(floor, limits),
         *_of_classes(judged, limits),
         *([mean_too_low(means["auc"][0], limits)] if means["auc"][0] < limits.min_mean_auc else []),
         *(
@@ -93,7 +94,6 @@ def judge(
             for metric, found in against.items()
             if found.finding == "worse"
         ),
-        *floor_reasons(floor, limits),
         *(f"{g.attribute} {g.group}: {g.reason}." for g in subgroups if g.status == "failed"),
     ]
     found = Verdict(

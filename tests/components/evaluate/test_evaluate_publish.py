@@ -96,7 +96,7 @@ def run(root: Path, model: str) -> None:
     examples = tfx.dsl.Importer(
         source_uri=str(root / "examples"),
         artifact_type=artifacts.Examples,
-        properties={"split_names": '["eval", "test"]'},
+        properties={"split_names": '["train", "eval", "test"]'},
     ).with_id("Transform")
     trainer = tfx.dsl.Importer(source_uri=str(root / model), artifact_type=artifacts.Model).with_id(
         "Trainer"
@@ -202,7 +202,7 @@ class Runs:
 def runs(tmp_path_factory) -> Runs:
     """A good model, the same again, and a bad one."""
     root = tmp_path_factory.mktemp("runs")
-    for split in ("eval", "test"):
+    for split in ("train", "eval", "test"):
         write_examples(root / "examples" / f"Split-{split}")
     (root / "nothing").mkdir()
     write_model(root / "good", [1.0, 1.0, 1.0, 1.0])
