@@ -42,7 +42,8 @@ def EfficientNetLite0(  # named as keras.applications names its own
         for block in range(blocks):
             name = f"block{number}{chr(ord('a') + block)}"
             x = _block(x, kernel, channels, expansion, 1 if block else stride, name)
-    return keras.Model(input_tensor, _conv(x, _TOP, 1, "top"), name="efficientnet_lite0")
+    inputs = keras.utils.get_source_inputs(input_tensor)  # the pixels, before they were scaled
+    return keras.Model(inputs, _conv(x, _TOP, 1, "top"), name="efficientnet_lite0")
 
 
 def _block(inputs: Any, kernel: int, channels: int, expansion: int, strides: int, name: str) -> Any:

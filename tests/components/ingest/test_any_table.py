@@ -18,7 +18,7 @@ from cxrflow.components.ingest.check import check_folder, render
 from cxrflow.components.ingest.folder import fingerprint
 from cxrflow.components.ingest.plan import check_cheaply
 from cxrflow.components.ingest.table import COLUMNS, read_table
-from cxrflow.pipeline.reports.boxes import read_boxes
+from cxrflow.components.localise.boxes import read_boxes
 from cxrflow.schema.errors import CxrflowError
 
 SETTINGS = {
