@@ -68,7 +68,7 @@ def test_cross_fitted_baselines_are_scored_out_of_fold_on_train_and_eval() -> No
     images[OUT_OF_FOLD] = Table.together(images["train"], images["eval"])
     features[OUT_OF_FOLD] = np.concatenate([features["train"], features["eval"]])
     kind = next(iter(kinds(features, images, "")))
-    on_eval, on_test, honest = fitted(kind, images, CLASSES, True, folds=3)
+    on_eval, on_test, honest = fitted(kind, images, CLASSES, True, folds=3, strengths=(0.1, 1.0))
     assert [s.split for s in (on_eval, on_test, honest)] == ["eval", "test", OUT_OF_FOLD]
     assert "fitted to 180 training images" in honest.note
     assert len(honest.images) == 180

@@ -1,7 +1,6 @@
 """`cxrflow runs list` and `cxrflow models compare`."""
 
 import json
-import math
 import os
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from cxrflow.schema.store.versions import Labels, write_labels
 def make_run(root: Path, mean_auc: float, blessed: bool, finished: int) -> None:
     folder = root / "verdict"
     folder.mkdir(parents=True)
-    write_verdict(Verdict("m", "test", blessed, (), True, (), mean_auc, math.nan, "", {}), folder)
+    write_verdict(Verdict("m", "test", blessed, (), True, (), mean_auc, "", {}), folder)
     Run(
         config={},
         data_dir="",
