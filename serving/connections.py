@@ -8,6 +8,7 @@ UNAVAILABLE to every client.
 import contextlib
 import os
 import socket
+import stat
 
 _OWN_DESCRIPTORS = "/dev/fd"  # Linux and macOS
 
@@ -30,10 +31,29 @@ def _sockets(port: int) -> list[socket.socket]:
     found = []
     with contextlib.suppress(OSError):
         for name in os.listdir(_OWN_DESCRIPTORS):
-            with contextlib.suppress(OSError):  # no socket, or closed meanwhile
-                one = socket.socket(fileno=os.dup(int(name)))
-                if one.family in (socket.AF_INET, socket.AF_INET6) and one.getsockname()[1] == port:
+            with contextlib.suppress(OSError):  # closed meanwhile, or of another kind
+                if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                    continue
+                one = _duplicate(int(name))
+                try:
+                    mine = _is_at(one, port)
+                except OSError:
+                    mine = False
+                if mine:
                     found.append(one)
                 else:
                     one.close()
     return found
+
+
+def _duplicate(descriptor: int) -> socket.socket:
+    copy = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+
+
+def _is_at(one: socket.socket, port: int) -> bool:
+    return one.family in (socket.AF_INET, socket.AF_INET6) and one.getsockname()[1] == port

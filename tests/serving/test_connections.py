@@ -1,5 +1,7 @@
 """A port's connections end; what was written before arrives, and no other socket minds."""
 
+import gc
+import os
 import socket
 
 import pytest
@@ -50,3 +52,13 @@ def test_it_does_nothing_where_descriptors_cannot_be_listed(monkeypatch):
         client, server = connected(kept)
         client.close()
         server.close()
+
+
+def test_no_descriptor_is_left_open(tmp_path):
+    before = len(os.listdir("/dev/fd"))
+    with (tmp_path / "file").open("w"), listening() as ended, socket.socketpair()[0]:
+        with socket.socket() as unbound:
+            assert unbound
+            end_connections(ended.getsockname()[1])
+    gc.collect()
+    assert len(os.listdir("/dev/fd")) <= before
