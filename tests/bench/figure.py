@@ -29,6 +29,7 @@ class Measured:
     output: str
     seconds: float
     peak_mb: float  # resident memory of the largest process
+    cpu_seconds: float  # of it and of the processes that it waited for
 
 
 def measure(*command: str) -> Measured:
@@ -43,4 +44,5 @@ def measure(*command: str) -> Measured:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{command} failed with {process.returncode}:\n{output}")
-    return Measured(output, time.monotonic() - started, usage.ru_maxrss / 1024)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Measured(output, time.monotonic() - started, usage.ru_maxrss / 1024, cpu)
