@@ -34,7 +34,7 @@ def line(found: Localisation) -> str:
     )
     outside = "".join(f"; left out: {one.boxes:,} boxes, {one.reason}" for one in found.left_out)
     return (
-        f"attention maps: the highest place lies in a radiologist's box on {_pointing(whole)} of "
+        f"attention maps: the highest place lies in a box of the finding on {_pointing(whole)} of "
         f"{whole.images:,} boxed X-rays ({controls}){outside}"
     )
 

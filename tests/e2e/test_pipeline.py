@@ -152,7 +152,7 @@ def test_model_is_what_its_card_and_metadata_say(first: Finished) -> None:
     assert all(f"| {member} | MobileNet |" in card for member in MEMBERS)
     report = read_localisation(Path(first.run.artifacts["Localiser"]["report"]))
     assert report.model == "ensemble" and report.of("Cardiomegaly")
-    assert "attention maps: the highest place lies in a radiologist's box on" in first.output
+    assert "attention maps: the highest place lies in a box of the finding on" in first.output
 
 
 def test_edge_bundle_is_pushed_whole_and_runs(first: Finished, tmp_path: Path) -> None:

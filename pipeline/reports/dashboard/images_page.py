@@ -111,7 +111,7 @@ def image_pages(found: Evidence) -> tuple[list[Section], list[Section], dict[str
     about: tuple[Block, ...] = (
         Text(
             "Left the X-ray as the model saw it, right its attention for the finding, all maps on "
-            "one scale from 0 (clear) to 1 (red). Cyan: a radiologist's box of the finding. A map "
+            "one scale from 0 (clear) to 1 (red). Cyan: the box list's box of the finding. A map "
             "says where the model looked, not that it saw what a reader would see there.",
             "note",
         ),
@@ -229,9 +229,7 @@ def _case(found: Evidence, album: Album, one: Shown, others: Sequence[int] = ())
         who,
     ]
     if boxes:
-        lines.append(
-            f"{len(boxes)} box{'es' if len(boxes) > 1 else ''} of it drawn by a radiologist"
-        )
+        lines.append(f"{len(boxes)} box{'es' if len(boxes) > 1 else ''} of it in the box list")
     small = tuple(
         Picture(
             album.xray(row, SMALL),

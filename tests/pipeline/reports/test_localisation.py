@@ -33,7 +33,7 @@ def localisation(*classes: ClassScore, left_out: tuple[LeftOut, ...] = ()) -> Lo
 
 def test_all_classes_beside_what_knows_nothing():
     assert line(localisation(SCORED, left_out=(LEFT,))) == (
-        "attention maps: the highest place lies in a radiologist's box on 41% (30% to 52%) of 80 "
+        "attention maps: the highest place lies in a box of the finding on 41% (30% to 52%) of 80 "
         "boxed X-rays (a random point on 10%, the centre on 25%, shuffled weights on –); left out: "
         "3 boxes, the box lies outside its image"
     )
