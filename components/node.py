@@ -12,13 +12,16 @@ Settings are one frozen dataclass; they travel as one JSON text and are checked 
 """
 
 import dataclasses
+import glob
 import json
+import os
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from tfx import types
 from tfx.dsl.components.base import base_beam_executor, base_component, base_executor, executor_spec
+from tfx.types import artifact_utils
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from cxrflow.schema.errors import CxrflowError
@@ -94,6 +97,11 @@ class Node(base_component.BaseComponent):
 def to_json(settings: Any) -> str:
     """Settings as text; the same ones always give the same text."""
     return json.dumps(dataclasses.asdict(settings), sort_keys=True)
+
+
+def split_files(examples: list[types.Artifact], split: str) -> list[str]:
+    """Files of one split of an Examples artifact."""
+    return glob.glob(os.path.join(artifact_utils.get_split_uri(examples, split), "*"))
 
 
 def read_settings(kind: type[Settings], exec_properties: Mapping[str, Any]) -> Settings:

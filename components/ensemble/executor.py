@@ -1,6 +1,5 @@
 """Runs the ensemble inside TFX."""
 
-import glob
 import json
 import math
 import os
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
@@ -27,7 +25,7 @@ from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
 from cxrflow.components.model.out_of_fold import OutOfFold, write_out_of_fold
 from cxrflow.components.model.thresholds import class_thresholds
-from cxrflow.components.node import Artifacts, read_settings
+from cxrflow.components.node import Artifacts, read_settings, split_files
 from cxrflow.components.score.files import Table, write_scores
 from cxrflow.components.score.predict import read_table
 from cxrflow.schema import model_json
@@ -53,7 +51,7 @@ class Executor(base_executor.BaseExecutor):
         members = Members(chosen_members)
         batch_size = settings.ensemble.batch_size
         predictions = {
-            split: predict(members, _files(input_dict["examples"], split), compact, batch_size)
+            split: predict(members, split_files(input_dict["examples"], split), compact, batch_size)
             for split in ("eval", "test")
         }
         known, note = honest_predictions(chosen_members, predictions["eval"])
@@ -110,7 +108,7 @@ class Executor(base_executor.BaseExecutor):
         learned, on_eval = None, predictions["eval"].images
         # More than eval: all members were cross-fitted.
         if on_eval is not None and len(known.labels) > len(on_eval):
-            train = read_table(_files(input_dict["examples"], "train"), len(classes))
+            train = read_table(split_files(input_dict["examples"], "train"), len(classes))
             learned = Table.together(train, on_eval)
         for scored in all_scores(names, predictions, known, method, calibration, settings, learned):
             write_scores(scored, Path(scores.uri))
@@ -119,10 +117,6 @@ class Executor(base_executor.BaseExecutor):
         os.makedirs(report.uri, exist_ok=True)
         content = _report(found, described, left_out, classes, synthetic)
         (Path(report.uri) / FILE_NAME).write_text(json.dumps(content, indent=1, allow_nan=False))
-
-
-def _files(examples: list[types.Artifact], split: str) -> list[str]:
-    return glob.glob(os.path.join(artifact_utils.get_split_uri(examples, split), "*"))
 
 
 def _describe(members: list[Member], weights: np.ndarray) -> tuple[model_json.Member, ...]:

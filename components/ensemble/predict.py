@@ -3,16 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from cxrflow.components.ensemble.compare import Predictions
 from cxrflow.components.ensemble.graph import Members
 from cxrflow.components.images.records import split_records
 from cxrflow.components.score.files import Table
-from cxrflow.components.score.predict import table_columns, table_features
-from cxrflow.components.train.inputs import model_images, to_pixels
+from cxrflow.components.score.pixels import pixel_batches
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.features import T_IMAGE
 from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import report
 
@@ -24,20 +21,12 @@ def predict(
 
     Raises CxrflowError if there are none.
     """
-    spec = {T_IMAGE: tf.io.FixedLenFeature([], tf.string), **table_features(members.classes)}
-
-    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        example = tf.io.parse_example(serialized, spec)
-        images = model_images(
-            example[T_IMAGE], compact.encoding, compact.image_size, members.image_size
-        )
-        return to_pixels(images), table_columns(example)
-
     batches, tables = [], []
-    dataset = split_records(paths).batch(batch_size).map(parse, tf.data.AUTOTUNE).prefetch(2)
-    for pixels, columns in dataset:
+    for pixels, columns in pixel_batches(
+        split_records(paths), compact, members.image_size, members.classes, batch_size
+    ):
         batches.append(members.log_odds(pixels).numpy())
-        tables.append({name: values.numpy() for name, values in columns.items()})
+        tables.append(columns)
         report(sum(batch.shape[1] for batch in batches), None, "images")
     if not batches:
         raise CxrflowError("an ensemble needs eval and test images; give more data")

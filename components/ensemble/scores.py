@@ -9,7 +9,8 @@ from cxrflow.components.ensemble.combine import score
 from cxrflow.components.ensemble.compare import FITTED, Method, Predictions
 from cxrflow.components.ensemble.settings import ENSEMBLE, EnsembleSettings
 from cxrflow.components.model.calibration import Calibration
-from cxrflow.components.score.files import OUT_OF_FOLD, Scores, Table, rows_of
+from cxrflow.components.model.out_of_fold import rows_of
+from cxrflow.components.score.files import OUT_OF_FOLD, Scores, Table
 
 CROSS_FITTED = "on eval, each image by a combination fitted on other patients"
 NOTE = "on eval, by members fitted on other patients"

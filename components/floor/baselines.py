@@ -8,8 +8,9 @@ from scipy.special import expit
 
 from cxrflow.components.floor.settings import METADATA, PROBE, SHUFFLED
 from cxrflow.components.model.calibration import fit as fit_calibration
+from cxrflow.components.model.out_of_fold import rows_of
 from cxrflow.components.model.probe import fit_probe
-from cxrflow.components.score.files import OUT_OF_FOLD, Scores, Table, rows_of
+from cxrflow.components.score.files import OUT_OF_FOLD, Scores, Table
 
 _SCORED = ("eval", "test")
 

@@ -1,7 +1,5 @@
 """Runs the baselines inside TFX."""
 
-import glob
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from cxrflow.components.floor.baselines import fitted, kinds
 from cxrflow.components.floor.features import featured, frozen_network, patients_in
 from cxrflow.components.floor.settings import BaselinesSettings
 from cxrflow.components.model.probe import cross_fit_folds
-from cxrflow.components.node import read_settings
+from cxrflow.components.node import read_settings, split_files
 from cxrflow.components.score.files import OUT_OF_FOLD, Table, write_scores
 from cxrflow.schema.features import SPLITS
 
@@ -32,12 +30,7 @@ class Executor(base_executor.BaseExecutor):
         settings = read_settings(BaselinesSettings, exec_properties)
         output = artifact_utils.get_single_instance(output_dict["scores"])
         output.set_int_custom_property("synthetic", int(settings.synthetic))
-        files = {
-            split: glob.glob(
-                os.path.join(artifact_utils.get_split_uri(input_dict["examples"], split), "*")
-            )
-            for split in SPLITS
-        }
+        files = {split: split_files(input_dict["examples"], split) for split in SPLITS}
         network = frozen_network(settings)
         drawn = patients_in(files["train"], settings.floor.max_images)
         found = {

@@ -11,10 +11,9 @@ from cxrflow.components.floor.settings import BaselinesSettings
 from cxrflow.components.images.records import split_records
 from cxrflow.components.model.weights import backbone_with_weights
 from cxrflow.components.score.files import Table
-from cxrflow.components.score.predict import table_columns, table_features
-from cxrflow.components.train.inputs import model_images, to_pixels
+from cxrflow.components.score.pixels import pixel_batches
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.features import PATIENT_ID, T_IMAGE
+from cxrflow.schema.features import PATIENT_ID
 from cxrflow.schema.progress import report
 
 
@@ -69,14 +68,6 @@ def featured(
     Raises:
         CxrflowError: there are none.
     """
-    spec = {T_IMAGE: tf.io.FixedLenFeature([], tf.string), **table_features(len(settings.classes))}
-    compact, size = settings.compact, settings.image_size
-
-    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        example = tf.io.parse_example(serialized, spec)
-        images = model_images(example[T_IMAGE], compact.encoding, compact.image_size, size)
-        return to_pixels(images), table_columns(example)
-
     records = split_records(paths)
     if patients is not None:
         wanted = tf.constant(patients.astype(bytes))
@@ -88,11 +79,15 @@ def featured(
         )
     features, tables = [], []
     done = 0
-    for pixels, columns in (
-        records.batch(settings.floor.batch_size).map(parse, tf.data.AUTOTUNE).prefetch(2)
+    for pixels, columns in pixel_batches(
+        records,
+        settings.compact,
+        settings.image_size,
+        len(settings.classes),
+        settings.floor.batch_size,
     ):
         features.append(network(pixels).numpy())
-        tables.append({name: values.numpy() for name, values in columns.items()})
+        tables.append(columns)
         done += len(features[-1])
         report(done, None, "images")
     if not features:

@@ -29,14 +29,23 @@ class OutOfFold:
 
     def rows_of(self, image_ids: np.ndarray) -> np.ndarray:
         """Indices of these images. Raises CxrflowError where one isn't among them."""
-        place = {image: row for row, image in enumerate(self.image_id.tolist())}
-        missing = [image for image in image_ids.tolist() if image not in place]
-        if missing:
-            raise CxrflowError(
-                f"{len(missing)} images, such as {missing[0]}, have no out-of-fold scores: run the "
-                "pipeline again"
-            )
-        return np.array([place[image] for image in image_ids.tolist()], np.int64)
+        return rows_of(self.image_id, image_ids)
+
+
+def rows_of(image_ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where the wanted images are among those with out-of-fold scores, int64 [len(wanted)].
+
+    Raises:
+        CxrflowError: one isn't among them.
+    """
+    place = {image: row for row, image in enumerate(image_ids.tolist())}
+    missing = [image for image in wanted.tolist() if image not in place]
+    if missing:
+        raise CxrflowError(
+            f"{len(missing)} images, such as {missing[0]}, have no out-of-fold scores: run the "
+            "pipeline again"
+        )
+    return np.array([place[image] for image in wanted.tolist()], np.int64)
 
 
 def write_out_of_fold(saved_model: Path, scores: OutOfFold) -> None:

@@ -1,6 +1,5 @@
 """Runs the scoring inside TFX."""
 
-import glob
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from cxrflow.components.node import read_settings
+from cxrflow.components.node import read_settings, split_files
 from cxrflow.components.score.files import write_scores
 from cxrflow.components.score.settings import ScorerSettings
 from cxrflow.schema.features import SPLITS
@@ -38,12 +37,7 @@ class Executor(base_executor.BaseExecutor):
         from cxrflow.components.score.predict import score_model  # TensorFlow, only where needed
 
         folder = Path(path_utils.serving_model_path(models[0].uri))
-        files = {
-            split: glob.glob(
-                os.path.join(artifact_utils.get_split_uri(input_dict["examples"], split), "*")
-            )
-            for split in SPLITS
-        }
+        files = {split: split_files(input_dict["examples"], split) for split in SPLITS}
         found = score_model(
             folder,
             files,

@@ -186,20 +186,5 @@ def read_scores(folder: Path, model: str, split: str) -> Scores:
         raise CxrflowError(f"{path} can't be read ({error}): run the pipeline again") from error
 
 
-def rows_of(image_ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where the wanted images are among these, int [len(wanted)].
-
-    Raises:
-        CxrflowError: one isn't among them.
-    """
-    place = {image: row for row, image in enumerate(image_ids.tolist())}
-    missing = [image for image in wanted.tolist() if image not in place]
-    if missing:
-        raise CxrflowError(
-            f"{len(missing)} images, such as {missing[0]}, weren't scored: run the pipeline again"
-        )
-    return np.array([place[image] for image in wanted.tolist()], np.int64)
-
-
 def _text(values: np.ndarray) -> np.ndarray:
     return np.array([value.decode() for value in values], np.str_)

@@ -32,6 +32,11 @@ def table_columns(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {name: example[feature] for name, feature in COLUMNS.items()}
 
 
+def as_arrays(columns: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    """Columns of a batch, for `Table.joined`."""
+    return {name: values.numpy() for name, values in columns.items()}
+
+
 def read_table(paths: Sequence[str], classes: int) -> Table:
     """What transformed examples in these TFRecords say of their images; no image is decoded.
 
@@ -39,10 +44,7 @@ def read_table(paths: Sequence[str], classes: int) -> Table:
     """
     features = table_features(classes)
     tables = [
-        {
-            name: values.numpy()
-            for name, values in table_columns(tf.io.parse_example(batch, features)).items()
-        }
+        as_arrays(table_columns(tf.io.parse_example(batch, features)))
         for batch in split_records(paths).batch(1024)
     ]
     if not tables:
@@ -88,7 +90,7 @@ def score_model(
         for serialized in split_records(paths).batch(batch_size).prefetch(1):
             found = ask(examples=serialized)
             example = table_columns(tf.io.parse_example(serialized, features))
-            tables.append({key: value.numpy() for key, value in example.items()})
+            tables.append(as_arrays(example))
             answers.append([found[key].numpy() for key in ("probabilities", "logits")])
             done += len(answers[-1][0])
             report(done, None, "images")
