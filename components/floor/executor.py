@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
@@ -12,7 +11,7 @@ from cxrflow.components.floor.baselines import fitted, kinds
 from cxrflow.components.floor.features import featured, frozen_network, patients_in
 from cxrflow.components.floor.settings import BaselinesSettings
 from cxrflow.components.model.probe import cross_fit_folds
-from cxrflow.components.node import read_settings, split_files
+from cxrflow.components.node import Artifacts, read_settings, split_files
 from cxrflow.components.score.files import OUT_OF_FOLD, Table, write_scores
 from cxrflow.schema.features import SPLITS
 
@@ -21,10 +20,7 @@ class Executor(base_executor.BaseExecutor):
     """Fits the baselines to train, and writes what they say of eval and test."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Looks at `examples`; see `component.Baselines`."""
         settings = read_settings(BaselinesSettings, exec_properties)

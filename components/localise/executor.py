@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
@@ -12,7 +11,7 @@ from tfx.utils import path_utils
 from cxrflow.components.localise.report import write_localisation
 from cxrflow.components.localise.run import localise
 from cxrflow.components.localise.settings import LocaliserSettings
-from cxrflow.components.node import read_settings
+from cxrflow.components.node import Artifacts, read_settings
 
 SPLIT = "test"
 
@@ -21,10 +20,7 @@ class Executor(base_executor.BaseExecutor):
     """Writes the report."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Scores `model`; see `component.Localiser`."""
         settings = read_settings(LocaliserSettings, exec_properties)

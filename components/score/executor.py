@@ -4,12 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from cxrflow.components.node import read_settings, split_files
+from cxrflow.components.node import Artifacts, read_settings, split_files
 from cxrflow.components.score.files import write_scores
 from cxrflow.components.score.settings import ScorerSettings
 from cxrflow.schema.features import SPLITS
@@ -20,10 +19,7 @@ class Executor(base_executor.BaseExecutor):
     """Writes a model's scores, or an empty folder where there is no model."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Scores `model`; see `component.Scorer`."""
         settings = read_settings(ScorerSettings, exec_properties)
