@@ -5,7 +5,7 @@ import logging
 import socket
 import ssl
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,6 +20,9 @@ logging.getLogger("uvicorn.error").addFilter(Seldom())
 BACKLOG = 2048  # connections that wait to be accepted
 _HEAD_BYTES = 64 * 1024  # of a request line and its headers
 _KEEP_ALIVE_SECONDS = 75
+# Closing while a body still comes resets the connection, and its client may lose the answer:
+# read on for a while, as nginx's lingering_close does.
+_LINGER_SECONDS = 2.0
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"content-length: 0\r\nconnection: close\r\n\r\n"
@@ -36,14 +39,14 @@ class HttpServer:
         config: ServerConfig,
         tls: ssl.SSLContext | None,
     ):
-        waiting: dict[_Protocol, None] = {}
+        give_way: dict[_Protocol, None] = {}
 
         class Protocol(_Protocol):
-            """Of this server: its limits, and its connections that wait for a head."""
+            """Of this server: its limits, and its connections that give way."""
 
             head_seconds = config.head_seconds
             max_connections = config.max_connections
-            without_head = waiting
+            waiting = give_way
 
         self._listener = listener
         self._uvicorn = _Quiet(
@@ -86,33 +89,78 @@ class _Quiet(uvicorn.Server):
         return nullcontext()
 
 
+class _Lingering:
+    """A transport whose `close` reads on where a request is still coming."""
+
+    lingers = False  # nothing more is written, and what comes is dropped
+    ended = False  # the connection is closed
+
+    def __init__(self, transport: asyncio.Transport, protocol: "_Protocol"):
+        self._transport, self._protocol = transport, protocol
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Nothing more is written."""
+        return self.lingers or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Ends the writing; closes once the client has gone, or after `_LINGER_SECONDS`."""
+        if self.lingers:
+            return
+        if self.ended or not self._protocol.still_coming():
+            self._transport.close()
+            return
+        self.lingers = True
+        self._protocol.give_way_in(_LINGER_SECONDS)
+        if self._transport.can_write_eof():  # TLS can't
+            self._transport.write_eof()
+        self._protocol.flow.resume_reading()
+
+
 class _Protocol(HttpToolsProtocol):
     """Drops connections whose head is too long, or takes too long; a newcomer takes the place of
     the one that has waited longest."""
 
     head_seconds: float
     max_connections: int
-    without_head: "dict[_Protocol, None]"  # oldest first
+    waiting: "dict[_Protocol, None]"  # for a head, or for the client to go; oldest first
 
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._lingering = _Lingering(transport, self)
+        super().connection_made(cast("asyncio.Transport", self._lingering))
         if len(self.connections) > self.max_connections:
-            oldest = next(iter(self.without_head), self)
+            oldest = next(iter(self.waiting), self)
             oldest.drop()
             if oldest is self:
                 return
-        self._await_head()
+        self.give_way_in(self.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._have_head()
+        self._stay()
+        self._lingering.ended = True
         super().connection_lost(exc)
 
+    def still_coming(self) -> bool:
+        """A part of a request is here, and not all of it."""
+        return self in self.waiting or (self.cycle is not None and self.cycle.more_body)
+
+    def shutdown(self) -> None:
+        """The server stops: who hasn't sent a head gets no answer."""
+        if self in self.waiting and not self._lingering.lingers:
+            self.drop()
+        else:
+            super().shutdown()
+
     def data_received(self, data: bytes) -> None:
-        if self._in_head:
+        if self._lingering.lingers:
+            return
+        if self._in_head or self.cycle is None or not self.cycle.more_body:
             self._head_bytes += len(data)
         super().data_received(data)
         if self._in_head and self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
@@ -121,27 +169,28 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head = True
         if self._timer is None:
-            self._await_head()
+            self.give_way_in(self.head_seconds)
 
     def on_headers_complete(self) -> None:
-        self._have_head()
+        self._in_head, self._head_bytes = False, 0
+        self._stay()
         super().on_headers_complete()
 
     def drop(self) -> None:
         """Closes the connection without an answer: there is no whole request to answer."""
-        self._have_head()
-        if not self.transport.is_closing():
-            self.transport.abort()
+        self._stay()
+        self.transport.abort()
 
-    def _await_head(self) -> None:
-        self.without_head[self] = None
-        self._timer = self.loop.call_later(self.head_seconds, self.drop)
+    def give_way_in(self, seconds: float) -> None:
+        """Drops the connection after so long, or earlier for a newcomer."""
+        self._stay()
+        self.waiting[self] = None
+        self._timer = self.loop.call_later(seconds, self.drop)
 
-    def _have_head(self) -> None:
-        self._in_head = False
-        self.without_head.pop(self, None)
+    def _stay(self) -> None:
+        self.waiting.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -258,7 +258,7 @@ def test_another_member_trains_alone(first: Finished) -> None:
         "Pusher",
     }
     assert changed.run.pushed > first.run.pushed
-    assert "against the last blessed model" in changed.output
+    assert "judged by: the last blessed model on the same images" in changed.output
 
 
 def test_failed_gate_pushes_nothing_and_says_why(first: Finished) -> None:

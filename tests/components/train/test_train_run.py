@@ -186,6 +186,9 @@ def test_pixels_converts_to_tflite(trained):
 def test_model_json(trained):
     info = model_json(trained)
     calibration, thresholds = info.pop("calibration"), info.pop("thresholds")
+    out_of_distribution = info.pop("out_of_distribution")
+    assert out_of_distribution.pop("threshold") > 0
+    assert out_of_distribution == {"quantile": 0.96, "training_images": 64, "eval_images": 24}
     assert info == {
         "format": 2,
         "name": "tiny",

@@ -6,7 +6,7 @@ from tests.pipeline.reports.browser import CHROMIUM, browser
 from tests.pipeline.reports.report_maker import make_run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop runs in this thread as long as it is open
 def chromium():
     if not CHROMIUM:
         pytest.skip("no chromium: `apt install chromium` brings it")
