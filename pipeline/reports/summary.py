@@ -247,12 +247,12 @@ def _calibration_line(found: Verdict) -> str:
 def _class_table(found: Verdict, at_least: str) -> Table:
     title = f"{found.name}, test split" + (" (synthetic X-rays)" if found.synthetic else "")
     table = Table(title=title)
-    for heading in ("class", "AUC", "95 %", "pos. patients", "AUPRC", "gate"):
+    for heading in ("class", "AUC", "95 %", "positive\npatients", "AUPRC", "gate"):
         table.add_column(
             heading,
             justify="left" if heading in ("class", "gate") else "right",
             no_wrap=heading != "gate",
-            min_width=16 if heading == "gate" else None,
+            min_width=13 if heading == "gate" else None,
         )
     for item in found.classes:
         result = item.result

@@ -121,7 +121,7 @@ def test_every_node_runs_and_the_terminal_shows_only_them(first: Finished) -> No
 
 def test_summary_has_classes_verdict_and_whereabouts(first: Finished) -> None:
     assert "synthetic" in first.output
-    for text in ("Cardiomegaly", "pos. patients", "gate: blessed", "pushed", "quarantine", "next"):
+    for text in ("Cardiomegaly", "positive", "gate: blessed", "pushed", "quarantine", "next"):
         assert text in first.output
     for text in (*MEMBERS, "stacked", "max_vote", "chosen", "cross-fitting", "ECE"):
         assert text in first.output
