@@ -41,6 +41,17 @@ class ClassFigures:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """The model against another one on a split."""
+
+    name: str
+    split: str
+    auc: float | None
+    model_auc: float | None
+    difference: Figure
+
+
+@dataclass(frozen=True)
 class Floor:
     """The model against a baseline on eval, mean AUC of the classes that both have."""
 
@@ -84,6 +95,7 @@ class Figures:
     patients: int = 0
     judged_auc: Figure = UNKNOWN
     floor: tuple[Floor, ...] = field(default=())
+    differences: tuple[Difference, ...] = field(default=())
     subgroups: tuple[Subgroup, ...] = field(default=())
 
     @property

@@ -68,6 +68,12 @@ def _evidence(
         test=read_scores(scores, settings.name, SPLIT),
         eval=read_scores(scores, settings.name, split),
         floor={name: read_scores(floor, name, split) for name in scored_models(floor)},
+        floor_test={name: read_scores(floor, name, SPLIT) for name in scored_models(floor)},
+        members={
+            name: (read_scores(scores, name, split), read_scores(scores, name, SPLIT))
+            for name in scored_models(scores)
+            if name != settings.name
+        },
         last=read_scores(last, before[0], SPLIT) if before else None,
         last_uri=last_uri,
     )

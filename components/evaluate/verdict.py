@@ -68,6 +68,17 @@ class FloorVerdict:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """The model against another one on a split, by the mean AUC of the classes that both have."""
+
+    name: str  # of the other: probe, metadata, a member
+    split: str  # test, eval, or out_of_fold (train and eval, by models of other patients)
+    auc: float  # the other's
+    model_auc: float
+    difference: Estimate  # the model's less the other's, paired
+
+
+@dataclass(frozen=True)
 class SubgroupVerdict:
     """The model on one group of patients against all others, by the mean AUC of some classes."""
 
@@ -114,6 +125,7 @@ class Verdict:
     judged_brier: Estimate = UNKNOWN
     against_last: dict[str, Change] = field(default_factory=dict)  # of these means, by metric
     floor: tuple[FloorVerdict, ...] = ()
+    differences: tuple[Difference, ...] = ()  # probe, metadata and best member: told, not judged
     subgroups: tuple[SubgroupVerdict, ...] = ()
     references: tuple[ReferenceVerdict, ...] = ()
 

@@ -71,6 +71,8 @@ def show(run: Run, root: Path, console: Console | None = None, again: str = "") 
         for left in report["left_out"]:
             say(console, f"left out: {left['name']}: {left['reason']}")
     print_table(console, _class_table(found, at_least(console)))
+    if found.differences:
+        print_table(console, _difference_table(found))
     show_verdict(run, console)
     say(console, _calibration_line(found))
     located = localisation.localisation_report(run)
@@ -143,6 +145,16 @@ def as_json(run: Run, root: Path) -> str:
             }
             for item in found.floor
         },
+        "differences": [
+            {
+                **{key: getattr(item, key) for key in ("name", "split")},
+                "auc": _or_none(item.auc),
+                "difference": _or_none(item.difference.value),
+                "low": _or_none(item.difference.low),
+                "high": _or_none(item.difference.high),
+            }
+            for item in found.differences
+        ],
         "split": found.split,
         "mean_auc": _or_none(found.mean_auc),
         "classes": {
@@ -266,6 +278,25 @@ def _class_table(found: Verdict, at_least: str) -> Table:
         )
     table.add_section()
     table.add_row("mean", _number(found.mean_auc))
+    return table
+
+
+def _difference_table(found: Verdict) -> Table:
+    """What the model is worth beside the floor and its best member."""
+    table = Table(title=f"{found.name} against others on the same images: mean AUC")
+    for heading in ("on", "against", "its AUC", "ours", "difference", "95 %"):
+        words = heading in ("on", "against")
+        table.add_column(heading, justify="left" if words else "right", no_wrap=True)
+    for item in found.differences:
+        gap = item.difference
+        table.add_row(
+            item.split.replace("_", " "),
+            item.name,
+            _number(item.auc),
+            _number(item.model_auc),
+            f"{gap.value:+.3f}",
+            f"{gap.low:+.3f} to {gap.high:+.3f}",
+        )
     return table
 
 

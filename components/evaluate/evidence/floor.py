@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
+from cxrflow.components.evaluate.evidence.differences import differences, signed
 from cxrflow.components.evaluate.limits import FinalLimits
-from cxrflow.components.evaluate.statistics.auc import drawn_aucs
-from cxrflow.components.evaluate.statistics.draws import Draws, estimate, mean_of
+from cxrflow.components.evaluate.statistics.draws import Draws
 from cxrflow.components.evaluate.verdict import FloorVerdict
 from cxrflow.components.floor.settings import METADATA, PROBE, SHUFFLED
 from cxrflow.components.score.files import Scores
@@ -33,26 +31,17 @@ def judge_floor(
     Raises:
         CxrflowError: a baseline was scored on other images.
     """
-    labels = scores.images.labels
-    aucs = drawn_aucs(labels, scores.probabilities, draws)
-    found = []
-    for name, baseline in floor.items():
-        other = drawn_aucs(
-            labels, baseline.in_order_of(scores.images.image_id).probabilities, draws
+    return tuple(
+        FloorVerdict(
+            name=one.name,
+            auc=one.auc,
+            model_auc=one.model_auc,
+            difference=one.difference,
+            required=one.name in limits.must_beat,
+            beaten=one.difference.low > 0,
         )
-        both = np.isfinite(aucs[:, 0]) & np.isfinite(other[:, 0])
-        difference = estimate(mean_of(aucs[both] - other[both]))
-        found.append(
-            FloorVerdict(
-                name=name,
-                auc=float(mean_of(other[both])[0]),
-                model_auc=float(mean_of(aucs[both])[0]),
-                difference=difference,
-                required=name in limits.must_beat,
-                beaten=difference.low > 0,
-            )
-        )
-    return tuple(found)
+        for one in differences(scores, floor, draws)
+    )
 
 
 def floor_reasons(found: tuple[FloorVerdict, ...], limits: FinalLimits) -> list[str]:
@@ -68,12 +57,6 @@ def floor_reasons(found: tuple[FloorVerdict, ...], limits: FinalLimits) -> list[
             reasons.append(
                 f"It has learned nothing more than {NAMES[item.name]}: mean eval AUC "
                 f"{item.model_auc:.3f} against {item.auc:.3f}, difference "
-                f"{signed(item)}, and the interval must lie above 0 (must_beat)."
+                f"{signed(item.difference)}, and the interval must lie above 0 (must_beat)."
             )
     return reasons
-
-
-def signed(item: FloorVerdict) -> str:
-    """A difference with its interval."""
-    found = item.difference
-    return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cxrflow.components.evaluate.evidence.classes import judge_classes
+from cxrflow.components.evaluate.evidence.differences import differences
 from cxrflow.components.evaluate.evidence.figures import Figures
 from cxrflow.components.evaluate.evidence.floor import floor_reasons, judge_floor
 from cxrflow.components.evaluate.evidence.last_blessed import change, margins, told
@@ -17,8 +18,10 @@ from cxrflow.components.evaluate.limits import FinalLimits
 from cxrflow.components.evaluate.results import ModelResults, whole
 from cxrflow.components.evaluate.settings import SplitKind
 from cxrflow.components.evaluate.statistics.draws import Draws, estimate, mean_of, pivotal
-from cxrflow.components.evaluate.verdict import Change, ClassVerdict, Verdict
+from cxrflow.components.evaluate.verdict import Change, ClassVerdict, Difference, Verdict
+from cxrflow.components.floor.settings import SHUFFLED
 from cxrflow.components.score.files import Scores
+from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.scores import mean_auc
 
@@ -33,6 +36,8 @@ class Evidence:
     test: Scores
     eval: Scores
     floor: Mapping[str, Scores] = field(default_factory=dict)  # of eval, by baseline
+    floor_test: Mapping[str, Scores] = field(default_factory=dict)
+    members: Mapping[str, tuple[Scores, Scores]] = field(default_factory=dict)  # of eval and test
     last: Scores | None = None  # of test, by the last blessed model
     last_uri: str = ""
 
@@ -113,6 +118,7 @@ def judge(
         judged_brier=estimate(means["brier"]),
         against_last=against,
         floor=floor,
+        differences=_differences(evidence, of_eval, draws),
         subgroups=subgroups,
         references=references,
     )
@@ -124,6 +130,26 @@ def judge(
             "not_judged": not_judged(found, limits),
         }
     )
+
+
+def _differences(evidence: Evidence, of_eval: Draws, of_test: Draws) -> tuple[Difference, ...]:
+    """The model against the floor and the member that is best on eval, on eval and on test."""
+    best = sorted(evidence.members, key=lambda name: _mean(evidence.members[name][0]))[-1:]
+    found: list[Difference] = []
+    for i, (scores, floor, draws) in enumerate(
+        (
+            (evidence.eval, evidence.floor, of_eval),
+            (evidence.test, evidence.floor_test, of_test),
+        )
+    ):
+        others = {name: one for name, one in floor.items() if name != SHUFFLED}
+        others |= {name: evidence.members[name][i] for name in best}
+        found += differences(scores, others, draws)
+    return tuple(found)
+
+
+def _mean(scores: Scores) -> float:
+    return mean_auc(per_class_auc(scores.images.labels, scores.probabilities))
 
 
 def _last(evidence: Evidence, draws: Draws) -> Figures | None:

@@ -1,7 +1,7 @@
 """What a verdict says in plain words: the sentence, by what it judged, and what it couldn't."""
 
+from cxrflow.components.evaluate.evidence.differences import signed
 from cxrflow.components.evaluate.evidence.floor import NAMES as BASELINES
-from cxrflow.components.evaluate.evidence.floor import signed
 from cxrflow.components.evaluate.evidence.last_blessed import NAMES as METRICS
 from cxrflow.components.evaluate.limits import FinalLimits
 from cxrflow.components.evaluate.verdict import Verdict
@@ -43,7 +43,7 @@ def judged_by(found: Verdict, limits: FinalLimits) -> tuple[str, ...]:
         lines.append(f"the last blessed model on the same images, in the mean: {changes}")
     lines += [
         f"{BASELINES[item.name]} on eval: mean AUC {item.auc:.3f}, the model's "
-        f"{item.model_auc:.3f}, difference {signed(item)}, "
+        f"{item.model_auc:.3f}, difference {signed(item.difference)}, "
         f"{'beaten' if item.beaten else 'not beaten'}"
         for item in found.floor
         if item.required

@@ -80,14 +80,22 @@ def evidence(
     """About a model of a strength on test and eval, and baselines that are weaker."""
     scores = test or scored(table(images, 1), strength, 2)
     eval_images = table(images, 3)
+    on_eval = scored(eval_images, strength, 4, "eval")
     return Evidence(
         results={"split=test": results_of(scores)},
         test=scores,
-        eval=scored(eval_images, strength, 4, "eval"),
+        eval=on_eval,
         floor={
             "probe": scored(eval_images, floor, 5, "eval", "probe"),
             "metadata": scored(eval_images, 0.2, 6, "eval", "metadata"),
             "shuffled": scored(eval_images, 0.0, 7, "eval", "shuffled"),
+        },
+        floor_test={"probe": scored(scores.images, floor, 5, "test", "probe")},
+        members={
+            name: tuple(
+                scored(one.images, of_member, 8, one.split, name) for one in (on_eval, scores)
+            )
+            for name, of_member in (("weak", 0.3), ("strong", strength))
         },
         last=last,
         last_uri="/models/7" if last else "",

@@ -66,6 +66,20 @@ def test_a_class_has_its_figures(good) -> None:
     )
 
 
+def test_it_tells_the_differences_to_the_floor_and_the_best_member(good) -> None:
+    told = [(one.split, one.name) for one in good.differences]
+    of_eval = [("eval", name) for name in ("probe", "metadata", "strong")]
+    assert told == [*of_eval, ("test", "probe"), ("test", "strong")]
+    on_test, probe = evidence().test, evidence().floor_test["probe"].probabilities
+    labels, own = on_test.images.labels, on_test.probabilities
+    gaps = [
+        roc_auc_score(labels[:, c], own[:, c]) - roc_auc_score(labels[:, c], probe[:, c])
+        for c in range(3)
+    ]
+    assert good.differences[3].difference.value == pytest.approx(np.mean(gaps))
+    assert good.differences[3].difference.low > 0
+
+
 def test_the_verdict_survives_its_file(good, tmp_path) -> None:
     assert repr(read_verdict(write_verdict(good, tmp_path))) == repr(good)
 
