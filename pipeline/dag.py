@@ -15,6 +15,7 @@ from cxrflow.components.card.settings import CardSettings
 from cxrflow.components.edge.export.component import EdgeExport
 from cxrflow.components.edge.export.settings import EdgeExportSettings
 from cxrflow.components.edge.parity.component import EdgeEvaluator
+from cxrflow.components.edge.parity.settings import EdgeEvaluatorSettings
 from cxrflow.components.edge.push.component import EdgePusher
 from cxrflow.components.edge.push.settings import EdgePusherSettings
 from cxrflow.components.ensemble.component import Ensemble
@@ -28,7 +29,7 @@ from cxrflow.components.publish.settings import PusherSettings
 from cxrflow.pipeline.data_nodes import Data, code_version, data_nodes, recipe_check
 from cxrflow.pipeline.facts import Facts, edge_folder, serving_folder
 from cxrflow.pipeline.judges import baselines, judged, judged_member, scorer
-from cxrflow.pipeline.settings import BeamConfig, PipelineConfig
+from cxrflow.pipeline.settings import DISTILLED, BeamConfig, PipelineConfig
 
 RUN_FN = "cxrflow.components.train.run.run_fn"  # what TFX's Trainer calls
 
@@ -75,6 +76,15 @@ def create_pipeline(
     name = config.pushed_model
     *judges, gate = judged(name, models[name], scores, floor, config, data)
     gates[name] = gate
+    lesson: dict[str, BaseChannel] = {}
+    if config.distill.member:
+        student = config.models[config.distill.member]
+        trainer = _trainer(DISTILLED, student, config, data, root, teacher=models[name])
+        models[DISTILLED] = trainer.outputs["model"]
+        evaluator, gates[DISTILLED] = judged_member(DISTILLED, models[DISTILLED], config, data)
+        asked = scorer(models[DISTILLED], data, config).with_id(f"Scorer.{DISTILLED}")
+        lesson = {"scores": asked.outputs["scores"], "member_scores": scores}
+        nodes += [trainer, evaluator, gates[DISTILLED], asked]
     if facts.boxes:
         localiser = _localiser(models[name], config, data)
         reports["localisation"] = localiser.outputs["report"]
@@ -84,7 +94,7 @@ def create_pipeline(
     if config.edge.enabled:
         # A member goes to the devices only where the model that is served is good too.
         needed = [gates[name] for name in {config.edge_model: None, name: None}]
-        nodes += _edge(models[config.edge_model], needed, config, data, root)
+        nodes += _edge(models[config.edge_model], needed, config, data, root, lesson)
     return assemble(config.name, nodes, config.beam, root)
 
 
@@ -102,11 +112,20 @@ def assemble(name: str, nodes: list[Any], beam: BeamConfig, root: Path) -> tfx.d
     )
 
 
-def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: Path) -> Any:
+def _trainer(
+    name: str,
+    recipe: Any,
+    config: PipelineConfig,
+    data: Data,
+    root: Path,
+    teacher: BaseChannel | None = None,
+) -> Any:
+    learns = {"teacher": config.pushed_model, "soft_share": config.distill.soft_share}
     return tfx.components.Trainer(
         run_fn=RUN_FN,
         examples=data.transform.outputs["transformed_examples"],
         transform_graph=data.transform.outputs["transform_graph"],
+        base_model=teacher,
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         eval_args=tfx.proto.EvalArgs(splits=["eval"]),
         custom_config={
@@ -120,6 +139,7 @@ def _trainer(name: str, recipe: Any, config: PipelineConfig, data: Data, root: P
             "data_version": data.facts.data_version,
             "code_version": data.facts.sources.key(RUN_FN),
             "work_dir": str(root / "work" / name),
+            **(learns if teacher else {}),
         },
     ).with_id(f"Trainer.{name}")
 
@@ -230,6 +250,7 @@ def _edge(
     config: PipelineConfig,
     data: Data,
     root: Path,
+    lesson: dict[str, BaseChannel],
 ) -> list[Any]:
     """The bundle for the device, each variant judged against the model it was made from."""
     export = EdgeExport(
@@ -240,20 +261,22 @@ def _edge(
         examples=data.example_gen.outputs["examples"],
         transformed_examples=data.transform.outputs["transformed_examples"],
     )
+    settings = EdgeEvaluatorSettings(edge=config.edge, untaught=config.distill.member)
     evaluator = EdgeEvaluator(
-        config.edge,
+        settings,
         code_version(data.facts, EdgeEvaluator),
         candidate=export.outputs["candidate"],
         model=model,
         transformed_examples=data.transform.outputs["transformed_examples"],
+        **lesson,
     )
-    settings = EdgePusherSettings(
+    push = EdgePusherSettings(
         destination=str(edge_folder(root)),
         keep_versions=config.edge.keep_versions,
         published=data.facts.published_edge,
     )
     pusher = EdgePusher(
-        settings, code_version(data.facts, EdgePusher), bundle=evaluator.outputs["bundle"]
+        push, code_version(data.facts, EdgePusher), bundle=evaluator.outputs["bundle"]
     )
     return [export, evaluator, pusher]
 

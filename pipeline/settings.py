@@ -21,6 +21,7 @@ from cxrflow.components.transform.settings import TransformConfig
 from cxrflow.components.validate.settings import ValidateConfig
 from cxrflow.schema.settings import Count, Fraction, Positive, Rate, settings
 
+DISTILLED = "distilled"  # the model that the ensemble teaches, among the names of models
 ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -63,6 +64,17 @@ class BeamConfig:
 
 
 @settings
+class DistillConfig:
+    """A small network that learns what the ensemble says, for devices."""
+
+    member: str = ""
+    """Member whose recipe is trained once more, taught by the ensemble; the edge bundle is made of
+    it. Empty: none."""
+    soft_share: Fraction = 0.5
+    """Share of the ensemble's probabilities in what it learns; the rest are the labels."""
+
+
+@settings
 class PipelineConfig:
     """Everything one run needs besides its data folder and its root folder."""
 
@@ -86,6 +98,8 @@ class PipelineConfig:
     """How a served model tells that an image is no chest X-ray like those of the training."""
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     """How members are combined."""
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    """The edge bundle's network, taught by the ensemble."""
     study: StudyConfig = field(default_factory=StudyConfig)
     """Budget and grids of `cxrflow study`."""
     floor: FloorConfig = field(default_factory=FloorConfig)
@@ -124,7 +138,13 @@ class PipelineConfig:
                 f"{self.transform.image_size}: the detail isn't there"
             )
         self._check_ensemble()
+        if self.distill.member and self.distill.member not in self.models:
+            named = ", ".join(self.models) or "none: an ensemble teaches, name its members there"
+            raise ValueError(
+                f"distill.member is {self.distill.member!r}, not one of models, which are {named}"
+            )
         known = list(dict.fromkeys([*self.members, self.pushed_model]))
+        known += [DISTILLED] if self.distill.member else []
         if self.edge.model and self.edge.model not in known:
             raise ValueError(f"edge.model is {self.edge.model!r}, not one of {', '.join(known)}")
         return self
@@ -135,10 +155,10 @@ class PipelineConfig:
                 f"models has one member, {next(iter(self.models))}: name at least two for an "
                 "ensemble, or set its recipe under train and leave models out"
             )
-        reserved = sorted(set(self.models) & {ENSEMBLE, *METHODS})
+        reserved = sorted(set(self.models) & {ENSEMBLE, DISTILLED, *METHODS})
         if reserved:
             raise ValueError(
-                f"models.{reserved[0]}: the name is an ensemble method's; take another"
+                f"models.{reserved[0]}: the name has a meaning of its own; take another"
             )
         sizes = {name: recipe.image_size for name, recipe in self.models.items()}
         if len(set(sizes.values())) > 1:
@@ -169,7 +189,10 @@ class PipelineConfig:
 
     @property
     def edge_model(self) -> str:
-        """Name of the model that the edge bundle is made of: a member's, or "ensemble"."""
+        """Name of the model that the edge bundle is made of: a member's, "ensemble" or
+        "distilled"."""
+        if self.distill.member:
+            return self.edge.model or DISTILLED
         small = [name for name, recipe in self.members.items() if recipe.backbone == "MobileNet"]
         return self.edge.model or (small or [self.pushed_model])[0]
 

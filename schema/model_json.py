@@ -74,6 +74,7 @@ class ModelJson:
     )
     # None where the model gives no such score: it was switched off, or the model is older.
     out_of_distribution: OutOfDistribution | None = None
+    taught_by: str = ""  # the model whose word it learned beside the labels; empty: none
     data: str = ""  # version of the data that it was trained on
     code: str = ""  # version of the code that made it
     synthetic: bool = False  # trained on phantoms

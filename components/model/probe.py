@@ -54,6 +54,7 @@ def fit_probe(
     folds: int = 5,
     strengths: Sequence[float] = STRENGTHS,
     balanced: bool = True,
+    targets: np.ndarray | None = None,
 ) -> Probe:
     """L2-regularised logistic regression of each class, on standardised features.
 
@@ -69,6 +70,8 @@ def fit_probe(
         folds: of the cross-validation; as many as there are patients where those are fewer.
         strengths: to choose from, in rising order.
         balanced: positives and negatives of a class weigh the same in sum.
+        targets: what is learned instead of the labels, in [0, 1] [N, C]; the strength is chosen by
+            the labels all the same.
 
     Raises:
         CxrflowError: a feature is not finite, or all images are of one patient.
@@ -77,17 +80,18 @@ def fit_probe(
         raise CxrflowError("features of the frozen network are not finite: check its weights")
     mean, scale = _standard(features)
     turned, turn_back = _turned((features - mean) * scale)
+    learned = labels if targets is None else targets
     splits = list(patient_folds(patients, folds))
     found: tuple[float, float, np.ndarray] | None = None
     for strength, logits in zip(
-        strengths, _out_of_fold(turned, labels, splits, strengths, balanced), strict=True
+        strengths, _out_of_fold(turned, learned, splits, strengths, balanced), strict=True
     ):
         auc = np.nan_to_num(mean_auc(per_class_auc(labels, logits)))  # no class may have one
         if found is None or auc > found[0]:
             found = auc, strength, logits
     assert found is not None, "no strength to choose from"
     _, strength, logits = found
-    weights, bias = _fit(turned, labels, [strength], balanced)
+    weights, bias = _fit(turned, learned, [strength], balanced)
     kernel = scale[:, None] * (turn_back @ weights[0])
     return Probe(
         kernel.astype(np.float32),
@@ -138,35 +142,50 @@ def _turned(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _out_of_fold(
     x: np.ndarray,
-    labels: np.ndarray,
+    targets: np.ndarray,
     splits: Sequence[tuple[np.ndarray, np.ndarray]],
     strengths: Sequence[float],
     balanced: bool,
 ) -> np.ndarray:
     """Logits [S, N, C] of S strengths, each image's by a fit to other patients."""
-    logits = np.empty((len(strengths), *labels.shape))
+    logits = np.empty((len(strengths), *targets.shape))
     for others, held_out in splits:
-        weights, bias = _fit(x[others], labels[others], strengths, balanced)
+        weights, bias = _fit(x[others], targets[others], strengths, balanced)
         logits[:, held_out] = x[held_out] @ weights + bias[:, None]
     return logits
 
 
 def _fit(
-    x: np.ndarray, labels: np.ndarray, strengths: Sequence[float], balanced: bool
+    x: np.ndarray, targets: np.ndarray, strengths: Sequence[float], balanced: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [S, d, C] and biases [S, C]; each strength starts from the one before."""
-    classes = labels.shape[1]
+    """Weights [S, d, C] and biases [S, C]; each strength starts from the one before.
+
+    A target between 0 and 1 is a positive and a negative image that share its weight.
+    """
+    classes = targets.shape[1]
     weights = np.zeros((len(strengths), x.shape[1], classes))
-    prevalence = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
+    prevalence = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
     bias = np.tile(np.log(prevalence / (1 - prevalence)), (len(strengths), 1))
     for c in range(classes):
-        positive = labels[:, c] > 0
+        rows, positive, share = _weighed(targets[:, c])
         if not 0 < positive.sum() < len(positive):
             continue
-        model = LogisticRegression(
-            class_weight="balanced" if balanced else None, max_iter=1000, warm_start=True
-        )
+        if balanced:
+            of_class = np.bincount(positive, weights=share)
+            share = share * share.sum() / (2 * of_class[positive.astype(int)])
+        model = LogisticRegression(max_iter=1000, warm_start=True)
         for s, strength in enumerate(strengths):
-            model.set_params(C=strength).fit(x, positive)
+            model.set_params(C=strength).fit(x[rows], positive, sample_weight=share)
             weights[s, :, c], bias[s, c] = model.coef_[0], model.intercept_[0]
     return weights, bias
+
+
+def _weighed(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, whether each counts as positive, and its weight."""
+    every = np.arange(len(targets))
+    if np.isin(targets, (0, 1)).all():
+        return every, targets > 0, np.ones(len(targets))
+    share = np.concatenate([targets, 1 - targets]).astype(float)
+    rows, positive = np.tile(every, 2), np.repeat([True, False], len(targets))
+    counts = share > 0
+    return rows[counts], positive[counts], share[counts]

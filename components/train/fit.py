@@ -125,6 +125,7 @@ def _task(
             ("eval", eval_images, 1),
         )
     )
+    train_features = replace(train_features, soft=train_images.soft)
     return _Task(
         network.tail,
         train_features,
@@ -141,11 +142,16 @@ def _as_stored(inputs: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
 
 
 def compile_model(
-    model: keras.Model, recipe: TrainConfig, labels: np.ndarray, tuned: list[keras.Layer]
+    model: keras.Model,
+    recipe: TrainConfig,
+    labels: np.ndarray,
+    tuned: list[keras.Layer],
+    hard: bool = True,
 ) -> Steps:
     """Gives the model its loss and optimizer; returns the steps that these count on.
 
-    labels: k-hot [N, C] of the training split; tuned: the backbone's trained layers in order.
+    labels: k-hot [N, C] of the training split; tuned: the backbone's trained layers in order;
+    hard: labels are learned as they are, so that the training images have an AUC.
     """
     steps = count_steps(recipe, len(labels))
     gpus = tf.config.list_physical_devices("GPU")
@@ -156,7 +162,9 @@ def compile_model(
             keras.metrics.AUC(
                 multi_label=True, num_labels=labels.shape[1], from_logits=True, name="auc"
             )
-        ],
+        ]
+        if hard
+        else [],
         # Keras would use XLA, whose compilation takes minutes and gigabytes on a CPU.
         jit_compile=bool(gpus) and model.distribute_strategy.num_replicas_in_sync == 1,
     )
@@ -166,7 +174,8 @@ def compile_model(
 def _fit(task: _Task, recipe: TrainConfig, work_dir: Path, log_dir: Path) -> list[dict[str, float]]:
     """Fits the task's model, going on where an earlier call was killed; restores the best epoch."""
     model = task.model
-    steps = compile_model(model, recipe, task.train.labels, task.tuned)
+    hard = task.train.soft is None
+    steps = compile_model(model, recipe, task.train.labels, task.tuned, hard)
     stopping = ResumableStopping(work_dir, recipe.patience, steps.epochs)
     first_epoch = stopping.resume(model)
     averaging = [EpochAverage(resumed=first_epoch > 0)] if recipe.ema else []

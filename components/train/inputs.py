@@ -135,7 +135,7 @@ def training_batches(
     first_epoch: int,
     prepare: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
 ) -> tf.data.Dataset:
-    """(inputs, labels, weights) of all epochs from `first_epoch` on.
+    """(inputs, targets, weights) of all epochs from `first_epoch` on.
 
     `prepare` gets inputs and a seed [2].
 
@@ -155,13 +155,12 @@ def training_batches(
     order, view = (np.concatenate(each)[:rows].astype(np.int64) for each in (images, views))
     numbers = np.arange(first_step, steps.total)
     seeds = np.stack([np.full_like(numbers, recipe.seed), numbers], axis=1)
-    labels = tf.constant(stored.labels)
+    labels, targets = tf.constant(stored.labels), tf.constant(stored.targets)
 
     def prepared(inputs: tf.Tensor, images: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        y = tf.gather(labels, images)
-        has_finding = tf.reduce_any(y > 0, axis=1)
+        has_finding = tf.reduce_any(tf.gather(labels, images) > 0, axis=1)
         weights = tf.where(has_finding, 1.0, recipe.normal_weight)
-        return prepare(inputs, seed), y, weights
+        return prepare(inputs, seed), tf.gather(targets, images), weights
 
     batches = tf.data.Dataset.zip(
         _read(stored, order, view, steps.batch),

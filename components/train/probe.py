@@ -61,16 +61,18 @@ def train_probe(
     `out_of_fold` has the rows of train, then those of eval where it was cross-fitted.
     """
     splits = [("train", train), *([("eval", eval_)] if folds else [])]
-    features, labels, patients = [], [], []
+    features, labels, targets, patients = [], [], [], []
     for name, images in splits:
         stored = store_features(folder / name, network.frozen, images.stored, recipe, views=1)
         features.append(stored.take(range(len(stored))).astype(np.float32))
         labels.append(stored.labels)
+        targets.append(images.stored.targets)
         patients.append(images.patient_id)
     probe = fit_probe(
         np.concatenate(features),
         np.concatenate(labels),
         np.concatenate(patients),
+        targets=None if train.stored.soft is None else np.concatenate(targets),
         folds=folds or FOLDS,  # to choose the strength, at least
     )
     output: Any = network.full.get_layer("logits")

@@ -27,6 +27,7 @@ from cxrflow.components.train import store
 from cxrflow.components.train.board import write_board
 from cxrflow.components.train.cross_fit import cross_fit
 from cxrflow.components.train.devices import in_float32, training_devices
+from cxrflow.components.train.distill import taught
 from cxrflow.components.train.fit import train
 from cxrflow.components.train.inputs import read_ids, read_transformed
 from cxrflow.components.train.predict import predict_logits
@@ -43,7 +44,9 @@ def run_fn(fn_args: Any) -> None:
     custom_config: `name` (the model's), `train` (fields of TrainConfig), `transform` (image_size,
     encoding, jpeg_quality), `classes` (in order), `calibrate` (method, sensitivity, specificity),
     `out_of_distribution` (fields of OutOfDistributionConfig), `data_version`, `code_version`,
-    `synthetic` (True where the images are phantoms), `work_dir` (this trainer's own folder, where a
+    `synthetic` (True where the images are phantoms), of a student `teacher` (its name) and
+    `soft_share` (of the teacher's word in what is learned; `fn_args.base_model` is the teacher),
+    `work_dir` (this trainer's own folder, where a
     killed training's state waits for the next call; removed after success).
     """
     require_keras_3()
@@ -66,6 +69,11 @@ def run_fn(fn_args: Any) -> None:
             (eval_images, fn_args.eval_files),
         )
     )
+    if fn_args.base_model:
+        known, new = (
+            taught(images, patterns, Path(fn_args.base_model), config["soft_share"])
+            for images, patterns in ((known, fn_args.train_files), (new, fn_args.eval_files))
+        )
     forward, model, judged = fit(fn_args, recipe, known, new, work_dir)
     calibration = calibrate(config["calibrate"]["method"], judged.logits, judged.labels)
     probabilities = calibration.apply(judged.logits)
@@ -91,6 +99,7 @@ def run_fn(fn_args: Any) -> None:
                 config["calibrate"]["specificity"],
             ),
             out_of_distribution=unlike_training,
+            taught_by=config.get("teacher", ""),
             data=config["data_version"],
             code=config["code_version"],
             synthetic=config["synthetic"],
@@ -136,7 +145,14 @@ def _train(
     ids, labels, folds = _folds(recipe, train_images, eval_images, classes)
     if folds:
         model, logits = cross_fit(
-            recipe, (stored, new), ids[1], classes, folds, work_dir / "folds", log_dir
+            recipe,
+            (stored, new),
+            ids[1],
+            classes,
+            folds,
+            work_dir / "folds",
+            log_dir,
+            None if stored.soft is None else np.concatenate([stored.targets, new.targets]),
         )
         judged = _Judged(labels, logits, ids)
     else:
@@ -226,5 +242,5 @@ def fingerprint(fn_args: Any) -> str:
         for path in sorted(tf.io.gfile.glob(pattern))
         for stat in [tf.io.gfile.stat(path)]
     ]
-    text = json.dumps([config, files], sort_keys=True)
+    text = json.dumps([config, files, fn_args.base_model], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -21,6 +21,12 @@ class Stored:
     dtype: np.dtype
     views: int
     labels: np.ndarray  # float32 [N, C], k-hot; the same for every view
+    soft: np.ndarray | None = None  # float32 [N, C], in [0, 1]: what is learned instead of labels
+
+    @property
+    def targets(self) -> np.ndarray:
+        """What is learned, float32 [N, C]: the labels, or what a teacher made of them."""
+        return self.labels if self.soft is None else self.soft
 
     def __len__(self) -> int:
         return len(self.labels)

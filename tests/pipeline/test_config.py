@@ -73,6 +73,8 @@ def test_override_with_a_list_and_with_nothing() -> None:
         ("evaluate.slices=[hospital]", "evaluate.slices.0: input should be"),
         ("name=a/b", "name: string should match pattern"),
         ("edge.model=big", "edge.model is 'big', not one of attention, lse, ensemble"),
+        ("distill.member=big", "distill.member is 'big', not one of models, which are attention"),
+        ("distill.soft_share=1.5", "distill.soft_share: input should be less than or equal to 1"),
         ("edge.graph_weights=float8", "edge.graph_weights: input should be"),
     ],
 )
@@ -246,6 +248,7 @@ DENSE, WIDE = {"backbone": "DenseNet121"}, {"backbone": "MobileNet"}
         ({"models": {"a": DENSE, "b": WIDE, "c": {"seed": 1}}}, "ensemble", "b"),
         ({"models": {"a": DENSE, "b": {**DENSE, "seed": 1}}}, "ensemble", "ensemble"),
         ({"models": {"a": DENSE, "b": WIDE}, "edge": {"model": "a"}}, "ensemble", "a"),
+        ({"models": {"a": DENSE, "b": WIDE}, "distill": {"member": "b"}}, "ensemble", "distilled"),
         (
             {"models": {"a": DENSE, "b": WIDE}, "edge": {"model": "ensemble"}},
             "ensemble",
@@ -264,8 +267,8 @@ def test_which_model_is_pushed_and_which_goes_to_the_device(
     ("models", "message"),
     [
         ({"a": {}}, "models has one member, a: name at least two"),
-        ({"a": {}, "mean": {"seed": 1}}, "models.mean: the name is an ensemble method's"),
-        ({"a": {}, "ensemble": {"seed": 1}}, "models.ensemble: the name is an ensemble method's"),
+        ({"a": {}, "mean": {"seed": 1}}, "models.mean: the name has a meaning of its own"),
+        ({"a": {}, "ensemble": {"seed": 1}}, "models.ensemble: the name has a meaning of its own"),
         ({"a": {}, "b": {"image_size": 128}}, "different image sizes (a 224, b 128)"),
         ({"a": {}, "b": {}}, "models.a and models.b are the same: give one another seed"),
         ({"a": {}, "b": {"head": "rnn"}}, "models.b.head: input should be"),

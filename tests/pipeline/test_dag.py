@@ -115,6 +115,26 @@ def test_nodes_and_edges_of_each_profile(profile: str) -> None:
     assert found == WIRED[profile]
 
 
+def test_what_the_ensemble_teaches_goes_to_the_device() -> None:
+    nodes = wired(config.load("demo", ["distill.member=lse"]))
+    found = {
+        name: {upstream.id for upstream in node.upstream_nodes}
+        for name, node in nodes.items()
+        if name not in WIRED["demo"] or name.startswith("Edge")
+    }
+    assert found == {
+        "Trainer.distilled": {"Transform", "Ensemble"},
+        "Evaluator.distilled": {"Transform", "Trainer.distilled"},
+        "Gate.distilled": {"Evaluator.distilled", "Trainer.distilled"},
+        "Scorer.distilled": {"Transform", "Trainer.distilled"},
+        **edge("Trainer.distilled", "Gate.distilled", "Gate"),
+        "EdgeEvaluator": {
+            *("EdgeExport", "Trainer.distilled", "Transform"),
+            *("Scorer.distilled", "Ensemble"),
+        },
+    }
+
+
 @pytest.mark.parametrize("profile", config.profiles())
 def test_keys_of_each_profile(profile: str) -> None:
     for name, node in wired(config.load(profile)).items():

@@ -39,14 +39,19 @@ def recipe(**changes: object) -> TrainConfig:
     return TrainConfig(**small | {"learning_rate": 3e-3} | changes)
 
 
-def run(data: str, out: str, **changes: object) -> None:
-    """Trains on DATA/Split-train and DATA/Split-eval into OUT/Format-Serving."""
+def run(data: str, out: str, teacher: str | None = None, **changes: object) -> None:
+    """Trains on DATA/Split-train and DATA/Split-eval into OUT/Format-Serving.
+
+    teacher: a SavedModel whose word is all that is learned.
+    """
+    taught = {"teacher": "ensemble", "soft_share": 1.0} if teacher else {}
     run_fn(
         SimpleNamespace(
             train_files=[f"{data}/Split-train/*"],
             eval_files=[f"{data}/Split-eval/*"],
             serving_model_dir=f"{out}/Format-Serving",
             model_run_dir=f"{out}/logs",
+            base_model=teacher,
             custom_config={
                 "name": "tiny",
                 "calibrate": {"method": "platt", "sensitivity": 0.9, "specificity": 0.9},
@@ -58,6 +63,7 @@ def run(data: str, out: str, **changes: object) -> None:
                 "code_version": "code-1",
                 "synthetic": True,
                 "work_dir": f"{out}/work",
+                **taught,
             },
         )
     )

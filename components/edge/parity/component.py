@@ -3,8 +3,8 @@
 from tfx.types.standard_artifacts import Examples, Model
 
 from cxrflow.components import artifacts
-from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.edge.parity.executor import Executor
+from cxrflow.components.edge.parity.settings import EdgeEvaluatorSettings
 from cxrflow.components.node import Input, Node, Output
 
 
@@ -16,10 +16,12 @@ class EdgeEvaluator(Node):
     """
 
     EXECUTOR = Executor
-    SETTINGS = EdgeConfig
+    SETTINGS = EdgeEvaluatorSettings
 
     candidate: Input[artifacts.EdgeCandidate]  # the bundle with all variants
     model: Input[Model]  # what EdgeExport made it from
     transformed_examples: Input[Examples]  # with a split eval
+    scores: Input[artifacts.Scores] | None  # the model's, where an ensemble taught it
+    member_scores: Input[artifacts.Scores] | None  # the ensemble's members'
     bundle: Output[artifacts.EdgeBundle]
     report: Output[artifacts.EdgeReport]

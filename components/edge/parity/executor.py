@@ -2,6 +2,7 @@
 
 import glob
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.edge.parity.evaluate import evaluate, write_bundle
+from cxrflow.components.edge.parity.lessons import lessons
 from cxrflow.components.edge.parity.report import ParityReport, write_report
+from cxrflow.components.edge.parity.settings import EdgeEvaluatorSettings
 from cxrflow.components.node import Artifacts, read_settings
 from cxrflow.schema.model_json import read_model_json
 
@@ -26,6 +28,7 @@ class Executor(base_executor.BaseExecutor):
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Evaluates `candidate`; see `component.EdgeEvaluator`."""
+        settings = read_settings(EdgeEvaluatorSettings, exec_properties)
         candidate = artifact_utils.get_single_instance(input_dict["candidate"])
         model = artifact_utils.get_single_instance(input_dict["model"])
         saved_model = Path(path_utils.serving_model_path(model.uri))
@@ -35,8 +38,17 @@ class Executor(base_executor.BaseExecutor):
                 Path(candidate.uri),
                 saved_model,
                 glob.glob(os.path.join(split, "*")),
-                read_settings(EdgeConfig, exec_properties),
+                settings.edge,
             )
+            if settings.untaught:
+                student, members = (
+                    Path(artifact_utils.get_single_uri(input_dict[key]))
+                    for key in ("scores", "member_scores")
+                )
+                pairs = lessons(
+                    student, members, found.model, settings.untaught, settings.edge.draws
+                )
+                found = replace(found, lessons=tuple(pairs))
         else:
             info = read_model_json(saved_model)
             found = ParityReport(info.name, info.synthetic, reason=NOT_EXPORTED)

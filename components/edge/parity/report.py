@@ -87,6 +87,28 @@ class VariantReport:
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """The source, which an ensemble taught, against the member with its recipe: mean AUCs."""
+
+    split: str  # test, eval, or out_of_fold
+    untaught: str  # the member
+    untaught_auc: float
+    auc: float
+    difference: float  # paired
+    interval: tuple[float, float]  # of the difference, by draws of patients
+
+    @property
+    def line(self) -> str:
+        """For the terminal."""
+        low, high = self.interval
+        where = "out of fold" if self.split == "out_of_fold" else f"on {self.split}"
+        return (
+            f"{where} {self.auc:.3f}, {self.untaught} untaught {self.untaught_auc:.3f}, "
+            f"difference {self.difference:+.3f} ({low:+.3f} to {high:+.3f})"
+        )
+
+
+@dataclass(frozen=True)
 class ParityReport:
     """All variants of a bundle against the model that they come from."""
 
@@ -103,6 +125,7 @@ class ParityReport:
     decision_folds: int = 0  # of patients, for thresholds of a variant's own
     positives: dict[str, int] = field(default_factory=dict)  # by class
     variants: dict[str, VariantReport] = field(default_factory=dict)
+    lessons: tuple[Lesson, ...] = ()  # of a distilled model
 
     @property
     def blessed(self) -> list[str]:
@@ -121,7 +144,8 @@ class ParityReport:
             for name, variant in self.variants.items()
             if not variant.blessed
         ]
-        return "; ".join([text, *failed]) + synthetic
+        taught = [f"taught by the ensemble: mean AUC {lesson.line}" for lesson in self.lessons]
+        return "; ".join([text, *failed, *taught]) + synthetic
 
 
 def write_report(report: ParityReport, directory: Path) -> None:
@@ -144,7 +168,11 @@ def read_report(directory: Path) -> ParityReport:
         fields = json.loads(path.read_text(encoding="utf-8"))
         del fields["summary"]
         variants = {name: _variant(found) for name, found in fields.pop("variants").items()}
-        return ParityReport(**fields, variants=variants)
+        lessons = tuple(
+            Lesson(**{**found, "interval": tuple(found["interval"])})
+            for found in fields.pop("lessons", [])
+        )
+        return ParityReport(**fields, variants=variants, lessons=lessons)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CxrflowError(f"{path} can't be read ({error}): run the pipeline again") from error
 

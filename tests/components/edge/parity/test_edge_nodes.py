@@ -30,6 +30,7 @@ def run(made, tmp_path_factory) -> SimpleNamespace:
     from cxrflow.components.artifacts import EdgeCandidate
     from cxrflow.components.edge.export.settings import EdgeConfig
     from cxrflow.components.edge.parity.component import EdgeEvaluator
+    from cxrflow.components.edge.parity.settings import EdgeEvaluatorSettings
     from cxrflow.components.edge.push.component import EdgePusher
     from cxrflow.components.edge.push.settings import EdgePusherSettings
 
@@ -53,7 +54,7 @@ def run(made, tmp_path_factory) -> SimpleNamespace:
         properties = {"exported": exported}
         candidate = imported(case, bundle, EdgeCandidate, custom_properties=properties)
         evaluator = EdgeEvaluator(
-            EdgeConfig(**settings),
+            EdgeEvaluatorSettings(edge=EdgeConfig(**settings)),
             "1",
             candidate=candidate.outputs["result"],
             model=model.outputs["result"],

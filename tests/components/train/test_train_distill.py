@@ -1,0 +1,85 @@
+"""Labels that a teacher softens, and students that learn them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cxrflow.components.model.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
+from cxrflow.components.train import store
+from cxrflow.components.train.distill import taught
+from cxrflow.components.train.inputs import read_ids
+from cxrflow.components.train.probe import Images
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.model_json import read_model_json
+from tests.support.tiny_training import CLASSES, run
+
+pytestmark = [pytest.mark.tf, pytest.mark.usefixtures("tiny_backbone")]
+
+LABELS = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+
+
+class Teacher(tf.Module):
+    """Says .75 of every class."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def ask(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": tf.fill([tf.shape(examples)[0], len(CLASSES)], 0.75)}
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    folder = tmp_path / "teacher" / "Format-Serving"
+    module = Teacher()
+    tf.saved_model.save(module, str(folder), {"transformed_examples": module.ask})
+    return folder
+
+
+def images(folder: Path, names: list[str], labels: np.ndarray) -> Images:
+    rows = np.zeros((len(labels), 4, 4, 1), np.uint8)
+    ids = np.array(names)
+    return Images(store.write(folder / "stored", [(rows, labels)]), ids, ids)
+
+
+def test_labels_and_the_teachers_word_are_mixed(tiny, teacher, tmp_path):
+    patterns = [f"{tiny.folder}/Split-eval/*"]
+    image_id, patient_id = read_ids(patterns)
+    labels = np.zeros((len(image_id), 3), np.float32)
+    labels[0, 1] = 1
+    known = Images(
+        store.write(tmp_path / "s", [(np.zeros((len(labels), 1), np.uint8), labels)]),
+        image_id,
+        patient_id,
+    )
+    found = taught(known, patterns, teacher, soft_share=0.4)
+    assert found.stored.labels is known.stored.labels
+    np.testing.assert_allclose(found.stored.targets[0], [0.3, 0.9, 0.3])  # .4 of .75, .6 of 1
+    np.testing.assert_allclose(found.stored.targets[1:], 0.3)
+
+
+def test_a_cross_fitted_teacher_is_heard_out_of_fold(teacher, tmp_path):
+    said = np.array([[0.1, 0.2, 0.3], [0.5, 0.6, 0.7]], np.float32)
+    ids = np.array(["b", "a"])
+    write_out_of_fold(teacher, OutOfFold(ids, ids, LABELS, said, said))
+    found = taught(images(tmp_path, ["a", "b"], LABELS), [], teacher, soft_share=0.5)
+    np.testing.assert_allclose(found.stored.targets, [[0.75, 0.3, 0.35], [0.05, 0.6, 0.15]])
+    with pytest.raises(CxrflowError, match="1 images, such as c, have no out-of-fold scores"):
+        taught(images(tmp_path / "more", ["a", "c"], LABELS), [], teacher, soft_share=0.5)
+
+
+@pytest.mark.parametrize("recipe", [{"head": "probe"}, {"head": "simple", "epochs": 1}])
+@pytest.mark.parametrize("cross_fit", [0, 2])
+def test_a_student_learns_what_is_said_and_not_the_labels(
+    tiny, teacher, tmp_path, recipe, cross_fit
+):
+    """The teacher says the same of every image: so does its student, whatever the labels are."""
+    run(str(tiny.folder), str(tmp_path), str(teacher), **recipe, cross_fit=cross_fit)
+    saved_model = tmp_path / "Format-Serving"
+    assert read_model_json(saved_model).taught_by == "ensemble"
+    network = tf.saved_model.load(str(saved_model)).signatures["network"]
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, 64, 64, 3)).astype(np.float32)
+    logits = network(image=pixels)["logits"].numpy()
+    if recipe["head"] == "probe":
+        assert np.ptp(logits, axis=0).max() < 0.01
+    assert (read_out_of_fold(saved_model) is None) == (cross_fit == 0)
