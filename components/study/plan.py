@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cxrflow.components.model.backbones import BACKBONES
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.study.settings import Experiment, StudyConfig
 from cxrflow.schema.errors import CxrflowError
@@ -45,6 +46,8 @@ def grid(
         return {"image_size": stored(study.image_sizes)}
     if experiment == "color":
         return {"color": ("rgb", "gray"), "image_size": stored(study.color_sizes)}
+    if experiment == "backbone":
+        return {"seed": study.seeds, "backbone": study.backbones}
     return {"seed": study.seeds, "head": study.heads}
 
 
@@ -74,7 +77,12 @@ def trial_recipe(
         "patience": study.evaluations,
     }
     try:
-        trial = dataclasses.replace(recipe, **changes(experiment, values, study), **budget)
+        changed = changes(experiment, values, study)
+        if changed.get("backbone", recipe.backbone) != recipe.backbone:
+            changed |= _without_its_layers(recipe)
+            alphas = BACKBONES.get(changed["backbone"])
+            changed |= {} if alphas is None or alphas.alphas else {"alpha": 1.0}
+        trial = dataclasses.replace(recipe, **changed, **budget)
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"train.{name}: " for name in first["loc"])
@@ -112,6 +120,16 @@ def check(
                 f"{compact_size}; set smaller ones"
             )
     return trials
+
+
+def _without_its_layers(recipe: TrainConfig) -> Values:
+    """What names layers of the recipe's own backbone, left out."""
+    layer = recipe.finetune_from not in ("", "head", "default")
+    return {
+        "cut_at": "",
+        "feature_layers": (),
+        **({"finetune_from": "default"} if layer else {}),
+    }
 
 
 def _shown(values: Values) -> str:

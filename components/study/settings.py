@@ -7,14 +7,16 @@ from pydantic import Field
 
 from cxrflow.schema.settings import Count, Pixels, Positive, Rate, Share, settings
 
-Experiment = Literal["optimizer", "learning_rate_batch", "image_size", "color", "head"]
+Experiment = Literal["optimizer", "learning_rate_batch", "image_size", "color", "head", "backbone"]
 EXPERIMENTS: tuple[Experiment, ...] = (
     "optimizer",
     "learning_rate_batch",
     "image_size",
     "color",
     "head",
+    "backbone",
 )
+SEEDED = ("head", "backbone")  # compared over `seeds`
 
 
 @settings
@@ -67,5 +69,18 @@ class StudyConfig:
         default=("attention", "simple", "class_attention", "lse"), min_length=1
     )
     """Of the experiment head."""
+    backbones: tuple[str, ...] = Field(
+        default=(
+            "MobileNet",
+            "MobileNetV2",
+            "InceptionV3",
+            "InceptionResNetV2",
+            "VGG19",
+            "NASNetLarge",
+        ),
+        min_length=1,
+    )
+    """Of the experiment backbone, all at train.image_size; a layer that train names is of the
+    recipe's own backbone, and left out for the others."""
     seeds: tuple[Count, ...] = Field(default=(0, 1, 2), min_length=1)
-    """Of the experiment head."""
+    """Of the experiments head and backbone."""

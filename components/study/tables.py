@@ -11,7 +11,7 @@ import yaml
 
 from cxrflow.components.study.plan import Values, changes
 from cxrflow.components.study.results import ExperimentResult, TrialResult
-from cxrflow.components.study.settings import Experiment, StudyConfig
+from cxrflow.components.study.settings import SEEDED, Experiment, StudyConfig
 
 STUDY_2019 = Path(__file__).parent / "study_2019.yaml"
 TITLES: dict[Experiment, str] = {
@@ -20,6 +20,7 @@ TITLES: dict[Experiment, str] = {
     "image_size": "Image size",
     "color": "RGB against gray",
     "head": "Heads",
+    "backbone": "Backbones",
 }
 _NONE = "–"
 _FAILED = "failed"
@@ -34,7 +35,8 @@ def page(result: ExperimentResult, study: StudyConfig) -> str:
         "learning_rate_batch": _learning_rate_batch,
         "image_size": _image_size,
         "color": _color,
-        "head": _head,
+        "head": _of_seeds,
+        "backbone": _of_seeds,
     }[result.experiment](result, study, of_2019)
     best = winner(result, study)
     failures = [
@@ -54,12 +56,15 @@ def page(result: ExperimentResult, study: StudyConfig) -> str:
 def winner(result: ExperimentResult, study: StudyConfig) -> str:
     """The best trial's settings as options of `cxrflow run`: highest mean AUC on eval.
 
-    A head's is the mean over the seeds in which no head failed that came to its end in any; empty
-    if there is no trial to choose from.
+    A head's or backbone's is the mean over the seeds in which none failed that came to its end in
+    any; empty if there is no trial to choose from.
     """
-    if result.experiment == "head":
-        aucs = _aucs_by_head(result)
-        chosen = {"head": max(aucs, key=lambda head: fmean(aucs[head]))} if aucs else {}
+    kind: str = result.experiment
+    chosen: dict[str, Any] = {}
+    if kind in SEEDED:
+        aucs = _by_option(result, lambda trial: trial.best_auc)
+        if aucs:
+            chosen[kind] = max(aucs, key=lambda one: fmean(aucs[one]))
     else:
         done = [trial for trial in result.trials if not trial.failure]
         best = max(done, key=lambda trial: trial.best_auc, default=None)
@@ -73,7 +78,7 @@ def _provenance(result: ExperimentResult, study: StudyConfig) -> list[str]:
     trained = {"": "all layers", "head": "the head"}.get(
         recipe["finetune_from"], f"layers from {recipe['finetune_from']}"
     )
-    seeds = study.seeds if result.experiment == "head" else (recipe["seed"],)
+    seeds = study.seeds if result.experiment in SEEDED else (recipe["seed"],)
     text = (
         f"**Here**: every trial starts from the same initial weights and sees "
         f"{result.images_seen:,} images, drawn from {result.train_images:,} of the train split; "
@@ -201,41 +206,42 @@ def _color(result: ExperimentResult, study: StudyConfig, of_2019: dict[str, Any]
     ]
 
 
-def _head(result: ExperimentResult, study: StudyConfig, of_2019: dict[str, Any]) -> list[str]:
+def _of_seeds(result: ExperimentResult, study: StudyConfig, of_2019: dict[str, Any]) -> list[str]:
+    """Heads or backbones, each with every seed."""
+    kind = result.experiment
+    options = study.heads if kind == "head" else study.backbones
     by_seed = [
-        [str(seed), *(_cell(result.find(seed=seed, head=head), _both) for head in study.heads)]
+        [str(seed), *(_cell(result.find(seed=seed, **{kind: one}), _both) for one in options)]
         for seed in study.seeds
     ]
-    aucs = _aucs_by_head(result)
-    losses = _by_head(result, lambda trial: trial.best_loss)
+    aucs = _by_option(result, lambda trial: trial.best_auc)
+    losses = _by_option(result, lambda trial: trial.best_loss)
     spread = [
         [name]
         + [
-            f"{_number(of(aucs[head]))} / {_number(of(losses[head]))}" if head in aucs else _NONE
-            for head in study.heads
+            f"{_number(of(aucs[one]))} / {_number(of(losses[one]))}" if one in aucs else _NONE
+            for one in options
         ]
         for name, of in (("mean", fmean), ("standard deviation", _stdev))
     ]
-    old = of_2019["val_loss"]
+    old = [
+        [f"2019: {label}", *(_number(values.get(one)) for one in options)]
+        for label, values in of_2019["val_loss"].items()
+    ]
     pairs = [
         [
             f"{a} − {b}",
             *_paired_difference(aucs[a], aucs[b]),
             *_paired_difference(losses[a], losses[b]),
         ]
-        for a, b in combinations([head for head in study.heads if head in aucs], 2)
+        for a, b in combinations([one for one in options if one in aucs], 2)
     ]
     parts = [
-        "Highest mean AUC / lowest eval loss of each training's curve. All heads have one "
-        "recipe: one that was tuned with a certain head favours it.",
-        _markdown(
-            ["seed", *study.heads],
-            [
-                *by_seed,
-                *spread,
-                ["2019: val_loss", *(_number(old.get(head)) for head in study.heads)],
-            ],
-        ),
+        f"Highest mean AUC / lowest eval loss of each training's curve. All {kind}s have one "
+        f"recipe: one that was tuned with a certain {kind} favours it.",
+        _markdown(["seed", *options], [*by_seed, *spread, *old]),
+        "Mean eval loss of the seeds, by the images seen:",
+        _mean_curves(result, study, kind, options),
     ]
     if not aucs:
         return parts
@@ -244,25 +250,37 @@ def _head(result: ExperimentResult, study: StudyConfig, of_2019: dict[str, Any])
         *parts,
         f"Differences paired by seed, over the {count} seeds that all of them have: mean and "
         "standard deviation.",
-        _markdown(["heads", "AUC", "sd", "eval loss", "sd"], pairs),
+        _markdown([f"{kind}s", "AUC", "sd", "eval loss", "sd"], pairs),
     ]
 
 
-def _aucs_by_head(result: ExperimentResult) -> dict[str, list[float]]:
-    return _by_head(result, lambda trial: trial.best_auc)
+def _mean_curves(
+    result: ExperimentResult, study: StudyConfig, kind: str, options: Sequence[str]
+) -> str:
+    curves = {
+        one: [t.curve for t in result.trials if t.values[kind] == one and not t.failure]
+        for one in options
+    }
+    rows = []
+    for i in range(study.evaluations):
+        found = ([curve[i].eval_loss for curve in curves[one] if i < len(curve)] for one in options)
+        images = f"{result.images_seen // study.evaluations * (i + 1):,}"
+        rows.append([images, *(_number(fmean(each) if each else None) for each in found)])
+    return _markdown(["images", *options], rows)
 
 
-def _by_head(
+def _by_option(
     result: ExperimentResult, of: Callable[[TrialResult], float]
 ) -> dict[str, list[float]]:
-    """A score of each head that didn't always fail, over the seeds that all of these have."""
+    """A score of each option that didn't always fail, over the seeds that all of these have."""
+    kind = result.experiment
     done = [trial for trial in result.trials if not trial.failure]
-    heads = list(dict.fromkeys(trial.values["head"] for trial in done))
+    options = list(dict.fromkeys(trial.values[kind] for trial in done))
     by_seed: dict[int, dict[str, float]] = {}
     for trial in done:
-        by_seed.setdefault(trial.values["seed"], {})[trial.values["head"]] = of(trial)
-    whole = [scores for scores in by_seed.values() if len(scores) == len(heads)]
-    return {head: [scores[head] for scores in whole] for head in heads} if whole else {}
+        by_seed.setdefault(trial.values["seed"], {})[trial.values[kind]] = of(trial)
+    whole = [scores for scores in by_seed.values() if len(scores) == len(options)]
+    return {one: [scores[one] for scores in whole] for one in options} if whole else {}
 
 
 def _paired_difference(a: Sequence[float], b: Sequence[float]) -> tuple[str, str]:

@@ -89,7 +89,7 @@ def study(
     root: Root = None,
     experiments: Annotated[
         str, typer.Option(help="Which ones, comma-separated; default: all.")
-    ] = "optimizer,learning_rate_batch,image_size,color,head",
+    ] = "optimizer,learning_rate_batch,image_size,color,head,backbone",
     set_: Overrides = None,
 ) -> None:
     """Repeat the 2019 study's experiments and write its tables with ours beside them.

@@ -22,7 +22,7 @@ def recipes(experiment: str, study: StudyConfig, base: TrainConfig) -> list[Trai
 
 def test_the_default_grids_are_the_studys():
     study, base = StudyConfig(), TrainConfig(image_size=224)
-    assert check(EXPERIMENTS, study, base, 512) == 5 + 45 + 6 + 4 + 12
+    assert check(EXPERIMENTS, study, base, 512) == 5 + 45 + 6 + 4 + 12 + 18
     assert [(r.optimizer, r.learning_rate) for r in recipes("optimizer", study, base)] == [
         ("sgd", 0.1),
         ("sgd", 0.1),
@@ -110,3 +110,23 @@ def test_what_cannot_be_trained_is_said_before_anything_runs(changes, experiment
 def test_a_probe_has_no_steps_to_study():
     with pytest.raises(CxrflowError, match=r"optimizer: a probe .*isn't trained in steps"):
         check(["optimizer"], StudyConfig(), TrainConfig(image_size=224, head="probe"), 512)
+
+
+def test_a_backbone_of_the_experiment_has_no_layers_of_the_recipes_own():
+    recipe = TrainConfig(
+        backbone="MobileNetV2",
+        alpha=0.5,
+        image_size=128,
+        finetune_from="block_13_expand",
+        feature_layers=("block_6_expand_relu",),
+    )
+
+    def of(backbone):
+        return trial_recipe("backbone", {"seed": 1, "backbone": backbone}, StudyConfig(), recipe)
+
+    own, other, fixed = of("MobileNetV2"), of("MobileNet"), of("VGG19")
+    assert (own.finetune_from, own.feature_layers) == ("block_13_expand", ("block_6_expand_relu",))
+    assert (other.finetune_from, other.feature_layers, other.alpha) == ("default", (), 0.5)
+    assert (fixed.finetune_from, fixed.alpha, fixed.seed) == ("default", 1.0, 1)
+    with pytest.raises(CxrflowError, match=r"backbone=AlexNet: train\.backbone: "):
+        of("AlexNet")

@@ -132,6 +132,27 @@ def test_heads_are_paired_by_seed():
     assert winner(found, study) == "--set train.head=attention"
 
 
+def test_backbones_stand_beside_those_of_2019_and_have_mean_curves():
+    found = result(
+        "backbone",
+        trial((0.5, 0.4), (0.70, 0.6), seed=0, backbone="VGG19"),
+        trial((0.7, 0.5), (0.68, 0.7), seed=0, backbone="MobileNet"),
+        trial((0.3, 0.2), (0.74, 0.6), seed=1, backbone="VGG19"),
+        trial((0.5, 0.4), (0.70, 0.6), seed=1, backbone="MobileNet"),
+    )
+    study = dataclasses.replace(STUDY, backbones=("VGG19", "MobileNet"), seeds=(0, 1))
+    text = page(found, study)
+    assert row(text, "2019: simple head") == ["2019: simple head", "0.3310", "0.3427"]
+    assert row(text, "2019: attention head")[1:] == ["0.3139", "0.3425"]
+    curve = text.partition("by the images seen")[2].splitlines()
+    assert [line.split(" | ")[1:] for line in curve[4:6]] == [
+        ["0.4000", "0.6000 |"],
+        ["0.3000", "0.4500 |"],
+    ]
+    assert row(text, "VGG19 − MobileNet")[1:] == ["+0.0200", "0.0283", "-0.1500", "0.0707"]
+    assert winner(found, study) == "--set train.backbone=VGG19"
+
+
 def test_one_seed_has_no_spread():
     found = result("head", trial((0.5, 0.5), (0.7, 0.6), seed=0, head="attention"))
     study = dataclasses.replace(STUDY, heads=("attention",), seeds=(0,))
