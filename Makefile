@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two files at a time; tests/conftest.py begins with the longest.
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test machines check lint bench docs lock
+.PHONY: help setup demo test machines proofs check lint bench docs lock
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
 
@@ -20,6 +20,9 @@ test: setup ## the whole test suite, two files at a time; TESTS="-k name" choose
 
 machines: setup ## the device's scripts in TensorFlow 2.7, on aarch64 and Python 3.6 (downloads 1 GB)
 	@$(BIN)/python -m pytest -m machines $(TESTS)
+
+proofs: setup ## the GPU profiles' networks on a few real X-rays: 512 pixels, and 32 learned by heart (an hour)
+	@$(BIN)/python -m pytest -m proofs $(TESTS)
 
 check: lint ## lint, and the tests that are quick and need no TensorFlow
 	@$(BIN)/python -m pytest -q $(SPREAD) -m "not tf and not slow and not e2e"

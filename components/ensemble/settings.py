@@ -39,7 +39,7 @@ class EnsembleConfig:
     """weighted: pulls to equal weights as so many images would that favour no member."""
     stacking_c: Rate = 1.0
     """stacked: inverse strength of the regression's L2 penalty."""
-    batch_size: Positive = 32
+    batch_size: Positive = 16
     """Images predicted at once."""
 
 

@@ -12,6 +12,8 @@ from cxrflow.components.model.out_of_fold import OutOfFold, read_out_of_fold
 from cxrflow.schema.features import IMAGE_ID
 from cxrflow.schema.progress import report
 
+_BATCH = 16  # images that a model is asked at once
+
 
 def custom_extractors(
     eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any
@@ -35,7 +37,19 @@ def custom_extractors(
     )
     honest = tfma.extractors.Extractor("OutOfFold", beam.ParDo(_OutOfFold(known, len(models) > 1)))
     progress = tfma.extractors.Extractor("ReportProgress", beam.ParDo(_ReportProgress()))
-    return [*stages[:last], honest, *stages[last:], progress]
+    small = tfma.extractors.Extractor("SmallBatches", beam.FlatMap(_small_batches))
+    return [small, *stages[:last], honest, *stages[last:], progress]
+
+
+def _small_batches(extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
+    """A batch of examples in parts: Beam's grow to a thousand, of which a network makes 10 GB."""
+    rows = extracts[tfma.ARROW_RECORD_BATCH_KEY].num_rows
+    for start in range(0, rows, _BATCH):
+        part = slice(start, min(start + _BATCH, rows))
+        yield {
+            key: value.slice(start, _BATCH) if key == tfma.ARROW_RECORD_BATCH_KEY else value[part]
+            for key, value in extracts.items()
+        }
 
 
 class _OutOfFold(beam.DoFn):

@@ -25,7 +25,7 @@ class FloorConfig:
     """Values of C to choose from, in rising order."""
     max_images: Positive = 10_000
     """Training images that the baselines are fitted to, of patients drawn at random."""
-    batch_size: Positive = 32
+    batch_size: Positive = 16
     """Images at once."""
 
 

@@ -11,5 +11,5 @@ class ScorerSettings:
     """Names in the order of the labels."""
     synthetic: bool
     """The images are phantoms."""
-    batch_size: Positive = 32
+    batch_size: Positive = 16
     """Images at once."""

@@ -17,7 +17,7 @@ from cxrflow.components.train.probe import Images
 from cxrflow.schema.progress import report
 
 _SIGNATURE = "transformed_examples"
-_BATCH = 32
+_BATCH = 16
 
 
 def taught(images: Images, patterns: Sequence[str], teacher: Path, soft_share: float) -> Images:

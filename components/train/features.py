@@ -12,7 +12,7 @@ from cxrflow.components.train import store
 from cxrflow.components.train.inputs import augmented_pixels, to_pixels
 from cxrflow.schema.progress import report
 
-_BATCH = 32
+_BATCH = 16
 
 
 def store_features(

@@ -8,7 +8,7 @@ from cxrflow.components.train import store
 from cxrflow.components.train.inputs import evaluation_batches, to_pixels
 from cxrflow.schema.progress import report
 
-_BATCH = 32
+_BATCH = 16
 
 
 def predict_logits(network: Network, images: store.Stored) -> np.ndarray:

@@ -39,10 +39,10 @@ def recipe(**changes: object) -> TrainConfig:
     return TrainConfig(**small | {"learning_rate": 3e-3} | changes)
 
 
-def run(data: str, out: str, teacher: str | None = None, **changes: object) -> None:
+def run(data: str, out: str, teacher: str | None = None, size: int = 64, **changes: object) -> None:
     """Trains on DATA/Split-train and DATA/Split-eval into OUT/Format-Serving.
 
-    teacher: a SavedModel whose word is all that is learned.
+    teacher: a SavedModel whose word is all that is learned; size: of the compact images.
     """
     taught = {"teacher": "ensemble", "soft_share": 1.0} if teacher else {}
     run_fn(
@@ -57,7 +57,7 @@ def run(data: str, out: str, teacher: str | None = None, **changes: object) -> N
                 "calibrate": {"method": "platt", "sensitivity": 0.9, "specificity": 0.9},
                 "out_of_distribution": dataclasses.asdict(OutOfDistributionConfig()),
                 "train": dataclasses.asdict(recipe(**changes)),
-                "transform": {"image_size": 64, "encoding": "jpeg", "jpeg_quality": 95},
+                "transform": {"image_size": size, "encoding": "jpeg", "jpeg_quality": 95},
                 "classes": CLASSES,
                 "data_version": "data-1",
                 "code_version": "code-1",

@@ -42,6 +42,20 @@ def write_model(folder: Path) -> None:
     tf.saved_model.save(model, str(folder), signatures={"transformed_examples": model.predict})
 
 
+def test_a_model_is_asked_about_few_images_at_once():
+    import pyarrow as pa
+    import tensorflow_model_analysis as tfma
+
+    from cxrflow.components.evaluate.extractors import _small_batches
+
+    column = pa.array([[i] for i in range(35)])
+    batch = pa.RecordBatch.from_arrays([column], ["image_id"])
+    parts = list(_small_batches({tfma.ARROW_RECORD_BATCH_KEY: batch}))
+    rows = [part[tfma.ARROW_RECORD_BATCH_KEY].to_pydict()["image_id"] for part in parts]
+    assert [len(part) for part in rows] == [16, 16, 3]
+    assert [one for part in rows for (one,) in part] == list(range(35))
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_what_a_model_has_seen_is_judged_out_of_fold(several, tmp_path):
     import tensorflow_model_analysis as tfma
