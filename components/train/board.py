@@ -22,6 +22,7 @@ from cxrflow.components.train.store import Stored
 
 SAMPLES = 8  # training images
 MAPS = 4  # eval images a class
+_BATCH = 8
 _THRESHOLDS = 500  # of a precision-recall curve, in equal steps from 0 to 1
 _SIDE, _MARGIN = 240, 20  # pixels of a reliability diagram
 _GRAY, _BEFORE, _AFTER = (150, 150, 150), (200, 150, 60), (30, 90, 180)
@@ -107,7 +108,10 @@ def _attention(network: Network, images: Stored, classes: list[str]) -> dict[str
     if not len(rows):
         return {}
     gray = images.take(rows)
-    maps = network(to_pixels(gray))["attention"].numpy()
+    # Not eagerly, where Keras holds every layer's output to the end: gigabytes.
+    forward = tf.function(lambda pixels: network(pixels)["attention"], reduce_retracing=True)
+    parts = (gray[i : i + _BATCH] for i in range(0, len(gray), _BATCH))
+    maps = np.concatenate([forward(to_pixels(part)).numpy() for part in parts])
     if maps.ndim == 3:
         return {"all classes": _beside(gray[:MAPS], maps[:MAPS])}
     return {
