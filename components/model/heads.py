@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from cxrflow.components.model.places import PooledMap, local_logits, pooled
+from cxrflow.components.model.places import PooledMap, Unusual, local_logits, pooled
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.schema.errors import CxrflowError
 
@@ -15,6 +15,7 @@ Head = Callable[[Any, int, TrainConfig], tuple[Any, Any]]
 
 # Far below any attention a trained head gives, far above float16's smallest number.
 RESCALE_EPSILON = 1e-6
+UNUSUAL = "head_unusual"  # the probe's layer that knows what is usual at each place
 
 
 def attention_head(features: Any, classes: int, recipe: TrainConfig) -> tuple[Any, Any]:
@@ -100,14 +101,14 @@ def probe_head(features: Any, classes: int, recipe: TrainConfig) -> tuple[Any, A
     """One linear layer over means of maps, which `probe.fit_probe` fits; nothing else is trained.
 
     features: a map [N, h, w, D], or PooledMaps. The attention map [N, s, s, classes] is the layer
-    at every place, as a probability; see `places.local_logits`. What sets a place apart from the
-    image counts one s-th, as much less as a mean over s × s places varies: without that, places
-    would be 0 or 1.
+    at every place less what is usual there, as a probability; see `places`. What sets a place apart
+    from the image counts one s-th, as much less as a mean over s × s places varies: without that,
+    places would be 0 or 1.
     """
     maps = features if isinstance(features, list) else [PooledMap(features, 1)]
     output = layers.Dense(classes, name="logits")
     logits = output(pooled(maps))
-    local = local_logits(maps, output)
+    local = Unusual(name=UNUSUAL)(local_logits(maps, output))
     whole = keras.ops.reshape(logits, (-1, 1, 1, classes))
     return logits, keras.ops.sigmoid(whole + (local - whole) / local.shape[1])
 

@@ -86,3 +86,22 @@ class LocalLogits(layers.Layer):
                 )
             start = end
         return total
+
+
+class Unusual(layers.Layer):
+    """Takes from each place what is usual there, and leaves the mean over the places as it is.
+
+    A network's maps have borders, and anatomy its place: both say the same of every image, and
+    would hide where this one differs. `usual` [s, s, C] is the mean over training images, of which
+    the mean over the places was taken; it is nothing until it is set.
+    """
+
+    def build(self, shape: Sequence[int | None]) -> None:
+        """shape: of the input, [N, s, s, C]."""
+        self.usual = self.add_weight(
+            name="usual", shape=shape[1:], initializer="zeros", trainable=False
+        )
+
+    def call(self, local: Any) -> Any:
+        """[N, s, s, C] -> the same shape."""
+        return local - self.usual

@@ -5,16 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
+from cxrflow.components.model.heads import UNUSUAL
 from cxrflow.components.model.network import Network
 from cxrflow.components.model.probe import FOLDS, Probe, fit_probe
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train.features import store_features
+from cxrflow.components.train.inputs import to_pixels
 from cxrflow.components.train.store import Stored
 from cxrflow.schema.errors import CxrflowError
 
 logger = logging.getLogger(__name__)
+
+_BATCH = 16
+_USUAL_IMAGES = 200  # enough for a mean
 
 
 @dataclass(frozen=True)
@@ -77,5 +84,21 @@ def train_probe(
     )
     output: Any = network.full.get_layer("logits")
     output.set_weights([probe.kernel, probe.bias])
+    _set_usual(network, train.stored)
     logger.info("the probe's strength of regularisation, C: %g", probe.strength)
     return probe
+
+
+def _set_usual(network: Network, images: Stored) -> None:
+    """Tells the attention map what is usual at each place, from training images."""
+    unusual: Any = network.full.get_layer(UNUSUAL)
+    local = keras.Model(network.full.inputs[0], unusual.input)
+    forward = tf.function(lambda pixels: local(pixels, training=False), reduce_retracing=True)
+    count = min(len(images), _USUAL_IMAGES)
+    rows = np.linspace(0, len(images) - 1, count).round().astype(int)
+    total: Any = 0.0
+    for start in range(0, count, _BATCH):
+        found = forward(to_pixels(images.take(rows[start : start + _BATCH])))
+        total = total + found.numpy().sum(axis=0, dtype=np.float64)
+    mean = total / count
+    unusual.usual.assign(mean - mean.mean(axis=(0, 1)))

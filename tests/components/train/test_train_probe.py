@@ -11,6 +11,7 @@ from scipy.special import expit, logit
 from cxrflow.components.model.calibration import Calibration, fit
 from cxrflow.components.model.out_of_fold import FILE_NAME, read_out_of_fold
 from cxrflow.components.model.probe import cross_fit_folds
+from cxrflow.components.train.inputs import read_transformed, to_pixels
 from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.components.train.probe import require_patients
 from cxrflow.schema.errors import CxrflowError
@@ -50,6 +51,18 @@ def logits_of(saved_model: Path, examples: list[bytes]) -> np.ndarray:
 def calibration_of(saved_model: Path) -> Calibration:
     info = json.loads((saved_model / "assets.extra/model.json").read_text())
     return Calibration.from_json(info["calibration"], CLASSES)
+
+
+def test_its_map_tells_what_is_unusual_at_a_place(plain, tiny):
+    """Over the training images, the mean of all places is the same: none is lighter by itself."""
+    network = tf.saved_model.load(str(plain)).signatures["network"]
+    images = read_transformed([f"{tiny.folder}/Split-train/*"], "jpeg", 64, 64, 3)
+    maps = np.concatenate(
+        [network(image=to_pixels(pixels))["attention"].numpy() for pixels, _ in images]
+    )
+    usual = logit(maps.astype(np.float64)).mean(axis=0)  # [s, s, C]
+    assert np.ptp(usual.reshape(-1, 3), axis=0).max() < 1e-3
+    assert logit(maps).std(axis=0).max() > 0.05  # and an image has places of its own
 
 
 def test_it_is_judged_by_models_of_other_patients(cross_fitted, tiny):
