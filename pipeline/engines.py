@@ -1,26 +1,63 @@
-"""The two orchestrators that a run can use, and where its artifacts lie. Imports TFX."""
+"""A pipeline as it is run in one process: compiled, run by one of two orchestrators, looked up.
+
+Imports TFX.
+"""
 
 import logging as std_logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 from absl import logging
 from apache_beam.options.pipeline_options import StandardOptions
-from ml_metadata.metadata_store import MetadataStore
 from tfx import v1 as tfx
+from tfx.orchestration import metadata
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
+from tfx.proto.orchestration import pipeline_pb2
+
+from cxrflow.pipeline import history, leftovers, store
+from cxrflow.pipeline.ir import ARTIFACTS, compiled, node_ids, of_run, origin
+from cxrflow.pipeline.launch import connection_config, launch, run_id_of
+from cxrflow.pipeline.record import Origin, Run
 
 
-def run(pipeline: tfx.dsl.Pipeline, engine: str) -> None:
-    """Runs `pipeline` with TFX's runner for `engine` ("local" or "beam")."""
-    logging.set_verbosity(logging.INFO)
-    std_logging.getLogger("apache_beam").setLevel(std_logging.WARNING)
+def prepared(pipeline: tfx.dsl.Pipeline, root: Path, made_of: Origin) -> pipeline_pb2.Pipeline:
+    """Compiles a pipeline, and clears away what an earlier run left that was killed.
+
+    Args:
+        pipeline: with paths relative to the root, which is the folder that is worked in.
+        root: absolute; no other process works there.
+        made_of: what goes into the run's record.
+    """
+    store.make_relative(Path("metadata.sqlite"))
+    ir = compiled(pipeline, root, made_of)
+    # The first connection makes the tables, before several nodes connect at once.
+    with metadata.Metadata(connection_config(ir)) as handle:
+        leftovers.clear(handle.store, ir.pipeline_info.id, Path(ARTIFACTS))
+    return ir
+
+
+def begin(pipeline: tfx.dsl.Pipeline, root: Path, made_of: Origin) -> pipeline_pb2.Pipeline:
+    """A new run of a pipeline; see `prepared`."""
+    return of_run(prepared(pipeline, root, made_of), datetime.now().isoformat())
+
+
+def run(ir: pipeline_pb2.Pipeline, engine: str) -> None:
+    """Runs a pipeline of `ir.of_run` with TFX's runner for `engine` ("local" or "beam")."""
+    be_quiet()
     if engine == "local":
-        tfx.orchestration.LocalDagRunner().run(pipeline)
+        tfx.orchestration.LocalDagRunner().run_with_ir(ir)
         return
     with _fn_api_runner():
-        BeamDagRunner().run(pipeline)
+        BeamDagRunner().run_with_ir(ir)
+
+
+def be_quiet() -> None:
+    """Logs what TFX does, and of Beam what is wrong alone."""
+    logging.set_verbosity(logging.INFO)
+    std_logging.getLogger("apache_beam").setLevel(std_logging.WARNING)
 
 
 @contextmanager
@@ -37,42 +74,22 @@ def _fn_api_runner() -> Iterator[None]:
         StandardOptions.DEFAULT_RUNNER = before
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """What the nodes of the last run did and put out, as ML Metadata has it."""
-
-    executed: list[str]  # ids of the nodes that really ran, in the pipeline's order
-    cached: list[str]
-    artifacts: dict[str, dict[str, str]]  # node id -> output key -> folder
-    pushed: str  # folder of the pushed version; empty if the model wasn't pushed
-    edge: str  # folder of the pushed edge bundle, likewise
+def outputs(ir: pipeline_pb2.Pipeline) -> history.Outputs:
+    """What the nodes of a run did."""
+    with metadata.Metadata(connection_config(ir)) as handle:
+        return history.outputs(handle.store, ir.pipeline_info.id, run_id_of(ir), node_ids(ir))
 
 
-def outputs(pipeline: tfx.dsl.Pipeline) -> Outputs:
-    """Looks up the last run in ML Metadata."""
-    store = MetadataStore(pipeline.metadata_connection_config)
-    run_context = max(
-        store.get_contexts_by_type("pipeline_run"), key=lambda c: c.create_time_since_epoch
-    )
-    found: dict[str, dict[str, str]] = {}
-    cached = set()
-    pushed = {"pushed_destination": "", "edge_destination": ""}
-    for execution in store.get_executions_by_context(run_context.id):
-        contexts = store.get_contexts_by_execution(execution.id)
-        node = next(c.name for c in contexts if c.type == "node").partition(".")[2]
-        if execution.last_known_state == execution.CACHED:
-            cached.add(node)
-        for event in store.get_events_by_execution_ids([execution.id]):
-            if event.type == event.OUTPUT:
-                (artifact,) = store.get_artifacts_by_id([event.artifact_id])
-                found.setdefault(node, {})[event.path.steps[0].key] = artifact.uri
-                for name in pushed.keys() & artifact.custom_properties.keys():
-                    pushed[name] = artifact.custom_properties[name].string_value
-    nodes = [component.id for component in pipeline.components]
-    return Outputs(
-        executed=[node for node in nodes if node not in cached],
-        cached=[node for node in nodes if node in cached],
-        artifacts=found,
-        pushed=pushed["pushed_destination"],
-        edge=pushed["edge_destination"],
-    )
+def run_node(ir: pipeline_pb2.Pipeline, node: str) -> None:
+    """Runs one node of a run; see `launch.launch`."""
+    be_quiet()
+    launch(ir, node)
+
+
+def record_if_finished(ir: pipeline_pb2.Pipeline, root: Path, logs: Path) -> None:
+    """Writes the record of a run whose nodes have all finished; two may write the same one."""
+    with metadata.Metadata(connection_config(ir)) as handle:
+        done = history.finished(handle.store, ir.pipeline_info.id, run_id_of(ir))
+        began = history.began(handle.store, run_id_of(ir))
+    if done.issuperset(node_ids(ir)):
+        Run.of(origin(ir), outputs(ir), root, time.time() - began, logs).write(root)

@@ -1,14 +1,27 @@
 """What a finished run left, as kept in `<root>/run.json`; paths below the root move with it."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxrflow.schema.commands import command_line
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import write_whole
+
+if TYPE_CHECKING:
+    from cxrflow.pipeline.history import Outputs
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run was made of, which ML Metadata doesn't know."""
+
+    config: dict[str, Any]  # as `config.to_dict` gives it
+    data_dir: str  # relative to the root where it lies below it
+    synthetic: bool
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,33 @@ class Run:
     pushed: str  # folder of the pushed version; empty if the gate said no
     log: str
     edge: str = ""  # folder of the pushed edge bundle; empty if there is none
+
+    @classmethod
+    def of(cls, origin: Origin, found: "Outputs", root: Path, seconds: float, log: Path) -> "Run":
+        """A run that has just finished.
+
+        Args:
+            origin: what it was made of.
+            found: what its nodes did; with paths relative to the root.
+            root: the run's folder, absolute.
+            seconds: it took.
+            log: the file, or the folder of files, that has what the nodes logged.
+        """
+        return cls(
+            config=origin.config,
+            data_dir=str(root / origin.data_dir),
+            synthetic=origin.synthetic,
+            seconds=round(seconds, 1),
+            executed=found.executed,
+            cached=found.cached,
+            artifacts={
+                node: {key: str(root / uri) for key, uri in outputs.items()}
+                for node, outputs in found.artifacts.items()
+            },
+            pushed=found.pushed and str(root / found.pushed),
+            log=str(log),
+            edge=found.edge and str(root / found.edge),
+        )
 
     @classmethod
     def read(cls, root: Path) -> "Run":
@@ -65,7 +105,8 @@ class Run:
         """Writes `<root>/run.json`, whole or not at all, with paths relative to the root."""
         path = root / "run.json"
         relative = self._with_paths(lambda text: path_below(text, root.resolve()))
-        write_whole(path, json.dumps(relative.__dict__, indent=1))
+        # Two nodes that end at the same time may both find the run finished.
+        write_whole(path, json.dumps(relative.__dict__, indent=1), ending=f".{os.getpid()}.part")
 
     def _with_paths(self, changed: Callable[[str], str]) -> "Run":
         return replace(

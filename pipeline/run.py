@@ -2,10 +2,9 @@
 
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,20 +13,16 @@ from typing import Any
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.pipeline import config as settings
 from cxrflow.pipeline import data, extras
-from cxrflow.pipeline.disk import is_full, no_space, require_writable
+from cxrflow.pipeline.disk import require_writable
+from cxrflow.pipeline.holding import only_run_in
+from cxrflow.pipeline.one_line import as_one_line
 from cxrflow.pipeline.output import say_as_is
-from cxrflow.pipeline.record import Run, path_below
+from cxrflow.pipeline.record import Origin, Run, path_below
 from cxrflow.pipeline.terminal import NodeDisplay, Shown, progress_bar, redirected_to
-from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.files import locked
 from cxrflow.schema.paths import require_root
 
 ENGINES = ("local", "beam")
-
-# Beam reports a DoFn's exception as the text of a traceback inside a RuntimeError.
-_OUR_ERROR = re.compile(r"CxrflowError: (.+?)(?: \[while running .*)?$", re.MULTILINE)
-# Nodes name their files relative to the root.
-_IN_ROOT = re.compile(r"(?<![^\s'\"(])(?=(?:artifacts|edge|serving|work|phantoms-[\w.-]+)/)")
+Create = Callable[[settings.PipelineConfig, Path, Path], Any]
 
 
 def run_pipeline(
@@ -38,19 +33,20 @@ def run_pipeline(
     shown: Shown = "steps",
 ) -> Run:
     """Runs the whole pipeline and leaves its record in `<root>/run.json`; see `execute`."""
-
-    def create(config: settings.PipelineConfig, folder: Path, root: Path) -> Any:
-        from cxrflow.pipeline import dag, facts
-
-        return dag.create_pipeline(config, folder, root, facts.gather(config, folder, root))
-
-    run = execute(create, config, data_dir, root, engine, shown)
+    run = execute(create_pipeline, config, data_dir, root, engine, shown)
     run.write(root)
     return run
 
 
+def create_pipeline(config: settings.PipelineConfig, folder: Path, root: Path) -> Any:
+    """Looks up what the wiring wants to know, and wires."""
+    from cxrflow.pipeline import dag, facts
+
+    return dag.create_pipeline(config, folder, root, facts.gather(config, folder, root))
+
+
 def execute(
-    create: Callable[[settings.PipelineConfig, Path, Path], Any],
+    create: Create,
     config: settings.PipelineConfig,
     data_dir: Path | None,
     root: Path,
@@ -82,32 +78,20 @@ def execute(
                 folder = data.find(config, data_dir, root)
             with inside(root):
                 with progress_bar("loading TensorFlow and TFX", console, at_once=True):
-                    from cxrflow.pipeline import engines, store
+                    from cxrflow.pipeline import engines
 
-                    store.make_relative(Path("metadata.sqlite"))
-                    pipeline = create(config, Path(path_below(str(folder), root)), Path())
+                    below = path_below(str(folder), root)
+                    pipeline = create(config, Path(below), Path())
+                    origin = Origin(settings.to_dict(config), below, data.is_synthetic(folder))
+                    ir = engines.begin(pipeline, root, origin)
                 nodes = [component.id for component in pipeline.components]
                 with NodeDisplay(console, nodes).attached():
-                    engines.run(pipeline, engine)
-                found = engines.outputs(pipeline)
+                    engines.run(ir, engine)
+                found = engines.outputs(ir)
         except Exception as error:
             logging.exception("the run failed")
-            raise _as_one_line(error, root, log) from error
-        return Run(
-            config=settings.to_dict(config),
-            data_dir=str(folder),
-            synthetic=data.is_synthetic(folder),
-            seconds=round(time.monotonic() - started, 1),
-            executed=found.executed,
-            cached=found.cached,
-            artifacts={
-                node: {key: str(root / uri) for key, uri in outputs.items()}
-                for node, outputs in found.artifacts.items()
-            },
-            pushed=found.pushed and str(root / found.pushed),
-            log=str(log),
-            edge=found.edge and str(root / found.edge),
-        )
+            raise as_one_line(error, root, log) from error
+        return Run.of(origin, found, root, time.monotonic() - started, log)
 
 
 def with_absolute_paths(config: settings.PipelineConfig) -> settings.PipelineConfig:
@@ -139,40 +123,3 @@ def inside(root: Path) -> Iterator[None]:
     finally:
         os.fchdir(before)
         os.close(before)
-
-
-@contextmanager
-def only_run_in(root: Path) -> Iterator[None]:
-    """Holds a lock, since two runs in one root would share checkpoints and metadata.
-
-    Raises:
-        CxrflowError: another process holds it.
-    """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(root / ".lock", wait=False))
-        except BlockingIOError:
-            raise CxrflowError(
-                f"another run works in {root}: wait for it or give --root another folder"
-            ) from None
-        yield
-
-
-def _as_one_line(error: BaseException, root: Path, log: Path) -> CxrflowError:
-    if not log.is_file():
-        return CxrflowError(f"{root} has vanished while the run wrote to it")
-    if is_full(error, log):
-        return no_space(root)
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, CxrflowError):
-            return CxrflowError(_absolute(str(cause).partition(" [while running ")[0], root))
-        if found := _OUR_ERROR.findall(str(cause)):
-            return CxrflowError(_absolute(found[-1], root))
-        cause = cause.__cause__ or cause.__context__
-    first = (str(error).strip().splitlines() or [""])[0][:200]
-    return CxrflowError(f"a step broke: {type(error).__name__}: {first}; the log has it all: {log}")
-
-
-def _absolute(message: str, root: Path) -> str:
-    return _IN_ROOT.sub(lambda _: f"{root}/", message)

@@ -62,12 +62,21 @@ def whole_folder(path: Path, aside: Path, *, alone: bool = False) -> Iterator[Pa
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool) -> Iterator[None]:
+def locked(path: Path, *, wait: bool, shared: bool = False, holder: str = "") -> Iterator[None]:
     """Holds the lock of a file, made if it is missing, which goes with its process.
+
+    Args:
+        path: of the file.
+        wait: whether to wait for another process that holds it.
+        shared: beside others that want no more than that.
+        holder: put into the file, for those who find it locked.
 
     Raises:
         BlockingIOError: another process holds it, and it isn't waited for.
     """
-    with open(path, "w") as file:
-        lock(file.fileno(), wait=wait)
+    with open(path, "a", encoding="utf-8") as file:
+        lock(file.fileno(), shared=shared, wait=wait)
+        file.truncate(0)
+        file.write(holder)
+        file.flush()
         yield

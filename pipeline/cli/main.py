@@ -14,6 +14,7 @@ from cxrflow.pipeline.cli import (  # noqa: F401 (they add commands)
     data,
     doctor,
     models,
+    nodes,
     reports,
     run,
     runs,
@@ -23,7 +24,7 @@ from cxrflow.pipeline.cli.app import app
 from cxrflow.pipeline.disk import is_full
 from cxrflow.schema.errors import CxrflowError
 
-_RESUMING = {"run", "study", "download"}  # commands that go on where they were stopped
+_RESUMING = {"run", "study", "download", "node"}  # commands that go on where they were stopped
 # Exit codes, beside 0 and each command's own 1 for "some of many failed".
 _ENOUGH = 1  # the reader of a pipe has seen enough
 _REFUSED = 2  # bad input, or a place that can't be read or written

@@ -9,9 +9,9 @@ CXRFLOW_SET      overrides, separated by spaces: "train.epochs=3 train.seed=1"
 import os
 from pathlib import Path
 
-from cxrflow.pipeline import config, dag, data, engines, facts, store
-from cxrflow.pipeline.record import path_below
-from cxrflow.pipeline.run import inside, with_absolute_paths
+from cxrflow.pipeline import config, data, engines
+from cxrflow.pipeline.record import Origin, path_below
+from cxrflow.pipeline.run import create_pipeline, inside, with_absolute_paths
 from cxrflow.schema.paths import require_root
 
 
@@ -25,8 +25,7 @@ def run_from_environment(engine: str) -> None:
     settings = with_absolute_paths(settings)
     root.mkdir(parents=True, exist_ok=True)
     with inside(root):
-        store.make_relative(Path("metadata.sqlite"))
-        found = Path(path_below(str(found), root))
-        known = facts.gather(settings, found, Path())
-        pipeline = dag.create_pipeline(settings, found, Path(), known)
-        engines.run(pipeline, engine)
+        below = path_below(str(found), root)
+        pipeline = create_pipeline(settings, Path(below), Path())
+        origin = Origin(config.to_dict(settings), below, data.is_synthetic(found))
+        engines.run(engines.begin(pipeline, root, origin), engine)

@@ -24,6 +24,8 @@ COMMANDS = [
     ("config", "show"),
     ("doctor",),
     ("runs", "list"),
+    ("compile",),
+    ("node",),
     ("models", "list"),
     ("models", "compare"),
     ("models", "promote"),

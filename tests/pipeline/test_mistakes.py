@@ -82,6 +82,26 @@ RUN = [
     ("study --root /dev/null/x", 2, "/dev/null/x"),
     ("study --set study.image=1", 2, "study.image"),
 ]
+NODES = [
+    ("compile --profile nope", 2, "no profile 'nope'"),
+    ("compile --profile nih", 2, "--data DIR"),
+    ("compile --data {w}/nope", 2, "no folder"),
+    ("compile --root {w}/text.txt", 2, "is a file"),
+    ("compile --set train.epoch=3", 2, "did you mean train.epochs?"),
+    ("node", 2, "Missing argument"),
+    ("node Gate --run-id 1", 2, "Missing option '--pipeline'"),
+    ("node Gate --pipeline {w}/compiled.json", 2, "Missing option '--run-id'"),
+    ("node Gate --pipeline {w}/nope.json --run-id 1", 2, "nope.json can't be read (No such file"),
+    ("node Gate --pipeline {w}/empty --run-id 1", 2, "can't be read (Is a directory"),
+    ("node Gate --pipeline {w}/text.txt --run-id 1", 2, "is no compiled pipeline: `cxrflow comp"),
+    ("node Gate --pipeline {w}/other_run/run.json --run-id 1", 2, "is no compiled pipeline"),
+    ("node Gte --pipeline {w}/compiled.json --run-id 1", 2, "no node Gte, did you mean Gate?"),
+    ("node Gate --pipeline {w}/compiled.json --run-id 'a/b'", 2, "--run-id 'a/b': take letters"),
+    ("node Gate --pipeline {w}/compiled.json --run-id ''", 2, "--run-id '': take letters"),
+    ("node Gate --pipeline {w}/compiled.json --run-id 1", 2, "no folder /nowhere/run on this"),
+    ("node Gate --pipeline {w}/compiled.json --run-id 1 --root {w}/text.txt", 2, "no folder"),
+    ("node Gate --pipeline {w}/compiled.json --run-id 1 --quiet --verbose", 2, "give one"),
+]
 REPORTS = [
     ("baseline", 2, "Missing option '--root'"),
     ("baseline --root {w}/nope", 2, "no finished run in"),
@@ -257,7 +277,21 @@ MODELS = [
     ("models promote --root {w}/models --version 100 > /dev/full", 2, "stable is 100"),
     ("models rollback --root {w}/models --version 100 > /dev/full", 2, "stable is 100 (pinned)"),
 ]
-MISTAKES = [*GENERAL, *RUN, *REPORTS, *DATA, *SERVE, *PREDICT, *MODELS]
+MISTAKES = [*GENERAL, *RUN, *NODES, *REPORTS, *DATA, *SERVE, *PREDICT, *MODELS]
+
+
+# As much of a file of `cxrflow compile` as is looked at before TFX is loaded.
+COMPILED = json.dumps(
+    {
+        "pipelineInfo": {"id": "cxrflow"},
+        "nodes": [{"pipelineNode": {"nodeInfo": {"id": "Gate"}}}],
+        "runtimeSpec": {
+            "pipelineRoot": {
+                "runtimeParameter": {"defaultValue": {"stringValue": "/nowhere/run/artifacts"}}
+            }
+        },
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +308,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "other_run/run.json": '{"runs": 1}',
         "no_columns/Data_Entry_2017.csv": "a,b\n1,2\n",
         "labelled/cxrflow/labels.json": "stable: 100",
+        "compiled.json": COMPILED,
         "damaged/cxrflow/100/saved_model.pb": "?",
     }
     for name, text in texts.items():

@@ -1,12 +1,15 @@
 """Running from the command line: locks, errors as one line, what a run leaves."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from cxrflow.pipeline import config, data
-from cxrflow.pipeline.run import Run, _as_one_line, only_run_in, with_absolute_paths
+from cxrflow.pipeline.holding import only_node_in, only_run_in
+from cxrflow.pipeline.one_line import as_one_line
+from cxrflow.pipeline.run import Run, with_absolute_paths
 from cxrflow.schema.errors import CxrflowError
 
 LOG = Path(__file__)  # any file
@@ -24,6 +27,22 @@ def test_second_run_in_the_same_root_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_the_second_is_told_who_works_there(tmp_path: Path) -> None:
+    me = rf"process {os.getpid()} on \S+ since 20\d\d-"
+    with only_run_in(tmp_path):
+        for second in (only_run_in(tmp_path), only_node_in(tmp_path, "Gate")):
+            with pytest.raises(CxrflowError, match=rf"another run works in .* \({me}"), second:
+                pass
+    with only_node_in(tmp_path, "Gate"), only_node_in(tmp_path, "Trainer.lse"):
+        refusals = (
+            (only_run_in(tmp_path), "another run works in"),
+            (only_node_in(tmp_path, "Gate"), "Gate runs in"),
+        )
+        for second, refusal in refusals:
+            with pytest.raises(CxrflowError, match=rf"{refusal} .*\({me}"), second:
+                pass
+
+
 def test_our_error_is_found_below_others() -> None:
     try:
         try:
@@ -31,7 +50,7 @@ def test_our_error_is_found_below_others() -> None:
         except CxrflowError as inner:
             raise RuntimeError("node failed") from inner
     except RuntimeError as outer:
-        assert str(_as_one_line(outer, ROOT, LOG)) == "too few images"
+        assert str(as_one_line(outer, ROOT, LOG)) == "too few images"
 
 
 def test_our_error_is_found_in_beams_text() -> None:
@@ -39,11 +58,11 @@ def test_our_error_is_found_in_beams_text() -> None:
         "Traceback (most recent call last):\n  File ...\n"
         "cxrflow.schema.errors.CxrflowError: too few images [while running 'Run[Ingest]']\n"
     )
-    assert str(_as_one_line(RuntimeError(text), ROOT, LOG)) == "too few images"
+    assert str(as_one_line(RuntimeError(text), ROOT, LOG)) == "too few images"
 
 
 def test_foreign_error_is_one_line_with_the_log() -> None:
-    line = str(_as_one_line(KeyError("weights\nmore"), ROOT, LOG))
+    line = str(as_one_line(KeyError("weights\nmore"), ROOT, LOG))
     assert line.startswith("a step broke: KeyError: ")
     assert line.endswith(str(LOG))
     assert "\n" not in line

@@ -1,0 +1,83 @@
+"""Launches one node of a compiled pipeline with TFX's portable launcher. Imports TFX."""
+
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable.launcher import Launcher
+from tfx.proto.orchestration import pipeline_pb2
+
+from cxrflow.pipeline import history, leftovers
+from cxrflow.pipeline.ir import ARTIFACTS
+from cxrflow.schema.errors import CxrflowError
+
+
+def launch(ir: pipeline_pb2.Pipeline, node: str) -> None:
+    """Runs one node of a run, or takes it from the cache; inside the root.
+
+    What an attempt that was stopped left of the same node in the same run is removed first. A node
+    that this run has finished already isn't run again.
+
+    Args:
+        ir: of `ir.of_run`.
+        node: id of the node, which no other process runs.
+
+    Raises:
+        CxrflowError: a node before it hasn't finished in this run, or it got no inputs.
+        Exception: what the node raised.
+    """
+    logging.info("Component %s is running.", node)
+    connection = metadata.Metadata(connection_config(ir))
+    pipeline, run_id = ir.pipeline_info.id, run_id_of(ir)
+    spec = next(n.pipeline_node for n in ir.nodes if n.pipeline_node.node_info.id == node)
+    with connection as handle:
+        begun = history.executions(handle.store, pipeline, run_id)
+        done = history.finished(handle.store, pipeline, run_id)
+    if missing := [name for name in spec.upstream_nodes if name not in done]:
+        raise CxrflowError(
+            f"{node} comes after {', '.join(missing)}, which run {run_id} hasn't finished yet"
+        )
+    if node in done:
+        logging.info("A cached execution %d is used.", begun[node].id)
+    else:
+        if node in begun:
+            leftovers.remove_folders(Path(ARTIFACTS) / node, begun[node].id)
+        _launcher(ir, spec, connection).launch()
+        with connection as handle:
+            ended = history.executions(handle.store, pipeline, run_id).get(node)
+            succeeded = node in history.finished(handle.store, pipeline, run_id)
+        if not succeeded:  # the launcher says so in ML Metadata alone
+            raise CxrflowError(f"{node} couldn't start: {_reason(ended)}")
+    logging.info("Component %s is finished.", node)
+
+
+def run_id_of(ir: pipeline_pb2.Pipeline) -> str:
+    """The run that `ir.of_run` was asked for."""
+    return str(ir.runtime_spec.pipeline_run_id.field_value.string_value)
+
+
+def connection_config(ir: pipeline_pb2.Pipeline) -> Any:
+    """Where ML Metadata is."""
+    found = runner_utils.extract_local_deployment_config(ir).metadata_connection_config
+    return getattr(found, found.WhichOneof("connection_config"))
+
+
+def _launcher(ir: pipeline_pb2.Pipeline, spec: Any, connection: metadata.Metadata) -> Launcher:
+    deployment = runner_utils.extract_local_deployment_config(ir)
+    node = spec.node_info.id
+    return Launcher(
+        pipeline_node=spec,
+        mlmd_connection=connection,
+        pipeline_info=ir.pipeline_info,
+        pipeline_runtime_spec=ir.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, node),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node),
+    )
+
+
+def _reason(execution: Any) -> str:
+    text = execution.custom_properties["__execution_result__"].string_value if execution else ""
+    lines = str(text).strip().splitlines() or ["the log has the reason"]
+    return lines[-1][:200]

@@ -1,0 +1,112 @@
+"""A node as a command: the pipeline is compiled into a file, from which machines run nodes."""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from cxrflow.pipeline import config as settings
+from cxrflow.pipeline import data, extras
+from cxrflow.pipeline.disk import require_writable
+from cxrflow.pipeline.graph import Graph, read_graph
+from cxrflow.pipeline.holding import only_node_in, only_run_in
+from cxrflow.pipeline.one_line import as_one_line
+from cxrflow.pipeline.output import say_as_is
+from cxrflow.pipeline.record import Origin, path_below
+from cxrflow.pipeline.run import create_pipeline, inside, with_absolute_paths
+from cxrflow.pipeline.terminal import NodeDisplay, Shown, redirected_to
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.paths import require_root
+
+# It names a folder of logs and a context in ML Metadata; Airflow's have colons and plus signs.
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,120}")
+
+
+def compile_pipeline(
+    config: settings.PipelineConfig, data_dir: Path | None, root: Path, file: Path
+) -> Graph:
+    """Writes TFX's intermediate representation of the whole pipeline.
+
+    The data's fingerprint and what is published already stand in it: whatever changes later is seen
+    by the next compilation.
+
+    Args:
+        config: a run's settings.
+        data_dir: the X-rays; None: the profile's phantoms, which are made below the root.
+        root: the run's folder, as all machines see it.
+        file: where to write; parent folders are made.
+
+    Raises:
+        CxrflowError: as `run.execute`.
+    """
+    extras.require("tfx", "pipeline")
+    data.require(config, data_dir)
+    config = with_absolute_paths(config)
+    root, file = require_root(root), file.absolute()
+    require_writable(root)
+    folder = data.find(config, data_dir, root)
+    below = path_below(str(folder), root)
+    log = root / "logs" / "compile.log"
+    with only_run_in(root), _logged(root, log), inside(root):
+        from cxrflow.pipeline import engines, ir
+
+        pipeline = create_pipeline(config, Path(below), Path())
+        origin = Origin(settings.to_dict(config), below, data.is_synthetic(folder))
+        ir.write(engines.prepared(pipeline, root, origin), file)
+    return read_graph(file)
+
+
+def run_node(
+    file: Path, run_id: str, node: str, root: Path | None = None, shown: Shown = "steps"
+) -> None:
+    """Runs one node of a compiled pipeline; the one that finishes last writes the run's record.
+
+    Args:
+        file: of `compile_pipeline`.
+        run_id: the same for all nodes of a run.
+        node: its id.
+        root: the run's folder as this machine sees it, if that isn't where it was compiled.
+        shown: of it on the terminal.
+
+    Raises:
+        CxrflowError: no such file, node or folder, a node before it hasn't finished, another
+            process runs it, or it broke (the log says more).
+    """
+    extras.require("tfx", "pipeline")
+    graph = read_graph(file)
+    graph.require(node)
+    if not _RUN_ID.fullmatch(run_id):
+        raise CxrflowError(
+            f"--run-id {run_id!r}: take letters, digits and any of _ . : + - (a letter or digit "
+            "first)"
+        )
+    root, file = require_root(root or Path(graph.root)), file.absolute()
+    if not root.is_dir():
+        raise CxrflowError(
+            f"no folder {root} on this machine: mount the run's folder there, or give --root where "
+            "it is mounted"
+        )
+    require_writable(root)
+    log = root / "logs" / run_id / f"{node}.log"
+    with only_node_in(root, node), _logged(root, log, shown) as console:
+        say_as_is(console, f"log: {log}")
+        with inside(root), NodeDisplay(console, [node]).attached():
+            from cxrflow.pipeline import engines, ir
+
+            run = ir.of_run(ir.read(file), run_id)
+            engines.run_node(run, node)
+        with inside(root):
+            engines.record_if_finished(run, root, log.parent)
+
+
+@contextmanager
+def _logged(root: Path, log: Path, shown: Shown = "nothing") -> Iterator[Console]:
+    with redirected_to(log, shown) as console:
+        try:
+            yield console
+        except Exception as error:
+            logging.exception("it failed")
+            raise as_one_line(error, root, log) from error

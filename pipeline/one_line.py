@@ -1,0 +1,39 @@
+"""Whatever went wrong in a node, as the one line that a user sees."""
+
+import re
+from pathlib import Path
+
+from cxrflow.pipeline.disk import is_full, no_space
+from cxrflow.schema.errors import CxrflowError
+
+# Beam reports a DoFn's exception as the text of a traceback inside a RuntimeError.
+_OUR_ERROR = re.compile(r"CxrflowError: (.+?)(?: \[while running .*)?$", re.MULTILINE)
+# Nodes name their files relative to the root.
+_IN_ROOT = re.compile(r"(?<![^\s'\"(])(?=(?:artifacts|edge|serving|work|phantoms-[\w.-]+)/)")
+
+
+def as_one_line(error: BaseException, root: Path, log: Path) -> CxrflowError:
+    """The error that the command line prints.
+
+    Args:
+        error: what a run or a node raised.
+        root: the run's folder; paths below it become absolute.
+        log: the file that has all of it.
+    """
+    if not log.is_file():
+        return CxrflowError(f"{root} has vanished while the run wrote to it")
+    if is_full(error, log):
+        return no_space(root)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CxrflowError):
+            return CxrflowError(_absolute(str(cause).partition(" [while running ")[0], root))
+        if found := _OUR_ERROR.findall(str(cause)):
+            return CxrflowError(_absolute(found[-1], root))
+        cause = cause.__cause__ or cause.__context__
+    first = (str(error).strip().splitlines() or [""])[0][:200]
+    return CxrflowError(f"a step broke: {type(error).__name__}: {first}; the log has it all: {log}")
+
+
+def _absolute(message: str, root: Path) -> str:
+    return _IN_ROOT.sub(lambda _: f"{root}/", message)

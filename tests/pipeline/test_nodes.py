@@ -1,0 +1,138 @@
+"""A node as a command: the file it is run from, its place in a run, and what it refuses."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cxrflow.pipeline import config
+from cxrflow.pipeline.graph import read_graph
+from cxrflow.pipeline.nodes import run_node
+from cxrflow.pipeline.record import Run
+from cxrflow.schema.errors import CxrflowError
+
+pytestmark = pytest.mark.tf
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """A root with the tiny pipeline, compiled; tests work beside it."""
+    from cxrflow.pipeline import engines, ir
+    from tests.support import tiny_pipeline as tiny
+
+    folder, before = tmp_path / "root", os.getcwd()
+    folder.mkdir()
+    os.chdir(folder)
+    ir.write(engines.prepared(tiny.create(), folder, tiny.ORIGIN), folder / "pipeline.json")
+    os.chdir(tmp_path)
+    yield folder
+    os.chdir(before)
+
+
+def node(folder: Path, name: str, run_id: str = "r1", root: Path | None = None) -> None:
+    run_node(folder / "pipeline.json", run_id, name, root, shown="nothing")
+
+
+def trace(root: Path) -> list[str]:
+    return [" ".join(line.split()[:2]) for line in (root / "trace").read_text().splitlines()]
+
+
+def test_graph_of_a_profile_is_the_wiring(tmp_path: Path) -> None:
+    from cxrflow.pipeline import dag, ir
+    from tests.pipeline.test_dag import FACTS, WIRED
+    from tests.support.tiny_pipeline import ORIGIN
+
+    demo = config.load("demo")
+    pipeline = dag.create_pipeline(demo, Path("data"), Path(), FACTS)
+    file = tmp_path / "new" / "pipeline.json"
+    ir.write(ir.compiled(pipeline, tmp_path / "root", ORIGIN), file)
+    graph = read_graph(file)
+    assert (graph.name, graph.root) == ("cxrflow", str(tmp_path / "root"))
+    assert {name: set(before) for name, before in graph.upstream.items()} == WIRED["demo"]
+    done: set[str] = set()
+    for name, before in graph.upstream.items():
+        assert done.issuperset(before)
+        done.add(name)
+    compiled = ir.read(file)
+    assert ir.origin(compiled) == ORIGIN
+    # Whatever else lies below the root is named relative to it: the root may be elsewhere.
+    assert file.read_text().count(str(tmp_path)) == 1
+    assert "/root" not in str(ir.of_run(compiled, "r1").runtime_spec)
+
+
+def test_nodes_run_one_by_one_are_a_run(root: Path) -> None:
+    from tests.support.tiny_pipeline import NODES
+
+    for name in NODES:
+        assert not (root / "run.json").exists()
+        node(root, name)
+    run = Run.read(root)
+    assert (run.executed, run.cached, run.data_dir) == (NODES, [], str(root / "data"))
+    assert set(run.artifacts) == set(NODES)
+    assert all(Path(outputs["text"], "text").is_file() for outputs in run.artifacts.values())
+    assert Path(run.log, "Join.log").is_file()
+    for name in NODES:
+        node(root, name, "r2")
+    assert (Run.read(root).executed, Run.read(root).cached) == ([], NODES)
+    assert trace(root) == [f"{word} {name}" for name in NODES for word in ("begin", "end")]
+
+
+def test_a_node_waits_for_those_before_it(root: Path) -> None:
+    with pytest.raises(CxrflowError, match=r"^Part\.a comes after Source, which run r1 hasn't"):
+        node(root, "Part.a")
+    node(root, "Source")
+    node(root, "Part.a")
+    with pytest.raises(CxrflowError, match=r"^Join comes after Part\.b, Part\.c, which run r1"):
+        node(root, "Join")
+    with pytest.raises(CxrflowError, match="Source, which run r2 hasn't finished"):
+        node(root, "Part.a", "r2")
+
+
+def test_a_node_that_failed_is_tried_again_in_the_same_run(root: Path) -> None:
+    (root / "fail-Source").touch()
+    for _ in range(2):
+        with pytest.raises(CxrflowError, match=r"^Source was told to fail$"):
+            node(root, "Source")
+    (root / "fail-Source").unlink()
+    node(root, "Source")
+    node(root, "Source")  # does nothing
+    assert trace(root).count("begin Source") == 3
+    assert [*root.rglob("*.part")] == []
+
+
+def test_what_a_killed_attempt_left_goes(root: Path) -> None:
+    """The folder of the same execution, which the next attempt writes to."""
+    from tfx.orchestration import metadata
+
+    from cxrflow.pipeline import history
+
+    (root / "fail-Source").touch()
+    with pytest.raises(CxrflowError, match="told to fail"):
+        node(root, "Source")
+    config = metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
+    with metadata.Metadata(config) as handle:
+        number = history.executions(handle.store, "tiny", "r1")["Source"].id
+    left = root / "artifacts" / "Source" / "text" / str(number) / "left"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    (root / "fail-Source").unlink()
+    node(root, "Source")
+    assert [path.name for path in left.parent.iterdir()] == ["text"]
+
+
+def test_a_root_that_is_mounted_elsewhere(root: Path, tmp_path: Path) -> None:
+    node(root, "Source")
+    moved = root.rename(tmp_path / "mnt")
+    with pytest.raises(CxrflowError, match=r"no folder .*root on this machine: mount"):
+        node(moved, "Part.a")
+    node(moved, "Part.a", root=moved)
+    assert not root.exists()
+
+
+def test_another_tfx_file_is_refused(root: Path) -> None:
+    file = root / "pipeline.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"newField": 1}))
+    with pytest.raises(CxrflowError, match="is no pipeline of this TFX"):
+        node(root, "Source")

@@ -1,0 +1,93 @@
+"""A pipeline of plain nodes, which TFX launches as it does any; none needs TensorFlow.
+
+    Source -> Part.a, Part.b, Part.c -> Join
+
+A node `name` appends what it does to `trace` in the root, and fails where there is a file
+`fail-<name>`; it waits `seconds` while its output is half-written.
+"""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from tfx import v1 as tfx
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.types.artifact import Artifact
+from tfx.types.channel import union
+
+from cxrflow.components.node import Artifacts, Input, Node, Output, read_settings
+from cxrflow.pipeline import dag
+from cxrflow.pipeline.record import Origin
+from cxrflow.pipeline.settings import PipelineConfig
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.settings import settings
+
+ORIGIN = Origin({"name": "tiny"}, "data", True)
+NODES = ["Source", "Part.a", "Part.b", "Part.c", "Join"]
+
+
+@settings
+class TinySettings:
+    """Of every node."""
+
+    name: str
+    seconds: float = 0
+
+
+class Text(Artifact):
+    """A folder with one line of text."""
+
+    TYPE_NAME = "TinyText"
+
+
+class Executor(BaseExecutor):
+    """Writes a hash of its name and of what comes in."""
+
+    def Do(
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
+    ) -> None:
+        wanted = read_settings(TinySettings, exec_properties)
+        trace("begin", wanted.name)
+        came = sorted((Path(a.uri) / "text").read_text() for a in input_dict.get("texts", []))
+        text = hashlib.sha256("".join([wanted.name, *came]).encode()).hexdigest()
+        (output,) = output_dict["text"]
+        part = Path(output.uri, ".text.part")
+        part.write_text(text[:10])
+        time.sleep(wanted.seconds)
+        if Path(f"fail-{wanted.name}").exists():
+            raise CxrflowError(f"{wanted.name} was told to fail")
+        part.write_text(text)
+        os.replace(part, Path(output.uri, "text"))
+        trace("end", wanted.name)
+
+
+class Tiny(Node):
+    """A node of any number of inputs."""
+
+    EXECUTOR = Executor
+    SETTINGS = TinySettings
+
+    texts: Input[Text] | None
+    text: Output[Text]
+
+
+def trace(*words: object) -> None:
+    """Appends a line to the root's trace, whole."""
+    with open("trace", "a") as file:
+        file.write(" ".join(map(str, (*words, os.getpid(), time.monotonic()))) + "\n")
+
+
+def create(seconds: float = 0) -> tfx.dsl.Pipeline:
+    """The pipeline, with paths relative to its root."""
+
+    def node(name: str, *before: Tiny) -> Tiny:
+        came = union([one.outputs["text"] for one in before]) if before else None
+        made = Tiny(TinySettings(name=name, seconds=seconds), "code-1", texts=came)
+        return made.with_id(name)
+
+    source = node("Source")
+    parts = [node(f"Part.{letter}", source) for letter in "abc"]
+    config = PipelineConfig(name="tiny")
+    return dag.assemble(config.name, [source, *parts, node("Join", *parts)], config.beam, Path())
