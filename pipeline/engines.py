@@ -80,10 +80,23 @@ def outputs(ir: pipeline_pb2.Pipeline) -> history.Outputs:
         return history.outputs(handle.store, ir.pipeline_info.id, run_id_of(ir), node_ids(ir))
 
 
+def upstream(ir: pipeline_pb2.Pipeline) -> dict[str, list[str]]:
+    """Each node with those before it, in an order in which they can run."""
+    specs = [node.pipeline_node for node in ir.nodes]
+    return {spec.node_info.id: list(spec.upstream_nodes) for spec in specs}
+
+
 def run_node(ir: pipeline_pb2.Pipeline, node: str) -> None:
     """Runs one node of a run; see `launch.launch`."""
     be_quiet()
     launch(ir, node)
+
+
+def run_serialised(ir: bytes, node: str) -> bool:
+    """The same of an IR that came from another process; whether it was taken from the cache."""
+    run = pipeline_pb2.Pipeline.FromString(ir)
+    run_node(run, node)
+    return node in outputs(run).cached
 
 
 def record_if_finished(ir: pipeline_pb2.Pipeline, root: Path, logs: Path) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.pipeline import config as settings
-from cxrflow.pipeline import data, extras
+from cxrflow.pipeline import data, extras, parallel
 from cxrflow.pipeline.disk import require_writable
 from cxrflow.pipeline.holding import only_run_in
 from cxrflow.pipeline.one_line import as_one_line
 from cxrflow.pipeline.output import say_as_is
+from cxrflow.pipeline.parallel import Work
 from cxrflow.pipeline.record import Origin, Run, path_below
 from cxrflow.pipeline.terminal import NodeDisplay, Shown, progress_bar, redirected_to
 from cxrflow.schema.paths import require_root
@@ -31,9 +32,10 @@ def run_pipeline(
     root: Path,
     engine: str,
     shown: Shown = "steps",
+    jobs: int = 1,
 ) -> Run:
     """Runs the whole pipeline and leaves its record in `<root>/run.json`; see `execute`."""
-    run = execute(create_pipeline, config, data_dir, root, engine, shown)
+    run = execute(create_pipeline, config, data_dir, root, engine, shown, jobs)
     run.write(root)
     return run
 
@@ -52,12 +54,19 @@ def execute(
     root: Path,
     engine: str,
     shown: Shown = "steps",
+    jobs: int = 1,
 ) -> Run:
     """Runs every node that isn't cached; draws progress on the terminal, logs to a file.
 
     Args:
         create: makes the TFX pipeline from settings, the data folder and the root; it is called,
             as the pipeline is run, inside the root and with paths relative to it.
+        config: a run's settings.
+        data_dir: the X-rays; None: the profile's phantoms.
+        root: the run's folder.
+        engine: one of ENGINES.
+        shown: on the terminal.
+        jobs: how many nodes may run at the same time; above 1 each has its process and its log.
 
     Raises:
         CxrflowError: TFX isn't installed, bad input, a failed check, or a node that broke (the log
@@ -85,8 +94,14 @@ def execute(
                     origin = Origin(settings.to_dict(config), below, data.is_synthetic(folder))
                     ir = engines.begin(pipeline, root, origin)
                 nodes = [component.id for component in pipeline.components]
-                with NodeDisplay(console, nodes).attached():
-                    engines.run(ir, engine)
+                display = NodeDisplay(console, nodes)
+                with display.attached():
+                    if jobs == 1:
+                        engines.run(ir, engine)
+                    else:
+                        upstream = engines.upstream(ir)
+                        work = Work(ir.SerializeToString(), upstream, root, log.with_suffix(""))
+                        parallel.run(work, jobs, display)
                 found = engines.outputs(ir)
         except Exception as error:
             logging.exception("the run failed")

@@ -221,9 +221,8 @@ class NodeDisplay(logging.Handler):
         self._width = max(map(len, nodes), default=0)
         self._done = 0
         self._unchanged: list[str] = []  # not shown yet
-        self._node: str | None = None
+        self._running: dict[str, float] = {}  # nodes, and when they began
         self._is_cached = False
-        self._started = 0.0
         self._bar: _Bar | _PlainBar | None = None  # while it is attached
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -233,11 +232,12 @@ class NodeDisplay(logging.Handler):
             return
         message = record.getMessage()
         if match := _RUNNING.search(message):
-            self._start(match[1])
+            self._is_cached = False
+            self.begin(match[1])
         elif _CACHED.search(message):
             self._is_cached = True
-        elif _FINISHED.search(message):
-            self._finish()
+        elif (match := _FINISHED.search(message)) and match[1] in self._running:
+            self.end(match[1], self._is_cached)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -252,25 +252,31 @@ class NodeDisplay(logging.Handler):
             self._bar = None
             for logger in loggers:
                 logger.removeHandler(self)
-            if self._node:
-                self._line("✗", "red", self._node, "stopped")
+            for node in self._running:
+                self._line("✗", "red", node, "stopped")
             self._show_unchanged()
 
-    def _start(self, node: str) -> None:
-        self._node, self._is_cached, self._started = node, False, time.monotonic()
-        if self._bar:
-            self._bar.begin(node)
+    def begin(self, node: str) -> None:
+        """A node runs, perhaps beside others."""
+        self._running[node] = time.monotonic()
+        self._name_running()
 
-    def _finish(self) -> None:
-        if self._node is None:
-            return
-        if self._bar:
-            self._bar.end()
-        if self._is_cached:
-            self._unchanged.append(self._node)
+    def end(self, node: str, cached: bool = False, failed: bool = False) -> None:
+        """A node that ran is through."""
+        took = time.monotonic() - self._running.pop(node)
+        self._name_running()
+        if failed:
+            self._line("✗", "red", node, "stopped")
+        elif cached:
+            self._unchanged.append(node)
         else:
-            self._line("✓", "green", self._node, f"{time.monotonic() - self._started:6.1f} s")
-        self._node = None
+            self._line("✓", "green", node, f"{took:6.1f} s")
+
+    def _name_running(self) -> None:
+        if self._bar and self._running:
+            self._bar.begin(", ".join(self._running))
+        elif self._bar:
+            self._bar.end()
 
     def _show_unchanged(self) -> None:
         """Nodes in a row that are taken from an earlier run share a line."""

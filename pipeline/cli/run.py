@@ -14,6 +14,7 @@ from cxrflow.schema.errors import CxrflowError
         "cxrflow run --profile demo",
         "cxrflow run --profile nih --data /data/nih --set train.epochs=3",
         "cxrflow run --profile my.yaml --data /data/nih --root /big/run1 --engine beam",
+        "cxrflow run --profile demo --jobs 2",
         "cxrflow run --profile demo --json > run.json",
     )
 )
@@ -33,6 +34,10 @@ def run(
     engine: Annotated[
         str, typer.Option(help="local (TFX's LocalDagRunner) or beam (BeamDagRunner).")
     ] = "local",
+    jobs: Annotated[
+        int,
+        typer.Option(min=1, help="Nodes that may run at the same time; each takes memory."),
+    ] = 1,
     set_: Overrides = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the run's record as JSON and nothing else.")
@@ -51,12 +56,14 @@ def run(
 
     if engine not in runs.ENGINES:
         raise CxrflowError(f"--engine {engine}: name one of {', '.join(runs.ENGINES)}")
+    if jobs > 1 and engine != "local":
+        raise CxrflowError(f"--jobs goes with --engine local: {engine} runs one node at a time")
     if as_json + quiet + verbose > 1:
         raise CxrflowError("--json, --quiet and --verbose: give one of them")
     config = settings.load(profile, set_ or [])
     folder = root or Path("runs") / Path(profile).stem
     shown: Shown = "nothing" if as_json or quiet else "log" if verbose else "steps"
-    finished = runs.run_pipeline(config, data, folder, engine, shown)
+    finished = runs.run_pipeline(config, data, folder, engine, shown, jobs)
     if as_json:
         print(summary.as_json(finished, folder))
     elif quiet:

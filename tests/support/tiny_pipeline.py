@@ -8,6 +8,7 @@ A node `name` appends what it does to `trace` in the root, and fails where there
 
 import hashlib
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,14 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import union
 
 from cxrflow.components.node import Artifacts, Input, Node, Output, read_settings
-from cxrflow.pipeline import dag
+from cxrflow.pipeline import dag, engines, parallel
+from cxrflow.pipeline.history import Outputs
+from cxrflow.pipeline.holding import only_run_in
+from cxrflow.pipeline.output import console_on
 from cxrflow.pipeline.record import Origin
+from cxrflow.pipeline.run import inside
 from cxrflow.pipeline.settings import PipelineConfig
+from cxrflow.pipeline.terminal import NodeDisplay
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.settings import settings
 
@@ -91,3 +97,17 @@ def create(seconds: float = 0) -> tfx.dsl.Pipeline:
     parts = [node(f"Part.{letter}", source) for letter in "abc"]
     config = PipelineConfig(name="tiny")
     return dag.assemble(config.name, [source, *parts, node("Join", *parts)], config.beam, Path())
+
+
+def run(root: Path, seconds: float = 0, jobs: int = 1) -> Outputs:
+    """Runs it as `cxrflow run --jobs` runs a profile's pipeline."""
+    with only_run_in(root), inside(root):
+        ir = engines.begin(create(seconds), root, ORIGIN)
+        if jobs == 1:
+            engines.run(ir, "local")
+        else:
+            work = parallel.Work(ir.SerializeToString(), engines.upstream(ir), root, root / "logs")
+            display = NodeDisplay(console_on(sys.stderr), NODES)
+            with display.attached():
+                parallel.run(work, jobs, display)
+        return engines.outputs(ir)

@@ -1,0 +1,130 @@
+"""Nodes that run at the same time: which, what comes out, and how it ends."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cxrflow.pipeline import memory
+from cxrflow.pipeline.parallel import ready
+from cxrflow.schema.errors import CxrflowError
+
+DIAMOND = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
+
+
+@pytest.mark.parametrize(
+    ("done", "running", "expected"),
+    [
+        ("", "", ["a"]),
+        ("", "a", []),
+        ("a", "", ["b", "c"]),
+        ("a", "c", ["b"]),
+        ("ab", "c", []),
+        ("abc", "", ["d"]),
+        ("abcd", "", []),
+    ],
+)
+def test_a_node_is_ready_when_all_before_it_are_done(
+    done: str, running: str, expected: list[str]
+) -> None:
+    assert ready(DIAMOND, set(done), dict.fromkeys(running)) == expected
+
+
+@pytest.mark.parametrize(
+    ("meminfo", "limit", "current", "expected"),
+    [
+        ("MemTotal: 9 kB\nMemAvailable:  4 kB\n", None, None, 4096),
+        ("MemAvailable:  4 kB\n", "max", "1", 4096),
+        ("MemAvailable:  4 kB\n", "3000", "1000", 2000),
+        ("MemAvailable:  1 kB\n", "3000", "1000", 1024),
+        ("MemAvailable:  none kB\n", "3000", "1000", 2000),
+        ("", None, None, None),
+        (None, None, None, None),
+    ],
+)
+def test_memory_is_what_machine_and_container_leave(
+    meminfo: str | None, limit: str | None, current: str | None, expected: int | None,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    texts = {"meminfo": meminfo, "memory.max": limit, "memory.current": current}
+    for name, text in texts.items():
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    assert memory.available(tmp_path / "meminfo", tmp_path) == expected
+
+
+def times(root: Path) -> dict[str, tuple[float, float]]:
+    """When each node began and ended."""
+    found: dict[str, list[float]] = {}
+    for line in (root / "trace").read_text().splitlines():
+        _, name, _, moment = line.split()
+        found.setdefault(name, []).append(float(moment))
+    return {name: (moments[0], moments[-1]) for name, moments in found.items()}
+
+
+def texts(outputs) -> dict[str, str]:
+    """What each node wrote."""
+    return {n: Path(folders["text"], "text").read_text() for n, folders in outputs.items()}
+
+
+@pytest.mark.tf
+class TestProcesses:
+    """Of the tiny pipeline; all share one process that has loaded TFX."""
+
+    def test_parts_run_at_once_and_give_what_one_after_another_gives(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from tests.support import tiny_pipeline as tiny
+
+        one, many = tmp_path / "one", tmp_path / "many"
+        found = {}
+        for root, jobs in ((one, 1), (many, 2)):
+            root.mkdir()
+            outputs = tiny.run(root, seconds=0.5, jobs=jobs)
+            assert (outputs.executed, outputs.cached) == (tiny.NODES, [])
+            monkeypatch.chdir(root)
+            found[root] = texts(outputs.artifacts)
+        assert found[one] == found[many] and len(found[one]) == 5
+        spans = times(many)
+        parts = sorted(spans[f"Part.{letter}"] for letter in "abc")
+        assert parts[1][0] < parts[0][1]  # the second began before the first was through
+        assert parts[2][0] > min(parts[0][1], parts[1][1])  # two at a time
+        assert spans["Join"][0] > max(end for _, end in parts)
+        pids = {line.split()[2] for line in (many / "trace").read_text().splitlines()}
+        assert len(pids) == 5 and str(os.getpid()) not in pids
+        again = tiny.run(many, seconds=0.5, jobs=3)
+        assert (again.executed, again.cached) == ([], tiny.NODES)
+
+    def test_after_a_failure_what_runs_ends_and_nothing_begins(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from tests.support import tiny_pipeline as tiny
+
+        (tmp_path / "fail-Part.a").touch()
+        with pytest.raises(CxrflowError, match=r"^Part\.a was told to fail$"):
+            tiny.run(tmp_path, seconds=0.3, jobs=2)
+        traced = (tmp_path / "trace").read_text()
+        assert "end Part.b" in traced and "Join" not in traced
+        assert "Traceback" in (tmp_path / "logs" / "Part.a.log").read_text()
+        told = capsys.readouterr().err
+        assert [line.split()[2] for line in told.splitlines() if line[0] == "✗"] == ["Part.a"]
+        (tmp_path / "fail-Part.a").unlink()
+        found = tiny.run(tmp_path, seconds=0.3, jobs=2)
+        assert {"Part.a", "Join"} <= set(found.executed) and "Part.b" in found.cached
+
+    def test_a_process_that_is_killed_is_one_line(self, tmp_path: Path) -> None:
+        from tests.support import tiny_pipeline as tiny
+
+        def kill() -> None:
+            while not (tmp_path / "trace").exists():
+                time.sleep(0.01)
+            os.kill(int((tmp_path / "trace").read_text().split()[2]), signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(CxrflowError, match=r"^Source was killed: did it .*Source\.log$"):
+            tiny.run(tmp_path, seconds=0.5, jobs=2)
+        killer.join()
