@@ -29,6 +29,8 @@ from cxrflow.components.publish.settings import PusherSettings
 from cxrflow.pipeline.data_nodes import Data, code_version, data_nodes, recipe_check
 from cxrflow.pipeline.facts import Facts, edge_folder, serving_folder
 from cxrflow.pipeline.judges import baselines, judged, judged_member, scorer
+from cxrflow.pipeline.metadata_server import pipeline_name
+from cxrflow.pipeline.mlmd import connection_config
 from cxrflow.pipeline.settings import DISTILLED, BeamConfig, PipelineConfig
 
 RUN_FN = "cxrflow.components.train.run.run_fn"  # what TFX's Trainer calls
@@ -95,20 +97,20 @@ def create_pipeline(
         # A member goes to the devices only where the model that is served is good too.
         needed = [gates[name] for name in {config.edge_model: None, name: None}]
         nodes += _edge(models[config.edge_model], needed, config, data, root, lesson)
-    return assemble(config.name, nodes, config.beam, root)
+    return assemble(config, nodes, root, facts)
 
 
-def assemble(name: str, nodes: list[Any], beam: BeamConfig, root: Path) -> tfx.dsl.Pipeline:
-    """A pipeline of these nodes whose artifacts and metadata lie below `root`."""
+def assemble(
+    config: PipelineConfig, nodes: list[Any], root: Path, facts: Facts
+) -> tfx.dsl.Pipeline:
+    """A pipeline of these nodes whose artifacts lie below `root`."""
     return tfx.dsl.Pipeline(
-        pipeline_name=name,
+        pipeline_name=pipeline_name(config.name, config.metadata, facts.root_id),
         pipeline_root=str(root / "artifacts"),
         components=nodes,
         enable_cache=True,
-        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
-            f"{root}/metadata.sqlite"  # TFX makes the folder that stands before the name
-        ),
-        beam_pipeline_args=_beam_args(beam),
+        metadata_connection_config=connection_config(config.metadata, root),
+        beam_pipeline_args=_beam_args(config.beam),
     )
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from absl import logging
 from apache_beam.options.pipeline_options import StandardOptions
 from tfx import v1 as tfx
-from tfx.orchestration import metadata
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.proto.orchestration import pipeline_pb2
 
-from cxrflow.pipeline import history, leftovers, store
+from cxrflow.pipeline import history, leftovers, mlmd, store
 from cxrflow.pipeline.ir import ARTIFACTS, compiled, node_ids, of_run, origin
-from cxrflow.pipeline.launch import connection_config, launch, run_id_of
+from cxrflow.pipeline.launch import launch, run_id_of
+from cxrflow.pipeline.metadata_server import Hidden
 from cxrflow.pipeline.record import Origin, Run
 
 
@@ -34,8 +34,8 @@ def prepared(pipeline: tfx.dsl.Pipeline, root: Path, made_of: Origin) -> pipelin
     store.make_relative(Path("metadata.sqlite"))
     ir = compiled(pipeline, root, made_of)
     # The first connection makes the tables, before several nodes connect at once.
-    with metadata.Metadata(connection_config(ir)) as handle:
-        leftovers.clear(handle.store, ir.pipeline_info.id, Path(ARTIFACTS))
+    with mlmd.connected(of_run(ir, "preparation")) as metadata:
+        leftovers.clear(metadata, ir.pipeline_info.id, Path(ARTIFACTS))
     return ir
 
 
@@ -47,17 +47,29 @@ def begin(pipeline: tfx.dsl.Pipeline, root: Path, made_of: Origin) -> pipeline_p
 def run(ir: pipeline_pb2.Pipeline, engine: str) -> None:
     """Runs a pipeline of `ir.of_run` with TFX's runner for `engine` ("local" or "beam")."""
     be_quiet()
-    if engine == "local":
-        tfx.orchestration.LocalDagRunner().run_with_ir(ir)
-        return
-    with _fn_api_runner():
-        BeamDagRunner().run_with_ir(ir)
+    with _hidden_passwords():
+        if engine == "local":
+            tfx.orchestration.LocalDagRunner().run_with_ir(ir)
+            return
+        with _fn_api_runner():
+            BeamDagRunner().run_with_ir(ir)
 
 
 def be_quiet() -> None:
     """Logs what TFX does, and of Beam what is wrong alone."""
     logging.set_verbosity(logging.INFO)
     std_logging.getLogger("apache_beam").setLevel(std_logging.WARNING)
+
+
+@contextmanager
+def _hidden_passwords() -> Iterator[None]:
+    """TFX's runners log the connection as they start."""
+    hidden, logger = Hidden(), std_logging.getLogger("absl")
+    logger.addFilter(hidden)
+    try:
+        yield
+    finally:
+        logger.removeFilter(hidden)
 
 
 @contextmanager
@@ -76,8 +88,8 @@ def _fn_api_runner() -> Iterator[None]:
 
 def outputs(ir: pipeline_pb2.Pipeline) -> history.Outputs:
     """What the nodes of a run did."""
-    with metadata.Metadata(connection_config(ir)) as handle:
-        return history.outputs(handle.store, ir.pipeline_info.id, run_id_of(ir), node_ids(ir))
+    with mlmd.connected(ir) as metadata:
+        return history.outputs(metadata, ir.pipeline_info.id, run_id_of(ir), node_ids(ir))
 
 
 def upstream(ir: pipeline_pb2.Pipeline) -> dict[str, list[str]]:
@@ -101,8 +113,8 @@ def run_serialised(ir: bytes, node: str) -> bool:
 
 def record_if_finished(ir: pipeline_pb2.Pipeline, root: Path, logs: Path) -> None:
     """Writes the record of a run whose nodes have all finished; two may write the same one."""
-    with metadata.Metadata(connection_config(ir)) as handle:
-        done = history.finished(handle.store, ir.pipeline_info.id, run_id_of(ir))
-        began = history.began(handle.store, run_id_of(ir))
+    with mlmd.connected(ir) as metadata:
+        done = history.finished(metadata, ir.pipeline_info.id, run_id_of(ir))
+        began = history.began(metadata, run_id_of(ir))
     if done.issuperset(node_ids(ir)):
         Run.of(origin(ir), outputs(ir), root, time.time() - began, logs).write(root)

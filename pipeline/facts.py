@@ -12,6 +12,7 @@ from cxrflow.components.model.weights import weights_fingerprint
 from cxrflow.components.publish.push import published
 from cxrflow.pipeline.cache_key import ROOT, Sources
 from cxrflow.pipeline.data import is_synthetic
+from cxrflow.pipeline.metadata_server import root_id
 from cxrflow.pipeline.settings import PipelineConfig
 from cxrflow.schema.errors import CxrflowError
 
@@ -32,6 +33,7 @@ class Facts:
     sources: Sources  # the code, for cache keys
     boxes: str = ""  # the list of radiologists' boxes; empty without one
     boxes_version: str = ""  # hash of its content
+    root_id: str = ""  # `metadata_server.root_id`
 
 
 def gather(config: PipelineConfig, data_dir: Path, root: Path) -> Facts:
@@ -60,6 +62,7 @@ def gather(config: PipelineConfig, data_dir: Path, root: Path) -> Facts:
         sources=Sources.read(),
         boxes=str(boxes or ""),
         boxes_version=hashlib.sha256(boxes.read_bytes()).hexdigest()[:16] if boxes else "",
+        root_id=root_id(config.metadata, root),
     )
 
 

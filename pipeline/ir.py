@@ -12,12 +12,14 @@ from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.wrappers_pb2 import StringValue
+from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
 from tfx import v1 as tfx
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.dsl.compiler.constants import PIPELINE_ROOT_PARAMETER_NAME, PIPELINE_RUN_ID_PARAMETER_NAME
 from tfx.orchestration.portable.runtime_parameter_utils import substitute_runtime_parameter
 from tfx.proto.orchestration import pipeline_pb2
 
+from cxrflow.pipeline.metadata_server import MetadataConfig
 from cxrflow.pipeline.record import Origin
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import write_whole
@@ -61,11 +63,18 @@ def read(file: Path) -> pipeline_pb2.Pipeline:
 
 
 def of_run(ir: pipeline_pb2.Pipeline, run_id: str) -> pipeline_pb2.Pipeline:
-    """The IR of one run, to be launched inside the root."""
+    """The IR of one run, to be launched inside the root; it has the password of a server.
+
+    Raises:
+        CxrflowError: the environment doesn't have it.
+    """
     bound = pipeline_pb2.Pipeline()
     bound.CopyFrom(ir)
     values = {PIPELINE_RUN_ID_PARAMETER_NAME: run_id, PIPELINE_ROOT_PARAMETER_NAME: ARTIFACTS}
     substitute_runtime_parameter(bound, values)
+    config = metadata_config(ir)
+    if config.is_server:
+        _set_password(bound, config.password())
     return bound
 
 
@@ -74,11 +83,24 @@ def node_ids(ir: pipeline_pb2.Pipeline) -> list[str]:
     return [node.pipeline_node.node_info.id for node in ir.nodes]
 
 
+def metadata_config(ir: pipeline_pb2.Pipeline) -> MetadataConfig:
+    """Where ML Metadata is."""
+    return MetadataConfig(**origin(ir).config.get("metadata", {}))
+
+
 def origin(ir: pipeline_pb2.Pipeline) -> Origin:
     """What was put beside the pipeline when it was compiled."""
     text = StringValue()
     _deployment(ir).pipeline_level_platform_config.Unpack(text)
     return Origin(**json.loads(text.value))
+
+
+def _set_password(ir: pipeline_pb2.Pipeline, password: str) -> None:
+    deployment, connection = _deployment(ir), ConnectionConfig()
+    deployment.metadata_connection_config.Unpack(connection)
+    connection.mysql.password = password
+    deployment.metadata_connection_config.Pack(connection)
+    ir.deployment_config.Pack(deployment, deterministic=True)
 
 
 def _deployment(ir: pipeline_pb2.Pipeline) -> Any:

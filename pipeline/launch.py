@@ -9,7 +9,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable.launcher import Launcher
 from tfx.proto.orchestration import pipeline_pb2
 
-from cxrflow.pipeline import history, leftovers
+from cxrflow.pipeline import history, leftovers, mlmd
 from cxrflow.pipeline.ir import ARTIFACTS
 from cxrflow.schema.errors import CxrflowError
 
@@ -29,12 +29,11 @@ def launch(ir: pipeline_pb2.Pipeline, node: str) -> None:
         Exception: what the node raised.
     """
     logging.info("Component %s is running.", node)
-    connection = metadata.Metadata(connection_config(ir))
     pipeline, run_id = ir.pipeline_info.id, run_id_of(ir)
     spec = next(n.pipeline_node for n in ir.nodes if n.pipeline_node.node_info.id == node)
-    with connection as handle:
-        begun = history.executions(handle.store, pipeline, run_id)
-        done = history.finished(handle.store, pipeline, run_id)
+    with mlmd.connected(ir) as store:
+        begun = history.executions(store, pipeline, run_id)
+        done = history.finished(store, pipeline, run_id)
     if missing := [name for name in spec.upstream_nodes if name not in done]:
         raise CxrflowError(
             f"{node} comes after {', '.join(missing)}, which run {run_id} hasn't finished yet"
@@ -44,10 +43,10 @@ def launch(ir: pipeline_pb2.Pipeline, node: str) -> None:
     else:
         if node in begun:
             leftovers.remove_folders(Path(ARTIFACTS) / node, begun[node].id)
-        _launcher(ir, spec, connection).launch()
-        with connection as handle:
-            ended = history.executions(handle.store, pipeline, run_id).get(node)
-            succeeded = node in history.finished(handle.store, pipeline, run_id)
+        _launcher(ir, spec).launch()
+        with mlmd.connected(ir) as store:
+            ended = history.executions(store, pipeline, run_id).get(node)
+            succeeded = node in history.finished(store, pipeline, run_id)
         if not succeeded:  # the launcher says so in ML Metadata alone
             raise CxrflowError(f"{node} couldn't start: {_reason(ended)}")
     logging.info("Component %s is finished.", node)
@@ -58,18 +57,12 @@ def run_id_of(ir: pipeline_pb2.Pipeline) -> str:
     return str(ir.runtime_spec.pipeline_run_id.field_value.string_value)
 
 
-def connection_config(ir: pipeline_pb2.Pipeline) -> Any:
-    """Where ML Metadata is."""
-    found = runner_utils.extract_local_deployment_config(ir).metadata_connection_config
-    return getattr(found, found.WhichOneof("connection_config"))
-
-
-def _launcher(ir: pipeline_pb2.Pipeline, spec: Any, connection: metadata.Metadata) -> Launcher:
+def _launcher(ir: pipeline_pb2.Pipeline, spec: Any) -> Launcher:
     deployment = runner_utils.extract_local_deployment_config(ir)
     node = spec.node_info.id
     return Launcher(
         pipeline_node=spec,
-        mlmd_connection=connection,
+        mlmd_connection=metadata.Metadata(mlmd.connection_of(ir)),
         pipeline_info=ir.pipeline_info,
         pipeline_runtime_spec=ir.runtime_spec,
         executor_spec=runner_utils.extract_executor_spec(deployment, node),

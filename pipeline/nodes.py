@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cxrflow.pipeline import config as settings
-from cxrflow.pipeline import data, extras
+from cxrflow.pipeline import data, extras, metadata_server
 from cxrflow.pipeline.disk import require_writable
 from cxrflow.pipeline.graph import Graph, read_graph
 from cxrflow.pipeline.holding import only_node_in, only_run_in
@@ -44,6 +44,7 @@ def compile_pipeline(
     """
     extras.require("tfx", "pipeline")
     data.require(config, data_dir)
+    metadata_server.require(config.metadata)
     config = with_absolute_paths(config)
     root, file = require_root(root), file.absolute()
     require_writable(root)
@@ -96,7 +97,9 @@ def run_node(
         with inside(root), NodeDisplay(console, [node]).attached():
             from cxrflow.pipeline import engines, ir
 
-            run = ir.of_run(ir.read(file), run_id)
+            compiled = ir.read(file)
+            metadata_server.require(ir.metadata_config(compiled))
+            run = ir.of_run(compiled, run_id)
             engines.run_node(run, node)
         with inside(root):
             engines.record_if_finished(run, root, log.parent)

@@ -12,7 +12,7 @@ from typing import Any
 
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.pipeline import config as settings
-from cxrflow.pipeline import data, extras, parallel
+from cxrflow.pipeline import data, extras, metadata_server, parallel
 from cxrflow.pipeline.disk import require_writable
 from cxrflow.pipeline.holding import only_run_in
 from cxrflow.pipeline.one_line import as_one_line
@@ -75,6 +75,7 @@ def execute(
     # What is cheap to find comes first: TensorFlow takes its time to load.
     extras.require("tfx", "pipeline")
     data.require(config, data_dir)
+    metadata_server.require(config.metadata)
     config = with_absolute_paths(config)
     root = require_root(root)
     require_writable(root)

@@ -19,6 +19,7 @@ from cxrflow.components.publish.settings import PublishConfig, ServingCheckConfi
 from cxrflow.components.study.settings import StudyConfig
 from cxrflow.components.transform.settings import TransformConfig
 from cxrflow.components.validate.settings import ValidateConfig
+from cxrflow.pipeline.metadata_server import MetadataConfig
 from cxrflow.schema.settings import Count, Fraction, Positive, Rate, settings
 
 DISTILLED = "distilled"  # the model that the ensemble teaches, among the names of models
@@ -118,6 +119,8 @@ class PipelineConfig:
     """The bundle for devices."""
     beam: BeamConfig = field(default_factory=BeamConfig)
     """How Beam runs the data steps."""
+    metadata: MetadataConfig = field(default_factory=MetadataConfig)
+    """Where ML Metadata keeps what ran."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "PipelineConfig":

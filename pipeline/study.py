@@ -116,7 +116,7 @@ def create_study(
         ).with_id(_node(experiment))
         for experiment in experiments
     ]
-    return dag.assemble(config.name, [recipe_check, *data.nodes, *tuners], config.beam, root)
+    return dag.assemble(config, [recipe_check, *data.nodes, *tuners], root, known)
 
 
 def _node(experiment: Experiment) -> str:

@@ -50,6 +50,8 @@ GENERAL = [
     ("runs list {w}/nope", 2, "{w}/nope"),
     ("runs list {w}/text.txt", 2, "is a file"),
 ]
+SERVER = "--set metadata.kind=mariadb --set metadata.host=127.0.0.1"
+PATH = "--set metadata.password_variable=PATH"  # a variable that is always there
 RUN = [
     ("run --profile nope", 2, "no profile 'nope': name one of demo"),
     ("run --profile {w}/nope.yaml", 2, "no profile"),
@@ -73,6 +75,12 @@ RUN = [
     ("run --jobs 0", 2, "--jobs"),
     ("run --jobs many", 2, "--jobs"),
     ("run --jobs 2 --engine beam", 2, "--jobs goes with --engine local"),
+    ("run --set metadata.kind=postgresql", 2, "metadata.kind: can't be PostgreSQL: ML Met"),
+    ("run --set metadata.kind=mysql", 2, "name the server in metadata.host"),
+    ("run --set metadata.database=a-b", 2, "metadata.database"),
+    (f"run {SERVER} --set metadata.port={{taken}}", 2, "set the environment variable CXRFLOW_ME"),
+    (f"run {SERVER} {PATH} --set metadata.port=1", 2, "server 127.0.0.1:1 can't be reached (Con"),
+    (f"compile {SERVER} {PATH} --set metadata.port=1", 2, "correct metadata.host and metadata."),
     ("run --profile nih", 2, "--data DIR"),
     ("run --data {w}/nope", 2, "no folder"),
     ("run --data {w}/text.txt", 2, "--data"),

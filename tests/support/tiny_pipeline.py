@@ -10,6 +10,7 @@ import hashlib
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from tfx.types.channel import union
 
 from cxrflow.components.node import Artifacts, Input, Node, Output, read_settings
 from cxrflow.pipeline import dag, engines, parallel
+from cxrflow.pipeline.config import to_dict
 from cxrflow.pipeline.history import Outputs
 from cxrflow.pipeline.holding import only_run_in
+from cxrflow.pipeline.metadata_server import root_id
 from cxrflow.pipeline.output import console_on
 from cxrflow.pipeline.record import Origin
 from cxrflow.pipeline.run import inside
@@ -29,8 +32,10 @@ from cxrflow.pipeline.settings import PipelineConfig
 from cxrflow.pipeline.terminal import NodeDisplay
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.settings import settings
+from tests.pipeline.test_dag import FACTS
 
-ORIGIN = Origin({"name": "tiny"}, "data", True)
+TINY = PipelineConfig(name="tiny")
+ORIGIN = Origin(to_dict(TINY), "data", True)
 NODES = ["Source", "Part.a", "Part.b", "Part.c", "Join"]
 
 
@@ -85,8 +90,8 @@ def trace(*words: object) -> None:
         file.write(" ".join(map(str, (*words, os.getpid(), time.monotonic()))) + "\n")
 
 
-def create(seconds: float = 0) -> tfx.dsl.Pipeline:
-    """The pipeline, with paths relative to its root."""
+def create(seconds: float = 0, config: PipelineConfig = TINY) -> tfx.dsl.Pipeline:
+    """The pipeline, with paths relative to its root, which is the folder that is worked in."""
 
     def node(name: str, *before: Tiny) -> Tiny:
         came = union([one.outputs["text"] for one in before]) if before else None
@@ -95,14 +100,15 @@ def create(seconds: float = 0) -> tfx.dsl.Pipeline:
 
     source = node("Source")
     parts = [node(f"Part.{letter}", source) for letter in "abc"]
-    config = PipelineConfig(name="tiny")
-    return dag.assemble(config.name, [source, *parts, node("Join", *parts)], config.beam, Path())
+    facts = replace(FACTS, root_id=root_id(config.metadata, Path()))
+    return dag.assemble(config, [source, *parts, node("Join", *parts)], Path(), facts)
 
 
-def run(root: Path, seconds: float = 0, jobs: int = 1) -> Outputs:
+def run(root: Path, seconds: float = 0, jobs: int = 1, config: PipelineConfig = TINY) -> Outputs:
     """Runs it as `cxrflow run --jobs` runs a profile's pipeline."""
     with only_run_in(root), inside(root):
-        ir = engines.begin(create(seconds), root, ORIGIN)
+        made_of = replace(ORIGIN, config=to_dict(config))
+        ir = engines.begin(create(seconds, config), root, made_of)
         if jobs == 1:
             engines.run(ir, "local")
         else:
