@@ -6,7 +6,7 @@ from typing import Literal
 
 from cxrflow.schema.errors import CxrflowError
 
-Extra = Literal["pipeline", "server"]
+Extra = Literal["pipeline", "server", "kubeflow"]
 
 
 def require(package: str, extra: Extra) -> None:

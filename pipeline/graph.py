@@ -4,8 +4,9 @@ Orchestrators import this: they know neither TFX nor TensorFlow.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cxrflow.schema.errors import CxrflowError, did_you_mean
 
@@ -17,6 +18,8 @@ class Graph:
     name: str
     root: str  # absolute folder of the run, as the machine saw it that compiled
     upstream: dict[str, tuple[str, ...]]  # node -> nodes before it; in an order that can be run
+    config: dict[str, Any] = field(default_factory=dict)  # the run's settings
+    data_dir: str = ""  # relative to the root where it lies below it
 
     def require(self, node: str) -> None:
         """Raises CxrflowError where the pipeline has no such node."""
@@ -43,7 +46,11 @@ def read_graph(file: Path) -> Graph:
         ir = json.loads(text)
         nodes = [node["pipelineNode"] for node in ir["nodes"]]
         root = ir["runtimeSpec"]["pipelineRoot"]["runtimeParameter"]["defaultValue"]["stringValue"]
+        beside = ir.get("deploymentConfig", {}).get("pipelineLevelPlatformConfig", {})
+        origin = json.loads(beside.get("value", "{}"))
         return Graph(
+            config=origin.get("config", {}),
+            data_dir=origin.get("data_dir", ""),
             name=ir["pipelineInfo"]["id"],
             root=str(Path(root).parent),
             upstream={

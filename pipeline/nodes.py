@@ -79,11 +79,7 @@ def run_node(
     extras.require("tfx", "pipeline")
     graph = read_graph(file)
     graph.require(node)
-    if not _RUN_ID.fullmatch(run_id):
-        raise CxrflowError(
-            f"--run-id {run_id!r}: take letters, digits and any of _ . : + - (a letter or digit "
-            "first)"
-        )
+    require_run_id(run_id)
     root, file = require_root(root or Path(graph.root)), file.absolute()
     if not root.is_dir():
         raise CxrflowError(
@@ -103,6 +99,15 @@ def run_node(
             engines.run_node(run, node)
         with inside(root):
             engines.record_if_finished(run, root, log.parent)
+
+
+def require_run_id(run_id: str) -> None:
+    """Raises CxrflowError for what is no run's name."""
+    if not _RUN_ID.fullmatch(run_id):
+        raise CxrflowError(
+            f"--run-id {run_id!r}: take letters, digits and any of _ . : + - (a letter or digit "
+            "first)"
+        )
 
 
 @contextmanager

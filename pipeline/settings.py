@@ -19,10 +19,12 @@ from cxrflow.components.publish.settings import PublishConfig, ServingCheckConfi
 from cxrflow.components.study.settings import StudyConfig
 from cxrflow.components.transform.settings import TransformConfig
 from cxrflow.components.validate.settings import ValidateConfig
+from cxrflow.pipeline.cluster import ClusterConfig
 from cxrflow.pipeline.metadata_server import MetadataConfig
 from cxrflow.schema.settings import Count, Fraction, Positive, Rate, settings
 
 DISTILLED = "distilled"  # the model that the ensemble teaches, among the names of models
+BeamOption = Annotated[str, Field(pattern=r"^--[A-Za-z]\w*(=|$)")]
 ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 

@@ -13,6 +13,7 @@ from cxrflow.pipeline.cli.app import Overrides, Root, app, complete_profile, exa
     epilog=examples(
         "cxrflow compile --profile nih --data /data/nih --root /shared/run1",
         "cxrflow compile --profile demo --root runs/demo --output pipeline.json",
+        "cxrflow compile --profile nih --data /shared/nih --root /shared/run1 --engine slurm",
     ),
 )
 def compile_(
@@ -29,20 +30,33 @@ def compile_(
         Path | None,
         typer.Option("--output", "-o", help="File to write; default: ROOT/pipeline.json."),
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="slurm, kubernetes or kubeflow: also write what that one takes."),
+    ] = "",
+    run_id: Annotated[
+        str, typer.Option(help="Of the run, for kubernetes and kubeflow; default: the time.")
+    ] = "",
     set_: Overrides = None,
 ) -> None:
     """Write the pipeline to a file, from which `cxrflow node` runs one node on any machine.
 
-    Root, data and file have to lie at the same paths on all of them.
+    Root, data and file have to lie at the same paths on all of them. For Airflow, this file is all
+    that pipeline/runners/airflow.py needs.
     """
     from cxrflow.pipeline import config as settings
     from cxrflow.pipeline.nodes import compile_pipeline
+    from cxrflow.pipeline.runners import clusters
 
+    clusters.require(engine)
     config = settings.load(profile, set_ or [])
     folder = root or Path("runs") / Path(profile).stem
     file = output or folder / "pipeline.json"
+    clusters.require_visible(engine, config.cluster, folder, file, data)
     graph = compile_pipeline(config, data, folder, file)
     typer.echo(f"{file}: {len(graph.upstream)} nodes")
+    for command in clusters.write(engine, graph, config.cluster, file.resolve(), run_id):
+        typer.echo(command)
 
 
 @app.command(

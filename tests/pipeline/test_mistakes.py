@@ -99,6 +99,8 @@ NODES = [
     ("compile --data {w}/nope", 2, "no folder"),
     ("compile --root {w}/text.txt", 2, "is a file"),
     ("compile --set train.epoch=3", 2, "did you mean train.epochs?"),
+    ("compile --engine slrm", 2, "--engine slrm, did you mean slurm?: name one of slurm, kuber"),
+    ("compile --engine kubernetes", 2, "isn't below /cxrflow, where the containers see the vol"),
     ("node", 2, "Missing argument"),
     ("node Gate --run-id 1", 2, "Missing option '--pipeline'"),
     ("node Gate --pipeline {w}/compiled.json", 2, "Missing option '--run-id'"),
