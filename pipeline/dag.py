@@ -26,12 +26,13 @@ from cxrflow.components.localise.component import Localiser
 from cxrflow.components.localise.settings import LocaliserSettings
 from cxrflow.components.publish.component import Pusher, ServingCheck, infra_validator
 from cxrflow.components.publish.settings import PusherSettings
+from cxrflow.pipeline import beam_options
 from cxrflow.pipeline.data_nodes import Data, code_version, data_nodes, recipe_check
 from cxrflow.pipeline.facts import Facts, edge_folder, serving_folder
 from cxrflow.pipeline.judges import baselines, judged, judged_member, scorer
 from cxrflow.pipeline.metadata_server import pipeline_name
 from cxrflow.pipeline.mlmd import connection_config
-from cxrflow.pipeline.settings import DISTILLED, BeamConfig, PipelineConfig
+from cxrflow.pipeline.settings import DISTILLED, PipelineConfig
 
 RUN_FN = "cxrflow.components.train.run.run_fn"  # what TFX's Trainer calls
 
@@ -103,14 +104,19 @@ def create_pipeline(
 def assemble(
     config: PipelineConfig, nodes: list[Any], root: Path, facts: Facts
 ) -> tfx.dsl.Pipeline:
-    """A pipeline of these nodes whose artifacts lie below `root`."""
+    """A pipeline of these nodes whose artifacts lie below `root`.
+
+    Raises:
+        CxrflowError: Beam doesn't know an option, or there is no such node.
+    """
+    beam_options.to_nodes(config.beam, nodes)
     return tfx.dsl.Pipeline(
         pipeline_name=pipeline_name(config.name, config.metadata, facts.root_id),
         pipeline_root=str(root / "artifacts"),
         components=nodes,
         enable_cache=True,
         metadata_connection_config=connection_config(config.metadata, root),
-        beam_pipeline_args=_beam_args(config.beam),
+        beam_pipeline_args=beam_options.of_pipeline(config.beam),
     )
 
 
@@ -281,9 +287,3 @@ def _edge(
         push, code_version(data.facts, EdgePusher), bundle=evaluator.outputs["bundle"]
     )
     return [export, evaluator, pusher]
-
-
-def _beam_args(beam: BeamConfig) -> list[str]:
-    # DirectRunner would first try to download a Go binary, and wait where packets are dropped.
-    args = ["--runner=FnApiRunner", f"--direct_num_workers={beam.workers}"]
-    return args + (["--direct_running_mode=multi_processing"] if beam.workers > 1 else [])

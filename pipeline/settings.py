@@ -64,6 +64,10 @@ class BeamConfig:
 
     workers: Positive = 1
     """Processes of the data steps; more than one pays from about 3,000 images."""
+    args: tuple[BeamOption, ...] = ()
+    """Options of Beam's own, such as --runner=PortableRunner; see docs/scale.md."""
+    nodes: dict[str, tuple[BeamOption, ...]] = field(default_factory=dict)
+    """The same for single nodes by their ids, such as Transform; they win."""
 
 
 @settings
@@ -121,6 +125,8 @@ class PipelineConfig:
     """The bundle for devices."""
     beam: BeamConfig = field(default_factory=BeamConfig)
     """How Beam runs the data steps."""
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    """What a node gets on a cluster."""
     metadata: MetadataConfig = field(default_factory=MetadataConfig)
     """Where ML Metadata keeps what ran."""
 

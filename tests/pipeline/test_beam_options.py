@@ -1,0 +1,97 @@
+"""Beam options of a profile: where they go, and what is refused in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from cxrflow.pipeline import config
+from cxrflow.schema.errors import CxrflowError
+
+pytestmark = pytest.mark.tf
+
+PORTABLE = "--runner=PortableRunner"
+
+
+def options(**beam: object) -> list[str]:
+    from cxrflow.pipeline import beam_options
+
+    return beam_options.of_pipeline(config.parse({"beam": beam}).beam)
+
+
+@pytest.mark.parametrize(
+    ("beam", "expected"),
+    [
+        ({}, ["--runner=FnApiRunner", "--direct_num_workers=1", "--sdk_container_image=none"]),
+        (
+            {"workers": 3},
+            [
+                "--runner=FnApiRunner",
+                "--direct_num_workers=3",
+                "--direct_running_mode=multi_processing",
+            ],
+        ),
+        (
+            {"workers": 2, "args": [PORTABLE, "--environment_type=LOOPBACK"]},
+            ["--direct_num_workers=2", PORTABLE, "--environment_type=LOOPBACK"],
+        ),
+        # A job server's own options are its own affair.
+        ({"args": [PORTABLE, "--flinkConfDir=/c"]}, None),
+        ({"args": ["--runner=FlinkRunner", "--flink_version=1.20", "--parallelism=4"]}, None),
+        ({"args": ["--runner=DataflowRunner", "--project=p", "--experiments=use_runner_v2"]}, None),
+    ],
+)
+def test_options_of_all_steps(beam: dict, expected: list[str] | None) -> None:
+    found = options(**beam)
+    assert found == expected if expected else found[1:] == beam["args"]
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["--direct_num_worker=2"], "beam.args: Beam has no option --direct_num_worker, did you"),
+        (["--anything=2"], "beam.args: Beam has no option --anything$"),
+        (["--runner=apache_beam.FnApiRunner", "--anything"], "Beam has no option --anything$"),
+        ([PORTABLE, "--job_endpont=h:1"], "no option --job_endpont, did you mean --job_endpoint"),
+        (["--direct_num_workers=two"], "beam.args: argument --direct_num_workers: invalid int"),
+        (["runner=FlinkRunner"], r"beam\.args\.0: string should match"),
+    ],
+)
+def test_options_that_are_refused(args: list[str], line: str) -> None:
+    with pytest.raises(CxrflowError, match=line):
+        options(args=args)
+
+
+def wired(**nodes: list[str]) -> dict:
+    from cxrflow.pipeline import dag
+    from tests.pipeline.test_dag import FACTS
+
+    asked = config.parse({"beam": {"args": ["--runner=FnApiRunner"], "nodes": nodes}})
+    pipeline = dag.create_pipeline(asked, Path("data"), Path(), FACTS)
+    return {node.id: node for node in pipeline.components}
+
+
+def test_single_nodes_have_the_last_word() -> None:
+    found = wired(Transform=["--direct_num_workers=4"], ImageExampleGen=[PORTABLE])
+    args = {
+        name: found[name].executor_spec.beam_pipeline_args
+        for name in ("Transform", "ImageExampleGen", "StatisticsGen")
+    }
+    common = ["--direct_num_workers=1", "--runner=FnApiRunner"]
+    assert args == {
+        "Transform": [*common, "--direct_num_workers=4"],
+        "ImageExampleGen": [*common, PORTABLE],
+        "StatisticsGen": common,
+    }
+
+
+@pytest.mark.parametrize(
+    ("node", "args", "line"),
+    [
+        ("Tranform", ["--runner=x"], r"^beam\.nodes\.Tranform: no such node, did you mean Transf"),
+        ("Gate", ["--runner=x"], r"^beam\.nodes\.Gate: this node runs without Beam; .*Transform"),
+        ("Transform", ["--rnner=x"], r"^beam\.nodes\.Transform: Beam has no option --rnner, did"),
+    ],
+)
+def test_nodes_that_are_refused(node: str, args: list[str], line: str) -> None:
+    with pytest.raises(CxrflowError, match=line):
+        wired(**{node: args})
