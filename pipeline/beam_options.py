@@ -8,11 +8,8 @@ from typing import Any, NoReturn
 from apache_beam.options.pipeline_options import PipelineOptions
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 
-from cxrflow.pipeline.settings import BeamConfig
+from cxrflow.pipeline.settings import BeamConfig, is_remote
 from cxrflow.schema.errors import CxrflowError, did_you_mean
-
-# Runners of this process. Others hand what they don't know to a job server, which has more options.
-_OWN = {"", "directrunner", "fnapirunner", "bundlebaseddirectrunner", "prismrunner"}
 
 
 def of_pipeline(beam: BeamConfig) -> list[str]:
@@ -23,7 +20,7 @@ def of_pipeline(beam: BeamConfig) -> list[str]:
     """
     _require_known(beam.args, "beam.args")
     workers = [f"--direct_num_workers={beam.workers}"]
-    if _runner(beam.args):
+    if any(arg.startswith("--runner=") for arg in beam.args):
         return [*workers, *beam.args]
     # DirectRunner would first try to download a Go binary, and wait where packets are dropped.
     own = ["--runner=FnApiRunner", *workers]
@@ -69,16 +66,10 @@ def _require_known(args: Sequence[str], setting: str) -> None:
     for arg in unknown:
         name = arg.partition("=")[0]
         similar = get_close_matches(name, known, n=1, cutoff=0.85)
-        if not similar and _runner(args).lower() not in _OWN:
-            continue
+        if not similar and is_remote(args):
+            continue  # a job server may know it
         meant = f", did you mean {similar[0]}?" if similar else ""
         raise CxrflowError(f"{setting}: Beam has no option {name}{meant}")
-
-
-def _runner(args: Sequence[str]) -> str:
-    """The runner that the options name; empty if they don't."""
-    named = [arg.partition("=")[2] for arg in args if arg.startswith("--runner=")]
-    return (named or [""])[-1].rpartition(".")[2]
 
 
 class _Parser(argparse.ArgumentParser):

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from cxrflow.pipeline.record import path_below
 from cxrflow.pipeline.settings import PipelineConfig
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.paths import require_plain
@@ -59,6 +60,14 @@ def find(config: PipelineConfig, data_dir: Path | None, root: Path) -> Path:
     folder = root.resolve() / name
     write_phantoms(folder, **asdict(phantom))
     return folder
+
+
+def as_named(folder: Path, root: Path, config: PipelineConfig) -> Path:
+    """A data folder as the nodes of a root call it: relative to the root where it lies below it.
+
+    Then the root can be moved. Beam's workers elsewhere take it for a path of their own, though.
+    """
+    return folder if config.beam.is_remote else Path(path_below(str(folder), root))
 
 
 def is_synthetic(folder: Path) -> bool:

@@ -6,12 +6,16 @@ from typing import Any
 from absl import logging
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable.launcher import Launcher
-from tfx.proto.orchestration import pipeline_pb2
+from tfx.orchestration.portable.launcher import DEFAULT_EXECUTOR_OPERATORS, Launcher
+from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 
 from cxrflow.pipeline import history, leftovers, mlmd
+from cxrflow.pipeline.beam_operator import BeamOperator
 from cxrflow.pipeline.ir import ARTIFACTS
 from cxrflow.schema.errors import CxrflowError
+
+# For TFX's own runners, too, which take no operators.
+DEFAULT_EXECUTOR_OPERATORS[executable_spec_pb2.BeamExecutableSpec] = BeamOperator
 
 
 def launch(ir: pipeline_pb2.Pipeline, node: str) -> None:

@@ -54,7 +54,7 @@ def compile_pipeline(
     with only_run_in(root), _logged(root, log), inside(root):
         from cxrflow.pipeline import engines, ir
 
-        pipeline = create_pipeline(config, Path(below), Path())
+        pipeline = create_pipeline(config, data.as_named(folder, root, config), Path())
         origin = Origin(settings.to_dict(config), below, data.is_synthetic(folder))
         ir.write(engines.prepared(pipeline, root, origin), file)
     return read_graph(file)

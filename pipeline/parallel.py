@@ -22,7 +22,7 @@ from cxrflow.pipeline.one_line import as_one_line
 from cxrflow.pipeline.terminal import NodeDisplay, redirected_to
 from cxrflow.schema.errors import CxrflowError
 
-_PRELOADED = ["cxrflow.pipeline.dag", "cxrflow.pipeline.engines"]
+PRELOADED = ["cxrflow.pipeline.dag", "cxrflow.pipeline.engines"]
 _ROOM = (
     2 * 2**30
 )  # bytes that have to be free before another node starts; the demo's take 1 to 2 GB
@@ -51,7 +51,7 @@ def run(work: Work, jobs: int, display: NodeDisplay) -> None:
         CxrflowError: the first failure.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    context.set_forkserver_preload(PRELOADED)
     running: dict[str, _Child] = {}
     done: set[str] = set()
     failure = ""

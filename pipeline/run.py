@@ -91,7 +91,7 @@ def execute(
                     from cxrflow.pipeline import engines
 
                     below = path_below(str(folder), root)
-                    pipeline = create(config, Path(below), Path())
+                    pipeline = create(config, data.as_named(folder, root, config), Path())
                     origin = Origin(settings.to_dict(config), below, data.is_synthetic(folder))
                     ir = engines.begin(pipeline, root, origin)
                 nodes = [component.id for component in pipeline.components]

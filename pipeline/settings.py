@@ -1,5 +1,6 @@
 """A run's settings: frozen dataclasses that check themselves."""
 
+from collections.abc import Iterable
 from dataclasses import field
 from itertools import combinations
 from typing import Annotated, Any, Literal
@@ -58,6 +59,16 @@ class EvaluateConfig(FinalLimits):
     """Positive (and negative) images below which the dashboard shows no AUC of a class."""
 
 
+# Runners whose workers are this process or its children.
+_NEAR = {"", "directrunner", "fnapirunner", "bundlebaseddirectrunner", "prismrunner"}
+
+
+def is_remote(args: Iterable[str]) -> bool:
+    """Whether Beam's options name a runner whose workers may be elsewhere; the last one counts."""
+    named = [arg.partition("=")[2] for arg in args if arg.startswith("--runner=")]
+    return (named or [""])[-1].rpartition(".")[2].lower() not in _NEAR
+
+
 @settings
 class BeamConfig:
     """How Beam runs inside the data steps."""
@@ -68,6 +79,11 @@ class BeamConfig:
     """Options of Beam's own, such as --runner=PortableRunner; see docs/scale.md."""
     nodes: dict[str, tuple[BeamOption, ...]] = field(default_factory=dict)
     """The same for single nodes by their ids, such as Transform; they win."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether some node's workers may be elsewhere."""
+        return any(is_remote(args) for args in (self.args, *self.nodes.values()))
 
 
 @settings

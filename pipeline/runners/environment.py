@@ -26,6 +26,6 @@ def run_from_environment(engine: str) -> None:
     root.mkdir(parents=True, exist_ok=True)
     with inside(root):
         below = path_below(str(found), root)
-        pipeline = create_pipeline(settings, Path(below), Path())
+        pipeline = create_pipeline(settings, data.as_named(found, root, settings), Path())
         origin = Origin(config.to_dict(settings), below, data.is_synthetic(found))
         engines.run(engines.begin(pipeline, root, origin), engine)

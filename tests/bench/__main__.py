@@ -19,6 +19,7 @@ BENCHES = (
     "ensemble",
     "bootstrap",
     "demo",
+    "kills",
     "nih_mini",
     "heads",
     "out_of_distribution",

@@ -95,3 +95,66 @@ def test_single_nodes_have_the_last_word() -> None:
 def test_nodes_that_are_refused(node: str, args: list[str], line: str) -> None:
     with pytest.raises(CxrflowError, match=line):
         wired(**{node: args})
+
+
+class Looking:
+    """An executor that tells what it was given."""
+
+    def __init__(self, context) -> None:
+        self.context = context
+
+    def Do(self, input_dict, output_dict, exec_properties) -> None:
+        exec_properties["seen"] = input_dict["texts"][0].uri
+        exec_properties["temporary"] = self.context.get_tmp_path()
+        output_dict["text"][0].set_string_custom_property("wrote", output_dict["text"][0].uri)
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_workers_elsewhere_get_absolute_paths(
+    remote: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ml_metadata.proto.metadata_store_pb2 import Value
+    from tfx.orchestration.portable.data_types import ExecutionInfo
+    from tfx.proto.orchestration.executable_spec_pb2 import BeamExecutableSpec
+    from tfx.proto.orchestration.placeholder_pb2 import PlaceholderExpression
+
+    from cxrflow.pipeline.beam_operator import BeamOperator
+    from tests.support.nodes import artifact
+    from tests.support.tiny_pipeline import Text
+
+    class Operator(BeamOperator):
+        def __init__(self) -> None:
+            self._executor_spec, self._platform_config = BeamExecutableSpec(), None
+            args = ["--runner=FnApiRunner", *([PORTABLE] if remote else [])]
+            self.beam_pipeline_args = [
+                PlaceholderExpression(value=Value(string_value=arg)) for arg in args
+            ]
+            self.extra_flags, self._executor_cls = [], Looking
+
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)
+    info = ExecutionInfo(
+        execution_id=7,
+        input_dict={"texts": [artifact(Text, Path("a/Source/text/1"))]},
+        output_dict={"text": [artifact(Text, Path("a/Join/text/7"))]},
+        exec_properties={},
+        execution_output_uri="a/executor_output.pb",
+        tmp_dir="a/.temp/",
+        stateful_working_dir="a/work",
+    )
+    output = Operator().run_executor(info)
+    (text,) = output.output_artifacts["text"].artifacts
+    start = f"{tmp_path}/" if remote else ""
+    assert text.uri == "a/Join/text/7"
+    assert text.custom_properties["wrote"].string_value == f"{start}a/Join/text/7"
+    assert info.exec_properties["seen"] == f"{start}a/Source/text/1"
+    assert info.exec_properties["temporary"].startswith(f"{start}a/.temp/")
+    assert info.input_dict["texts"][0].uri == "a/Source/text/1"
+
+
+def test_data_below_the_root_are_named_absolutely_for_workers_elsewhere() -> None:
+    from cxrflow.pipeline import data
+
+    near, far = config.parse({}), config.parse({"beam": {"nodes": {"Transform": [PORTABLE]}}})
+    assert data.as_named(Path("/r/x"), Path("/r"), near) == Path("x")
+    assert data.as_named(Path("/r/x"), Path("/r"), far) == Path("/r/x")

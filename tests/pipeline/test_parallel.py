@@ -1,4 +1,4 @@
-"""Nodes that run at the same time: which, what comes out, and how it ends."""
+"""Nodes in processes of their own: which run, what comes out, and what a killed one leaves."""
 
 import os
 import signal
@@ -115,6 +115,24 @@ class TestProcesses:
         found = tiny.run(tmp_path, seconds=0.3, jobs=2)
         assert {"Part.a", "Join"} <= set(found.executed) and "Part.b" in found.cached
 
+    def test_several_at_once_write_to_one_mariadb(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from cxrflow.pipeline.config import parse
+        from tests.support import tiny_pipeline as tiny
+        from tests.support.mariadb import PASSWORD, USER, mariadb
+
+        root = tmp_path / "root"
+        root.mkdir()
+        monkeypatch.setenv("CXRFLOW_METADATA_PASSWORD", PASSWORD)
+        with mariadb(tmp_path / "mariadb") as port:
+            server = {"kind": "mysql", "host": "127.0.0.1", "port": port, "user": USER}
+            config = parse({"name": "tiny", "metadata": server})
+            first, again = (tiny.run(root, seconds=0.3, jobs=3, config=config) for _ in range(2))
+        assert (first.executed, again.cached) == (tiny.NODES, tiny.NODES)
+        parts = sorted(times(root)[f"Part.{letter}"] for letter in "abc")
+        assert parts[1][0] < parts[0][1]
+
     def test_a_process_that_is_killed_is_one_line(self, tmp_path: Path) -> None:
         from tests.support import tiny_pipeline as tiny
 
@@ -128,3 +146,12 @@ class TestProcesses:
         with pytest.raises(CxrflowError, match=r"^Source was killed: did it .*Source\.log$"):
             tiny.run(tmp_path, seconds=0.5, jobs=2)
         killer.join()
+
+    def test_a_run_that_is_killed_goes_on_where_it_was(self, tmp_path: Path) -> None:
+        """tests/bench/kills.py does it more often."""
+        from tests.support.kills import trials
+
+        found = [*trials(tmp_path / "roots", kills=20, seed=1)]
+        assert [fault for one in found for fault in one.faults] == []
+        assert sum(one.kills for one in found) >= 20
+        assert len({node for one in found for node in one.killed_at}) >= 3
