@@ -32,6 +32,9 @@ from cxrflow.serving.tls import Certificate
 logger = logging.getLogger(__name__)
 
 _STREAMS = 128  # requests under way on one gRPC connection; more wait at the client
+# Requests that came and wait for the event loop; above it gRPC says CANCELLED, which no client sends
+# again. Each takes some KB.
+_PENDING = 100_000
 _WINDOW = 2**20  # bytes that come before a request is read
 _LOOK_SECONDS = 0.05
 _LAST_SECONDS = 0.5  # for gRPC to see that its connections have ended
@@ -156,6 +159,8 @@ class Server:
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_concurrent_streams", _STREAMS),  # of one connection
+                ("grpc.server.max_pending_requests", _PENDING),
+                ("grpc.server.max_pending_requests_hard_limit", _PENDING),
                 # An X-ray may be on its way before it is read, not only the usual 64 KB of it.
                 ("grpc.http2.lookahead_bytes", _WINDOW),
                 ("grpc.http2.bdp_probe", 0),  # else that window grows to 16 MiB, unread
