@@ -32,8 +32,8 @@ from cxrflow.serving.tls import Certificate
 logger = logging.getLogger(__name__)
 
 _STREAMS = 128  # requests under way on one gRPC connection; more wait at the client
-# Requests that came and wait for the event loop; above it gRPC says CANCELLED, which no client sends
-# again. Each takes some KB.
+# Requests that wait for the event loop: above it gRPC says CANCELLED, which no client sends again.
+# Each takes some KB.
 _PENDING = 100_000
 _WINDOW = 2**20  # bytes that come before a request is read
 _LOOK_SECONDS = 0.05

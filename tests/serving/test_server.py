@@ -1,7 +1,7 @@
 """The embedded server over its wires, against what TF Serving answers."""
 
-import contextlib
 import base64
+import contextlib
 import json
 import re
 import socket
