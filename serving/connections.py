@@ -1,4 +1,6 @@
-"""Ends a port's connections, for a gRPC server that stops.
+"""The process's connections: how many there may be, and how a port's end.
+
+The latter is for a gRPC server that stops.
 
 What reaches gRPC's server between its first step of stopping and its word to the clients is
 CANCELLED, which no client retries, and Python's API has no step before. A connection that ends is
@@ -7,10 +9,18 @@ UNAVAILABLE to every client.
 
 import contextlib
 import os
+import resource
 import socket
 import stat
 
 _OWN_DESCRIPTORS = "/dev/fd"  # Linux and macOS
+
+
+def allow_connections() -> None:
+    """Takes as many descriptors as the system lets it: a shell's usual 1,024 are soon used up."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(OSError, ValueError):  # macOS has a limit of its own
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def end_connections(port: int) -> None:

@@ -50,7 +50,9 @@ class Version:
 class Load:
     """A version on its way into memory, in a thread that can't be stopped, only disowned."""
 
-    deadline: float  # of time.monotonic
+    model: str
+    began: float  # of time.monotonic
+    deadline: float
     done: threading.Event = field(default_factory=threading.Event)
     disowned: bool = False  # nobody waits for it any more: what it loads is freed at once
 
@@ -78,7 +80,8 @@ class Loader:
             folder: of its files.
             served: the classes of the version that is served now; empty without one.
         """
-        load = Load(time.monotonic() + self._config.load_seconds)
+        now = time.monotonic()
+        load = Load(version.model, now, now + self._config.load_seconds)
         with self._lock:
             version.state, version.load = State.LOADING, load
         threading.Thread(

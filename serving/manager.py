@@ -3,9 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -37,38 +36,15 @@ from cxrflow.serving.loading import (
     let_go,
 )
 from cxrflow.serving.metrics import VersionRow
+from cxrflow.serving.model import Model, Source
 from cxrflow.serving.settings import ServerConfig
 from cxrflow.serving.status import StatusError, invalid, not_found
 
 logger = logging.getLogger(__name__)
 
 _KEPT = 20  # versions that are gone and still have a status
-
-
-@dataclass(frozen=True)
-class Source:
-    """A model's folder, and what a configuration says about it.
-
-    Without `labels` and `versions`, labels.json in the folder decides, and without that file the
-    newest version is served and labelled stable.
-    """
-
-    folder: Path
-    labels: Mapping[str, int] | None = None
-    versions: Callable[[list[int]], list[int]] | None = None  # of those there, which are served
-
-
-@dataclass(eq=False)
-class Model:
-    """One model's versions and labels; `default` answers requests that name neither."""
-
-    name: str
-    source: Source
-    versions: dict[int, Version] = field(default_factory=dict)
-    labels: dict[str, int] = field(default_factory=dict)
-    default: int | None = None
-    complaint: str = ""  # what was last logged about its labels
-    record: LoadRecord | None = None  # what was last written for `cxrflow models`
+_USUAL_SECONDS = 30.0  # a load that takes longer keeps no other waiting
+_LOOK_SECONDS = 0.2
 
 
 class Manager:
@@ -97,9 +73,19 @@ class Manager:
         self._thread = threading.Thread(target=self._follow, name="manager", daemon=True)
         self._loader = Loader(config, self._lock, observe, observe_run)
 
-    def start(self) -> None:
-        """Loads what is there, then follows the root in the background."""
-        self.poll()
+    def start(self, stop: threading.Event | None = None) -> None:
+        """Loads what is there, then follows the root in the background.
+
+        What takes unusually long isn't waited for where another version of its model answers, and
+        nothing is once `stop` is set.
+        """
+        began = time.monotonic()
+        while not (stop and stop.is_set()) and (loads := self._step()):
+            if time.monotonic() - began > _USUAL_SECONDS and self.served().keys() >= {
+                load.model for load in loads
+            }:
+                break
+            loads[0].done.wait(_LOOK_SECONDS)
         self._thread.start()
 
     def stop(self) -> None:
@@ -255,8 +241,12 @@ class Manager:
                 return self._update(model)  # what was before it is wanted now
         loading = [v.load for v in model.versions.values() if v.load]
         missing = sorted(n for n in wanted if not _is_loaded(model.versions.get(n)))
-        if missing and not loading:  # one at a time: memory is for one more
-            loading = [self._load(model, missing[-1])]
+        missing = [n for n in missing if not (n in model.versions and model.versions[n].load)]
+        usual = [load for load in loading if time.monotonic() - load.began < _USUAL_SECONDS]
+        if default in missing:  # no other may keep it waiting
+            loading.append(self._load(model, default))
+        elif missing and not usual:  # one at a time: memory is for one more
+            loading.append(self._load(model, missing[-1]))
         with self._lock:
             if default is not None and _is_loaded(model.versions.get(default)):
                 if default != model.default:

@@ -57,7 +57,10 @@ class Questions:
     def __init__(self, manager: Manager, config: ServerConfig):
         self._manager, self._config = manager, config
         self._most = rest_json.Most(
-            config.max_json_values, config.max_json_names, config.max_request_images
+            config.max_json_values,
+            config.max_json_lists,
+            config.max_json_names,
+            config.max_request_images,
         )
 
     def predict(self, request: predict_pb2.PredictRequest, leases: ExitStack) -> Question:

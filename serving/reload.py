@@ -5,7 +5,7 @@ from pathlib import Path
 from tensorflow_serving.apis import model_management_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from cxrflow.serving.manager import Source
+from cxrflow.serving.model import Source
 from cxrflow.serving.status import invalid
 
 _PLATFORM = "tensorflow"

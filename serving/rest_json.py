@@ -38,6 +38,7 @@ class Most:
     """What a body may hold."""
 
     values: int
+    lists: int  # each of which costs what three numbers do
     names: int  # objects, names and texts, each of which costs what many numbers do
     rows: int
 
@@ -51,8 +52,10 @@ def parse(body: bytes, most: Most) -> dict[str, Any]:
     Raises:
         StatusError: INVALID_ARGUMENT, no JSON object; RESOURCE_EXHAUSTED, it holds too much.
     """
-    if body.count(b",") >= most.values or body.count(b"[") > most.values:
+    if body.count(b",") >= most.values:
         raise _too_many(f"{most.values} values")
+    if body.count(b"[") > most.lists:
+        raise _too_many(f"{most.lists} lists")
     if max(body.count(b"{"), body.count(b":"), body.count(b'"') // 2) > most.names:
         raise _too_many(f"{most.names} objects, names and texts")
     try:

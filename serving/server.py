@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.serving.addresses import bare, cannot_listen, family, join, require_free
-from cxrflow.serving.connections import end_connections
+from cxrflow.serving.connections import allow_connections, end_connections
 from cxrflow.serving.core import Core
 from cxrflow.serving.grpc_services import REFLECTION, SERVICES, Services, add_reflection
 from cxrflow.serving.http import BACKLOG, HttpServer
@@ -32,6 +32,9 @@ from cxrflow.serving.tls import Certificate
 logger = logging.getLogger(__name__)
 
 _STREAMS = 128  # requests under way on one gRPC connection; more wait at the client
+# Requests that wait for the event loop: above it gRPC says CANCELLED, which no client sends again.
+# Each takes some KB.
+_PENDING = 100_000
 _WINDOW = 2**20  # bytes that come before a request is read
 _LOOK_SECONDS = 0.05
 _LAST_SECONDS = 0.5  # for gRPC to see that its connections have ended
@@ -79,13 +82,15 @@ class Server:
             raise
         self._started = self._stopped = False
 
-    def start(self, need_model: bool = True) -> None:
-        """Loads and warms up the models, then answers.
+    def start(self, need_model: bool = True, stop: threading.Event | None = None) -> None:
+        """Loads and warms up the models, then answers; gives up loading once `stop` is set.
 
         Raises:
             CxrflowError: there is no model to serve; says why. Not if `need_model` is off.
         """
-        self.manager.start()
+        self.manager.start(stop)
+        if stop and stop.is_set():
+            return
         if need_model and not self.manager.served():
             raise CxrflowError(self._why_no_model())
         # What is there now stays; without this, full collections would stop requests for 100 ms.
@@ -154,6 +159,8 @@ class Server:
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_concurrent_streams", _STREAMS),  # of one connection
+                ("grpc.server.max_pending_requests", _PENDING),
+                ("grpc.server.max_pending_requests_hard_limit", _PENDING),
                 # An X-ray may be on its way before it is read, not only the usual 64 KB of it.
                 ("grpc.http2.lookahead_bytes", _WINDOW),
                 ("grpc.http2.bdp_probe", 0),  # else that window grows to 16 MiB, unread
@@ -206,15 +213,19 @@ class Server:
 
 @contextlib.contextmanager
 def running(
-    root: Path, config: ServerConfig | None = None, need_model: bool = True, notice: float = 0.0
+    root: Path,
+    config: ServerConfig | None = None,
+    need_model: bool = True,
+    notice: float = 0.0,
+    stop: threading.Event | None = None,
 ) -> Iterator[Server]:
     """A server that answers inside the block; grpc_port=0 and rest_port=0 take free ports.
 
-    `notice`: see `Server.stop`.
+    `need_model` and `stop`: see `Server.start`; `notice`: see `Server.stop`.
     """
     server = Server(root, config)
     try:
-        server.start(need_model)
+        server.start(need_model, stop)
         yield server
     finally:
         server.stop(notice)
@@ -226,9 +237,11 @@ def serve(root: Path, config: ServerConfig, ready: Callable[[Server], None]) -> 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with running(root, config, notice=config.notice_seconds) as server:
-        logger.info("listening on %s, process %d", config.host, os.getpid())
-        ready(server)
+    allow_connections()
+    with running(root, config, notice=config.notice_seconds, stop=stop) as server:
+        if not stop.is_set():
+            logger.info("listening on %s, process %d", config.host, os.getpid())
+            ready(server)
         stop.wait()
         logger.info("stopping")
 

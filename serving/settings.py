@@ -64,6 +64,8 @@ class ServerConfig:
     """Bytes of all REST bodies together; above it others wait, and what stalls is dropped."""
     max_json_values: Positive = 1_500_000
     """Values in a REST body, such as the numbers of an image; above it 413."""
+    max_json_lists: Positive = 500_000
+    """Lists in a REST body, such as the pixels of an image; above it 413."""
     max_json_names: Positive = 20_000
     """Objects, names and texts in a REST body; above it 413."""
     max_request_images: Positive = 16
@@ -72,7 +74,7 @@ class ServerConfig:
     max_input_bytes: Positive = 256 * 2**20
     """Bytes of one input's array, whose shape may ask for more than its message holds, as a single
     value is repeated; above it INVALID_ARGUMENT."""
-    max_decoded_bytes: Positive = 288 * 2**20
+    max_decoded_bytes: Positive = 200 * 2**20
     """Bytes that decoding a request's images may take: 2 a pixel of a gray PNG, 8 of a JPEG or one
     of 16 bits, 24 of a colour PNG; above it INVALID_ARGUMENT."""
     max_connections: Positive = 1000

@@ -265,6 +265,55 @@ def test_a_load_keeps_neither_rollback_nor_stopping_waiting(
     manager.stop()
 
 
+def test_a_label_that_hangs_keeps_neither_the_start_nor_other_labels_waiting(
+    root, tiny_models, push_version, hanging, monkeypatch
+):
+    from cxrflow.serving import manager as module
+    from cxrflow.serving.settings import ServerConfig
+
+    for number in (5, 7):
+        push_version(tiny_models[0.75], root / "tiny", number)
+    label(root, stable=3, canary=7)
+    manager = module.Manager(root, ServerConfig(poll_seconds=3600))
+    monkeypatch.setattr(module, "_USUAL_SECONDS", 0.5)
+    manager.start()
+    assert mark(manager) == (3, 0.25)
+    monkeypatch.setattr(module, "_USUAL_SECONDS", 3600)
+    label(root, stable=5, canary=7)
+    await_version(manager, 5)
+    monkeypatch.setattr(module, "_USUAL_SECONDS", 0)
+    label(root, stable=5, canary=7, before=3)
+    await_version(manager, 3, label="before")
+    assert states(manager)[7] == 20  # LOADING
+    manager.stop()
+
+
+def await_version(manager, number, **wanted):
+    from cxrflow.serving.status import StatusError
+
+    give_up, found = time.monotonic() + 60, None
+    while found != number:
+        assert time.monotonic() < give_up
+        manager._step()
+        try:
+            found = mark(manager, **wanted)[0]
+        except StatusError:
+            time.sleep(0.05)
+
+
+def test_the_start_can_be_stopped_while_a_version_hangs(root, tiny_models, push_version, hanging):
+    from cxrflow.serving.server import running
+    from cxrflow.serving.settings import ServerConfig
+
+    push_version(tiny_models[0.75], root / "tiny", 7)
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    began = time.monotonic()
+    with running(root, ServerConfig(grpc_port=0, rest_port=0), stop=stop) as server:
+        assert stop.is_set() and not server.manager.served()
+    assert time.monotonic() - began < 60  # load_seconds are 300
+
+
 def test_a_model_json_of_a_newer_format_is_rejected_by_name(
     manager, root, tiny_models, push_version, tmp_path_factory, caplog
 ):

@@ -1,6 +1,7 @@
 """The embedded server over its wires, against what TF Serving answers."""
 
 import base64
+import contextlib
 import json
 import re
 import socket
@@ -311,6 +312,38 @@ def test_a_message_that_never_comes_keeps_no_other_call_out(server):
         stub = prediction_service_pb2_grpc.PredictionServiceStub(mine)
         assert array(stub.Predict(request(gray_png(51)), timeout=20))[0, 1] == 0.25
         stop.set()
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """Of HTTP/2."""
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_burst_of_silent_calls_cancels_nobody_elses(server, predictions):
+    """4,000 over 32 connections, while the event loop is busy: gRPC would refuse from 3,000 on."""
+    from cxrflow.serving.loop import front
+
+    headers = {
+        b":method": b"POST",
+        b":scheme": b"http",
+        b":path": b"/tensorflow.serving.PredictionService/Predict",
+        b":authority": b"x",
+        b"te": b"trailers",
+        b"content-type": b"application/grpc",
+    }
+    packed = b"".join(
+        b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+        for name, value in headers.items()
+    )
+    calls = b"".join(frame(1, 4, 1 + 2 * i, packed) for i in range(125))
+    front().loop.call_soon_threadsafe(time.sleep, 3)
+    with contextlib.ExitStack() as opened:
+        for _ in range(32):
+            one = opened.enter_context(socket.create_connection(("127.0.0.1", server.grpc_port)))
+            one.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + calls)
+        time.sleep(1)
+        assert array(predictions.Predict(request(gray_png(51)), timeout=60))[0, 1] == 0.25
 
 
 @pytest.mark.usefixtures("embedded")
