@@ -19,7 +19,7 @@ from cxrflow.pipeline.settings import is_remote
 Artifacts = Mapping[str, Sequence[Artifact]]
 
 
-class BeamOperator(BeamExecutorOperator):
+class BeamOperator(BeamExecutorOperator):  # type: ignore[misc]  # Any to mypy, as all of TFX
     """TFX's own, but for runners whose workers are elsewhere."""
 
     def run_executor(self, execution_info: Any, make_beam_pipeline_fn: Any = None) -> Any:
