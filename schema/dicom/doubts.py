@@ -8,10 +8,10 @@ import re
 
 import numpy as np
 
+from cxrflow.schema.dicom.gray import Picture
+from cxrflow.schema.dicom.header import Elements
+from cxrflow.schema.dicom.limits import DicomLimits
 from cxrflow.schema.image_rules import BadImage
-from cxrflow.serving.client.dicom_gray import Picture
-from cxrflow.serving.client.dicom_header import Elements
-from cxrflow.serving.client.settings import DicomLimits
 
 NO_XRAY = "modality {}: the model knows only chest X-rays"
 NO_CHEST = "shows {}: the model knows only the chest"
@@ -58,6 +58,25 @@ def doubt_header(header: Elements) -> list[str]:
     ):
         found.append(RAW)
     return found
+
+
+def kind_of(doubt: str) -> str:
+    """Which of the templates above a header's doubt was made from."""
+    templates = (NO_XRAY, NO_CHEST, NO_FRONTAL, RAW)
+    return next(one for one in templates if doubt.startswith(one.partition("{")[0]))
+
+
+def view_of(header: Elements) -> str:
+    """PA or AP where a header says so in the usual words; else what it says, or nothing."""
+    said = " ".join(header.words("ViewPosition"))
+    if not said:
+        for item in header.items("ViewCodeSequence"):
+            said = said or " ".join(item.words("CodeMeaning"))
+    plain = re.sub(r"[^A-Z]+", " ", said).strip()
+    for view, words in (("PA", "POSTERO ?ANTERIOR"), ("AP", "ANTERO ?POSTERIOR")):
+        if re.match(rf"({view}|{words})\b", plain):
+            return view
+    return said
 
 
 def doubt_picture(picture: Picture, limits: DicomLimits) -> list[str]:
