@@ -176,6 +176,11 @@ class PipelineConfig:
             raise ValueError(
                 f"distill.member is {self.distill.member!r}, not one of models, which are {named}"
             )
+        if self.distill.member and any(recipe.cross_fit for recipe in self.models.values()):
+            raise ValueError(
+                "distill.member: a cross-fitted ensemble has learned from eval, by which its "
+                "student would be judged; set train.cross_fit to 0"
+            )
         known = list(dict.fromkeys([*self.members, self.pushed_model]))
         known += [DISTILLED] if self.distill.member else []
         if self.edge.model and self.edge.model not in known:

@@ -36,8 +36,8 @@ def all_scores(
             the cross-fitted ones.
         calibration: the ensemble's.
         settings: the classes.
-        learned: train and eval, where all members were cross-fitted: the ensemble's scores of these
-            images out of fold are written too.
+        learned: train and eval, where all members were cross-fitted: scores of these images out of
+            fold are written too.
     """
     images = {split: found.images for split, found in asked.items()}
     on_eval = images["eval"]
@@ -50,7 +50,9 @@ def all_scores(
     }
     if learned is not None:
         images[OUT_OF_FOLD] = learned
-        combined[OUT_OF_FOLD] = method.eval_log_odds[rows_of(known.image_id, learned.image_id)]
+        rows = rows_of(known.image_id, learned.image_id)
+        members[OUT_OF_FOLD] = known.log_odds[:, rows]
+        combined[OUT_OF_FOLD] = method.eval_log_odds[rows]
     out_of_fold = NOTE if known is not asked["eval"] else ""
     fitted = len(names) > 1 and method.combination.method in FITTED
 

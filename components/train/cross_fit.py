@@ -1,7 +1,6 @@
 """Trains a network for each fold of patients; together they are one model, their mean."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -26,7 +25,6 @@ def cross_fit(
     folds: int,
     work_dir: Path,
     log_dir: Path,
-    soft: np.ndarray | None = None,
 ) -> tuple[keras.Model, np.ndarray]:
     """Trains `folds` networks, each on the other folds and stopped early by its own.
 
@@ -38,7 +36,6 @@ def cross_fit(
         folds: how many.
         work_dir: holds what a killed run has finished; see `fit.train`.
         log_dir: of TensorBoard's curves, a folder a fold.
-        soft: what is learned instead of labels, float32 [N, C].
 
     Returns:
         The mean of the networks, float32, as `network.Network.full`; and logits [N, C], each
@@ -55,7 +52,6 @@ def cross_fit(
         keras.utils.set_random_seed(recipe.seed)  # a resumed run begins later folds alike
         with training_devices(recipe):
             network = build_network(recipe, len(classes))
-            known = replace(known, soft=None if soft is None else soft[others])
             train(network, known, new, classes, recipe, work_dir / fold, log_dir / fold)
         model = in_float32(network.full)
         logits[held_out] = _logits(model, new, recipe)

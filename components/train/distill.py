@@ -14,6 +14,7 @@ import tensorflow as tf
 from cxrflow.components.images.records import split_records
 from cxrflow.components.model.out_of_fold import read_out_of_fold
 from cxrflow.components.train.probe import Images
+from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.progress import report
 
 _SIGNATURE = "transformed_examples"
@@ -23,23 +24,22 @@ _BATCH = 16
 def taught(images: Images, patterns: Sequence[str], teacher: Path, soft_share: float) -> Images:
     """The images with softened labels beside their own.
 
-    A cross-fitted teacher is heard on each image by its models of other patients: what it has
-    learned from an image tells the student nothing that the label doesn't.
-
     Args:
-        images: of a split.
+        images: of the train split.
         patterns: of its transformed examples' files.
         teacher: a SavedModel of a Trainer or the ensemble.
         soft_share: of the teacher's calibrated probabilities; the rest are the labels.
 
     Raises:
-        CxrflowError: a cross-fitted teacher doesn't know an image.
+        CxrflowError: the teacher has learned from eval, by which the student would be judged. What
+            it says of any image tells of those patients too, and be it by a model of other folds.
     """
-    learned = read_out_of_fold(teacher)
-    if learned is not None:
-        said = learned.probabilities[learned.rows_of(images.image_id)]
-    else:
-        said = _asked(teacher, patterns, len(images.stored))
+    if read_out_of_fold(teacher) is not None:
+        raise CxrflowError(
+            "distill: a cross-fitted teacher has learned from eval, by which its student would be "
+            "judged; set train.cross_fit to 0"
+        )
+    said = _asked(teacher, patterns, len(images.stored))
     soft = (1 - soft_share) * images.stored.labels + soft_share * said
     return replace(images, stored=replace(images.stored, soft=soft.astype(np.float32)))
 

@@ -70,10 +70,8 @@ def run_fn(fn_args: Any) -> None:
         )
     )
     if fn_args.base_model:
-        known, new = (
-            taught(images, patterns, Path(fn_args.base_model), config["soft_share"])
-            for images, patterns in ((known, fn_args.train_files), (new, fn_args.eval_files))
-        )
+        teacher = Path(fn_args.base_model)
+        known = taught(known, fn_args.train_files, teacher, config["soft_share"])
     forward, model, judged = fit(fn_args, recipe, known, new, work_dir)
     calibration = calibrate(config["calibrate"]["method"], judged.logits, judged.labels)
     probabilities = calibration.apply(judged.logits)
@@ -145,14 +143,7 @@ def _train(
     ids, labels, folds = _folds(recipe, train_images, eval_images, classes)
     if folds:
         model, logits = cross_fit(
-            recipe,
-            (stored, new),
-            ids[1],
-            classes,
-            folds,
-            work_dir / "folds",
-            log_dir,
-            None if stored.soft is None else np.concatenate([stored.targets, new.targets]),
+            recipe, (stored, new), ids[1], classes, folds, work_dir / "folds", log_dir
         )
         judged = _Judged(labels, logits, ids)
     else:

@@ -248,6 +248,16 @@ def test_one_model_is_named_for_what_it_builds() -> None:
 DENSE, WIDE = {"backbone": "DenseNet121"}, {"backbone": "MobileNet"}
 
 
+UNFITTED = ["train.cross_fit=0"]
+
+
+def test_a_cross_fitted_ensemble_teaches_nobody() -> None:
+    with pytest.raises(CxrflowError, match=r"distill\.member: a cross-fitted ensemble has learned"):
+        config.load("nih_mini", ["distill.member=mobilenet"])
+    settings = config.load("nih_mini", ["distill.member=mobilenet", *UNFITTED])
+    assert settings.edge_model == "distilled"
+
+
 @pytest.mark.parametrize(
     ("values", "pushed", "edge"),
     [

@@ -5,13 +5,11 @@ from pathlib import Path
 from cxrflow.components.edge.parity.report import Lesson
 from cxrflow.components.evaluate.evidence.differences import differences
 from cxrflow.components.evaluate.statistics.draws import Draws
-from cxrflow.components.score.files import OUT_OF_FOLD, has_scores, read_scores
-
-_TEST = "test"
+from cxrflow.components.score.files import read_scores
 
 
 def lessons(student: Path, members: Path, name: str, untaught: str, draws: int) -> list[Lesson]:
-    """On eval, or on train and eval out of fold where both were cross-fitted; and on test.
+    """On eval and on test.
 
     Args:
         student: folder of the model's scores.
@@ -23,11 +21,8 @@ def lessons(student: Path, members: Path, name: str, untaught: str, draws: int) 
     Raises:
         CxrflowError: scores are missing, or of other images.
     """
-    cross_fitted = all(
-        has_scores(*pair, OUT_OF_FOLD) for pair in ((student, name), (members, untaught))
-    )
     found = []
-    for split in (OUT_OF_FOLD if cross_fitted else "eval", _TEST):
+    for split in ("eval", "test"):
         own = read_scores(student, name, split)
         other = {untaught: read_scores(members, untaught, split)}
         one = differences(own, other, Draws.of(own.images.patient_id, draws))[0]

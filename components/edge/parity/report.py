@@ -90,7 +90,7 @@ class VariantReport:
 class Lesson:
     """The source, which an ensemble taught, against the member with its recipe: mean AUCs."""
 
-    split: str  # test, eval, or out_of_fold
+    split: str  # test or eval
     untaught: str  # the member
     untaught_auc: float
     auc: float
@@ -101,9 +101,8 @@ class Lesson:
     def line(self) -> str:
         """For the terminal."""
         low, high = self.interval
-        where = "out of fold" if self.split == "out_of_fold" else f"on {self.split}"
         return (
-            f"{where} {self.auc:.3f}, {self.untaught} untaught {self.untaught_auc:.3f}, "
+            f"on {self.split} {self.auc:.3f}, {self.untaught} untaught {self.untaught_auc:.3f}, "
             f"difference {self.difference:+.3f} ({low:+.3f} to {high:+.3f})"
         )
 

@@ -2,17 +2,21 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.special import expit
 
-from cxrflow.components.ensemble.compare import Predictions
+from cxrflow.components.ensemble.combine import Combination
+from cxrflow.components.ensemble.compare import Method, Predictions
 from cxrflow.components.ensemble.honest import honest_predictions
 from cxrflow.components.ensemble.members import Member
+from cxrflow.components.ensemble.scores import all_scores
 from cxrflow.components.model.calibration import Calibration
 from cxrflow.components.model.out_of_fold import OutOfFold, write_out_of_fold
 from cxrflow.schema.errors import CxrflowError
+from tests.components.evaluate.evidence_maker import table
 
 IMAGES = np.array(["t0", "t1", "e0", "e1"])
 LOGITS = np.array([[0.0], [1.0], [2.0], [3.0]], np.float32)
@@ -86,3 +90,31 @@ def test_a_broken_file_is_named(content, scored, tmp_path):
     (tmp_path / "x" / "out_of_fold.npz").write_bytes(content)
     with pytest.raises(CxrflowError, match=r"out_of_fold\.npz can't be read"):
         honest_predictions([one], ASKED)
+
+
+def test_cross_fitted_members_and_their_ensemble_are_written_out_of_fold(scored, tmp_path):
+    members = [member(tmp_path / name, scored) for name in "xy"]
+    images = table(2, 0, (0.5,))
+    images = dataclasses.replace(images, image_id=np.array(["e1", "e0"]))
+    asked = dataclasses.replace(ASKED, images=images)
+    known, _ = honest_predictions(members, asked)
+    weights = np.array([0.5, 0.5])
+    method = Method(Combination("mean", weights), known.log_odds.mean(axis=0))
+    learned = dataclasses.replace(table(4, 1, (0.5,)), image_id=IMAGES[::-1])
+    settings = SimpleNamespace(classes=("Mass",), synthetic=False)
+    found = all_scores(
+        ["x", "y"],
+        {"eval": asked, "test": asked},
+        known,
+        method,
+        Calibration.identity(1),
+        settings,
+        learned,
+    )
+    for scores in found:
+        by_split = {one.split: one for one in scores}
+        assert set(by_split) == {"eval", "test", "out_of_fold"}
+        honest = by_split["out_of_fold"]
+        assert honest.images.image_id.tolist() == ["e1", "e0", "t1", "t0"]
+        np.testing.assert_allclose(honest.probabilities[:, 0], expit([5.0, 3.0, 1.0, -1.0]))
+        np.testing.assert_allclose(by_split["eval"].probabilities[:, 0], expit([5.0, 3.0]))

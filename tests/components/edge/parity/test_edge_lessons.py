@@ -42,14 +42,6 @@ def test_it_is_told_on_eval_and_test_of_the_same_images(tmp_path: Path) -> None:
         assert one.interval[0] <= one.difference <= one.interval[1]
 
 
-def test_cross_fitted_models_are_compared_out_of_fold(tmp_path: Path) -> None:
-    splits = (*SPLITS, "out_of_fold")
-    members = written(tmp_path / "members", "small", 1.0, splits)
-    student = written(tmp_path / "student", "distilled", 2.0, splits)
-    found = lessons(student, members, "distilled", "small", draws=50)
-    assert [one.split for one in found] == ["out_of_fold", "test"]
-
-
 def test_scores_of_other_images_are_refused(tmp_path: Path) -> None:
     members = written(tmp_path / "members", "small", 1.0, SPLITS)
     images = table(300, 0)
