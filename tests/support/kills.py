@@ -40,20 +40,14 @@ def trials(folder: Path, kills: int, seed: int) -> Iterator[Found]:
     folder.mkdir()
     whole = folder / "whole"
     whole.mkdir()
-    for _ in range(2):  # the first waits until the preloading is done
-        shutil.rmtree(whole)
-        whole.mkdir()
-        started = time.monotonic()
-        process = _start(context, whole)
-        process.join()
-        took = time.monotonic() - started
+    _start(context, whole).join()
     expected = texts(whole)
     moments, done, number = random.Random(seed), 0, 0
     while done < kills:
         number += 1
         root = folder / str(number)
         root.mkdir()
-        found = _one(context, root, took, moments)
+        found = _one(context, root, moments)
         if texts(root) != expected:
             found.faults.append("the result isn't an unbroken run's")
         found.faults += leftovers(root)
@@ -62,17 +56,18 @@ def trials(folder: Path, kills: int, seed: int) -> Iterator[Found]:
         shutil.rmtree(root)
 
 
-def _one(context: Any, root: Path, took: float, moments: random.Random) -> Found:
+def _one(context: Any, root: Path, moments: random.Random) -> Found:
     found = Found()
     finished: set[str] = set()
     while True:
         before = _begun(root)
         process = _start(context, root)
-        process.join(moments.uniform(0, took))
-        alive = process.is_alive()
-        if alive and found.kills < 8:  # so that it comes to an end
-            os.kill(process.pid, signal.SIGKILL)
-            found.kills += 1
+        if found.kills < 8:  # so that it comes to an end
+            _wait_for_lines(process, root, moments.randint(0, 4))
+            process.join(moments.uniform(0, 2 * SECONDS))
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGKILL)
+                found.kills += 1
         process.join()
         again = finished & set(_begun(root)[len(before) :])
         found.faults += [f"{node} had finished and ran again" for node in sorted(again)]
@@ -85,6 +80,13 @@ def _one(context: Any, root: Path, took: float, moments: random.Random) -> Found
             )
             return found
         found.killed_at.append((_begun(root) or ["-"])[-1])
+
+
+def _wait_for_lines(process: Any, root: Path, more: int) -> None:
+    """Until the nodes have said so much more, however slow the machine is."""
+    wanted = len(_trace(root)) + more
+    while process.is_alive() and len(_trace(root)) < wanted:
+        time.sleep(0.005)
 
 
 def run_quietly(root: Path) -> None:
@@ -143,7 +145,9 @@ def _start(context: Any, root: Path) -> Any:
 
 def _begun(root: Path) -> list[str]:
     """The nodes that really ran, in the order in which they began."""
-    if not (root / "trace").exists():
-        return []
-    words = [line.split() for line in (root / "trace").read_text().splitlines()]
-    return [line[1] for line in words if line[0] == "begin"]
+    return [line.split()[1] for line in _trace(root) if line.startswith("begin ")]
+
+
+def _trace(root: Path) -> list[str]:
+    file = root / "trace"
+    return file.read_text().splitlines() if file.exists() else []

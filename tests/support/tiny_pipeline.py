@@ -3,7 +3,8 @@
     Source -> Part.a, Part.b, Part.c -> Join
 
 A node `name` appends what it does to `trace` in the root, and fails where there is a file
-`fail-<name>`; it waits `seconds` while its output is half-written.
+`fail-<name>`; it waits `seconds` while its output is half-written. With a number in a file `meet`
+a Part waits until so many have begun.
 """
 
 import hashlib
@@ -67,6 +68,7 @@ class Executor(BaseExecutor):
         part = Path(output.uri, ".text.part")
         part.write_text(text[:10])
         time.sleep(wanted.seconds)
+        meet(wanted.name)
         if Path(f"fail-{wanted.name}").exists():
             raise CxrflowError(f"{wanted.name} was told to fail")
         part.write_text(text)
@@ -82,6 +84,17 @@ class Tiny(Node):
 
     texts: Input[Text] | None
     text: Output[Text]
+
+
+def meet(name: str) -> None:
+    """Waits for other Parts."""
+    if not name.startswith("Part") or not Path("meet").exists():
+        return
+    wanted, until = int(Path("meet").read_text()), time.monotonic() + 120
+    while Path("trace").read_text().count("begin Part") < wanted:
+        if time.monotonic() > until:
+            raise CxrflowError(f"{name} runs alone")
+        time.sleep(0.05)
 
 
 def trace(*words: object) -> None:
