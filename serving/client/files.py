@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrflow.schema.dicom.render import is_dicom
 from cxrflow.schema.portable.image_rules import EMPTY, JPEG_START, PNG_START
-from cxrflow.serving.client.dicom import is_dicom
 
 # Why a file or folder is left out. These may hold an image, and somebody should look at them:
 UNREADABLE = "can't be read: {}"

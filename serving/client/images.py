@@ -5,9 +5,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrflow.schema.dicom.render import DicomIdentity, is_dicom, read_dicom
 from cxrflow.schema.image_rules import BadImage, check_image
 from cxrflow.schema.portable.image_rules import TOO_LARGE
-from cxrflow.serving.client.dicom import DicomIdentity, is_dicom, read_dicom
 from cxrflow.serving.client.files import NO_FILE, UNREADABLE
 from cxrflow.serving.client.settings import ClientConfig
 

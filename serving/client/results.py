@@ -11,7 +11,7 @@ from cxrflow.schema.model_json import ModelJson
 from cxrflow.schema.text import written
 
 if TYPE_CHECKING:
-    from cxrflow.serving.client.dicom import DicomIdentity
+    from cxrflow.schema.dicom.render import DicomIdentity
 
 SYNTHETIC = "the model was trained on synthetic X-rays: its answers say nothing about real ones"
 GUESSED = "the server doesn't tell its classes: they are taken for NIH's {}; --root DIR names them"

@@ -156,8 +156,8 @@ def _body_parts(folder: Path) -> Iterator[np.ndarray]:
     import cv2
     import pydicom
 
-    from cxrflow.serving.client.dicom import read_dicom
-    from cxrflow.serving.client.settings import DicomLimits
+    from cxrflow.schema.dicom.limits import DicomLimits
+    from cxrflow.schema.dicom.render import read_dicom
 
     def read(path: Path) -> np.ndarray:
         png = read_dicom(path, ImageLimits(), DicomLimits()).png

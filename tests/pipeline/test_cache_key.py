@@ -65,7 +65,7 @@ NEEDED = (
     ("Evaluator", "components/evaluate/ece.py"),  # TFMA imports the metrics by name
     ("ServingCheck", "components/publish/candidate.py"),  # a process of its own
     ("ServingCheck", "serving/rest.py"),  # which that process imports
-    ("ServingCheck", "serving/client/dicom_gdcm.py"),  # a script beside its caller
+    ("ServingCheck", "schema/dicom/run_gdcm.py"),  # a script beside its caller
     ("EdgeExport", "components/edge/parity/runners.py"),  # a process of its own
     ("EdgeExport", "edge/infer.py"),  # copied into the bundle
     ("EdgeExport", "edge/tx2-up.sh"),

@@ -18,9 +18,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from cxrflow.schema.dicom.limits import DicomLimits
+from cxrflow.schema.dicom.render import DicomIdentity, is_dicom, read_dicom, render_dicom
 from cxrflow.schema.image_rules import BadImage, ImageLimits, check_image
-from cxrflow.serving.client.dicom import DicomIdentity, is_dicom, read_dicom, render_dicom
-from cxrflow.serving.client.settings import DicomLimits
 from tests.serving.dicoms import write_dicom
 
 SIDE = 64

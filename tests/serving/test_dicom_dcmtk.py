@@ -24,9 +24,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from cxrflow.schema.dicom.limits import DicomLimits
+from cxrflow.schema.dicom.render import read_dicom
 from cxrflow.schema.image_rules import BadImage, ImageLimits
-from cxrflow.serving.client.dicom import read_dicom
-from cxrflow.serving.client.settings import DicomLimits
 from tests.serving.dicoms import write_dicom
 from tests.serving.test_client_dicom import lut
 

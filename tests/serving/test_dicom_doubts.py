@@ -8,10 +8,11 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from typer.testing import CliRunner
 
+from cxrflow.schema.dicom.limits import DicomLimits
+from cxrflow.schema.dicom.render import read_dicom
 from cxrflow.schema.image_rules import BadImage, ImageLimits
-from cxrflow.serving.client.dicom import read_dicom
 from cxrflow.serving.client.images import read_image
-from cxrflow.serving.client.settings import ClientConfig, DicomLimits
+from cxrflow.serving.client.settings import ClientConfig
 from tests.serving.dicoms import write_dicom
 
 SIDE = 64

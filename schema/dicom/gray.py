@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxrflow.serving.client.dicom_file import Layout
-from cxrflow.serving.client.dicom_header import Elements
+from cxrflow.schema.dicom.file import Layout
+from cxrflow.schema.dicom.header import Elements
 
 NO_WINDOW = "has no window: its darkest value is shown black, its brightest white"
 FIRST = "has {} {}: the first is shown"

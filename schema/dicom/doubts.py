@@ -8,10 +8,10 @@ import re
 
 import numpy as np
 
+from cxrflow.schema.dicom.gray import Picture
+from cxrflow.schema.dicom.header import Elements
+from cxrflow.schema.dicom.limits import DicomLimits
 from cxrflow.schema.image_rules import BadImage
-from cxrflow.serving.client.dicom_gray import Picture
-from cxrflow.serving.client.dicom_header import Elements
-from cxrflow.serving.client.settings import DicomLimits
 
 NO_XRAY = "modality {}: the model knows only chest X-rays"
 NO_CHEST = "shows {}: the model knows only the chest"

@@ -9,10 +9,10 @@ from itertools import count
 
 import numpy as np
 
+from cxrflow.schema.dicom.header import Elements
+from cxrflow.schema.dicom.limits import DicomLimits
+from cxrflow.schema.dicom.streams import Damage, decode, refuse_lies, refuse_unreadable
 from cxrflow.schema.image_rules import BadImage
-from cxrflow.serving.client.dicom_header import Elements
-from cxrflow.serving.client.dicom_streams import Damage, decode, refuse_lies, refuse_unreadable
-from cxrflow.serving.client.settings import DicomLimits
 
 # pydicom takes half a second to import: only where there is a DICOM.
 

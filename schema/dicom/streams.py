@@ -16,7 +16,7 @@ import numpy as np
 from cxrflow.schema.image_rules import BadImage
 
 if TYPE_CHECKING:
-    from cxrflow.serving.client.dicom_file import Layout
+    from cxrflow.schema.dicom.file import Layout
 
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
@@ -202,7 +202,7 @@ def _unpack_bits(packed: bytes, size: int) -> bytearray:
 
 def _decode_apart(frame: bytes, syntax: str, layout: "Layout", precision: int) -> np.ndarray:
     """By GDCM, which may take its process down with it."""
-    program = str(Path(__file__).with_name("dicom_gdcm.py"))
+    program = str(Path(__file__).with_name("run_gdcm.py"))
     sizes = map(str, (layout.rows, layout.columns, precision))
     command = [sys.executable, "-I", program, syntax, *sizes]
     try:

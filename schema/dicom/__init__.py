@@ -1,0 +1,1 @@
+"""How a DICOM becomes the picture that models are trained on: one renderer for all rooms."""
