@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from cxrflow.pipeline.descriptions import described, with_source_classes
 from cxrflow.pipeline.settings import PipelineConfig
 from cxrflow.schema.errors import CxrflowError, did_you_mean
 from cxrflow.schema.setting_docs import describe
@@ -26,10 +27,13 @@ def profiles() -> list[str]:
     return sorted(p.stem for p in PROFILES.glob("*.yaml"))
 
 
-def load(profile: str | None, overrides: Iterable[str] = ()) -> PipelineConfig:
+def load(
+    profile: str | None, overrides: Iterable[str] = (), data_dir: Path | None = None
+) -> PipelineConfig:
     """Reads a profile (a shipped name or a YAML file's path) with `key.sub=value` overrides.
 
-    Without a profile (None) the settings' own defaults stand.
+    Without a profile (None) the settings' own defaults stand. `data` may be a description's name or
+    file; where a profile says nothing of it, a description in `data_dir` counts.
 
     Raises:
         CxrflowError: names the override, or the file, and its field that is unknown, of the wrong
@@ -37,10 +41,12 @@ def load(profile: str | None, overrides: Iterable[str] = ()) -> PipelineConfig:
     """
     path = None if profile is None else _find(profile)
     values = read_yaml(path, "`section:` blocks, such as `train:`") if path else {}
+    values = described(values, path.parent if path else Path(), data_dir)
     changed = deepcopy(values)
     overrides = list(overrides)
     for override in overrides:
         _set(changed, override)
+    changed = described(changed, Path(), None)
     try:
         return _checked(changed)
     except ValidationError as error:
@@ -99,7 +105,8 @@ class _Problem:
 
 
 def _checked(values: dict[str, Any]) -> PipelineConfig:
-    return TypeAdapter(PipelineConfig).validate_python(_with_whole_recipes(values))
+    values = with_source_classes(_with_whole_recipes(values))
+    return TypeAdapter(PipelineConfig).validate_python(values)
 
 
 def _problems(values: dict[str, Any]) -> list[_Problem]:

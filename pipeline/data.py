@@ -30,7 +30,7 @@ def require(config: PipelineConfig, data_dir: Path | None) -> None:
     if data_dir is not None:
         from cxrflow.components.ingest.plan import check_cheaply
 
-        check_cheaply(str(data_dir.resolve()), ingest_settings(config))
+        check_cheaply(str(data_dir.resolve()), ingest_settings(config), config.data)
 
 
 def _require_source(config: PipelineConfig, data_dir: Path | None) -> None:

@@ -17,6 +17,7 @@ from cxrflow.components.validate.component import ValidationGate
 from cxrflow.components.validate.settings import ValidationGateSettings
 from cxrflow.pipeline.facts import Facts
 from cxrflow.pipeline.settings import PipelineConfig
+from cxrflow.schema.features import SLICE_PREFIX
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ def code_version(facts: Facts, node: type[Node]) -> str:
     return facts.sources.key(node.EXECUTOR.__module__)
 
 
+def further_slices(config: PipelineConfig) -> tuple[str, ...]:
+    """The features of the groups that a described source has beside ours."""
+    return tuple(f"{SLICE_PREFIX}{name}" for name in (config.data.slices if config.data else ()))
+
+
 def recipe_check(config: PipelineConfig, facts: Facts) -> RecipeCheck:
     """The node that refuses a recipe before anything is read."""
     return RecipeCheck(
@@ -48,7 +54,10 @@ def data_nodes(config: PipelineConfig, data_dir: Path, facts: Facts, after: Any 
     """Ingest, validation and Transform; they start when node `after` is through."""
     example_gen = ImageExampleGen(
         IngestSettings(
-            data_dir=str(data_dir), data_version=facts.data_version, ingest=config.ingest
+            data_dir=str(data_dir),
+            data_version=facts.data_version,
+            ingest=config.ingest,
+            source=config.data,
         ),
         code_version(facts, ImageExampleGen),
     )
@@ -67,7 +76,9 @@ def data_nodes(config: PipelineConfig, data_dir: Path, facts: Facts, after: Any 
         anomalies=example_validator.outputs["anomalies"],
     )
     transform = Transform(
-        TransformSettings(classes=config.ingest.classes, compact=config.transform),
+        TransformSettings(
+            classes=config.ingest.classes, compact=config.transform, slices=further_slices(config)
+        ),
         code_version(facts, Transform),
         examples=example_gen.outputs["examples"],
         records=example_gen.outputs["records"],

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrflow.components.ingest.folder import fingerprint
+from cxrflow.components.ingest.source.settings import DataConfig
+from cxrflow.components.ingest.source.version import contract, fingerprint_source
 from cxrflow.components.localise.boxes import boxes_in, read_boxes
 from cxrflow.components.model.weights import weights_fingerprint
 from cxrflow.components.publish.push import published
@@ -52,11 +54,11 @@ def gather(config: PipelineConfig, data_dir: Path, root: Path) -> Facts:
         _require_docker()
     boxes = _boxes(config, data_dir)
     return Facts(
-        data_version=fingerprint(data_dir),
+        data_version=version_of(data_dir, config.data),
         synthetic=is_synthetic(data_dir),
-        official_split=is_official(config.ingest.split, data_dir),
+        official_split=config.data is None and is_official(config.ingest.split, data_dir),
         weights=weights_fingerprint(config.members.values()),
-        schema=_named_by_content(SCHEMA, root),
+        schema=_named_by_content(_schema(config), root),
         published=published(serving_folder(config, root)),
         published_edge=published(edge_folder(root)),
         sources=Sources.read(),
@@ -64,6 +66,11 @@ def gather(config: PipelineConfig, data_dir: Path, root: Path) -> Facts:
         boxes_version=hashlib.sha256(boxes.read_bytes()).hexdigest()[:16] if boxes else "",
         root_id=root_id(config.metadata, root),
     )
+
+
+def version_of(data_dir: Path, source: DataConfig | None) -> str:
+    """A hash that changes when the data does."""
+    return fingerprint_source(data_dir, source) if source else fingerprint(data_dir)
 
 
 def is_official(split: str, data_dir: Path) -> bool:
@@ -90,10 +97,15 @@ def _boxes(config: PipelineConfig, data_dir: Path) -> Path | None:
     return found
 
 
-def _named_by_content(schema: Path, root: Path) -> Path:
-    """Copies the schema to a path that changes with it: ImportSchemaGen's cache knows only that."""
-    content = schema.read_bytes()
-    copy = root / "schema" / hashlib.sha256(content).hexdigest()[:16] / schema.name
+def _schema(config: PipelineConfig) -> bytes:
+    """The contract of the raw examples, with a described source's classes and groups."""
+    content = SCHEMA.read_bytes()
+    return contract(content.decode(), config.data).encode() if config.data else content
+
+
+def _named_by_content(content: bytes, root: Path) -> Path:
+    """Writes the schema to a path that changes with it: ImportSchemaGen's cache knows only that."""
+    copy = root / "schema" / hashlib.sha256(content).hexdigest()[:16] / SCHEMA.name
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_bytes(content)
     return copy

@@ -10,13 +10,13 @@ from tfx.types.standard_artifacts import Model, ModelBlessing
 from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
 from cxrflow.components.evaluate.limits import FinalLimits
 from cxrflow.components.evaluate.member.component import MemberGate
-from cxrflow.components.evaluate.settings import GateSettings, MemberGateSettings
+from cxrflow.components.evaluate.settings import GateSettings, MemberGateSettings, SplitKind
 from cxrflow.components.evaluate.tfma_config import eval_config
 from cxrflow.components.floor.component import Baselines
 from cxrflow.components.floor.settings import BaselinesSettings
 from cxrflow.components.score.component import Scorer
 from cxrflow.components.score.settings import ScorerSettings
-from cxrflow.pipeline.data_nodes import Data, code_version
+from cxrflow.pipeline.data_nodes import Data, code_version, further_slices
 from cxrflow.pipeline.settings import PipelineConfig
 
 # Modules of ours that TFX's own nodes call.
@@ -34,7 +34,9 @@ def evaluator(
         model=model,
         baseline_model=baseline,
         example_splits=["eval", "test"],
-        eval_config=eval_config(len(config.ingest.classes), config.evaluate.slices, code),
+        eval_config=eval_config(
+            len(config.ingest.classes), (*config.evaluate.slices, *further_slices(config)), code
+        ),
         module_path=EXTRACTORS,
     )
 
@@ -82,7 +84,7 @@ def judged(
             classes=config.ingest.classes,
             limits=FinalLimits(**limits),
             name=name,
-            split_kind="official test list" if data.facts.official_split else "hash of patients",
+            split_kind=_split_kind(config, data),
             synthetic=data.facts.synthetic,
         ),
         code_version(data.facts, Gate),
@@ -94,6 +96,12 @@ def judged(
         last_scores=last_scorer.outputs["scores"],
     )
     return [last_blessed, evaluated, last_scorer, gate]
+
+
+def _split_kind(config: PipelineConfig, data: Data) -> SplitKind:
+    if config.data and config.data.has_own_test and config.ingest.split != "hash":
+        return "the source's own split"
+    return "official test list" if data.facts.official_split else "hash of patients"
 
 
 def scorer(model: BaseChannel, data: Data, config: PipelineConfig) -> Scorer:

@@ -13,6 +13,7 @@ from cxrflow.components.ensemble.settings import ENSEMBLE, METHODS, EnsembleConf
 from cxrflow.components.evaluate.limits import FinalLimits, MemberLimits
 from cxrflow.components.floor.settings import FloorConfig
 from cxrflow.components.ingest.settings import IngestConfig
+from cxrflow.components.ingest.source.settings import DataConfig
 from cxrflow.components.localise.settings import LocaliseConfig
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.settings import CalibrateConfig, OutOfDistributionConfig
@@ -22,6 +23,7 @@ from cxrflow.components.transform.settings import TransformConfig
 from cxrflow.components.validate.settings import ValidateConfig
 from cxrflow.pipeline.cluster import ClusterConfig
 from cxrflow.pipeline.metadata_server import MetadataConfig
+from cxrflow.schema.classes import CLASSES_14
 from cxrflow.schema.settings import Count, Fraction, Positive, Rate, settings
 
 DISTILLED = "distilled"  # the model that the ensemble teaches, among the names of models
@@ -54,7 +56,7 @@ class EvaluateConfig(FinalLimits):
         "view",
         "age_band",
     )
-    """Groups for which the evaluation gives scores of their own."""
+    """Groups for which the evaluation gives scores of their own, beside those of `data.slices`."""
     min_shown: Positive = 10
     """Positive (and negative) images below which the dashboard shows no AUC of a class."""
 
@@ -105,6 +107,9 @@ class PipelineConfig:
     """Name of the served model."""
     phantom: PhantomConfig = field(default_factory=PhantomConfig)
     """Synthetic X-rays that a run without --data makes."""
+    data: DataConfig | None = None
+    """What describes the data folder: a mapping, a YAML file, or chexpert, mimic_cxr, nih,
+    padchest, vindr_cxr. Nothing: the folder's own data.yaml, or NIH's X-rays in Kaggle's layout."""
     ingest: IngestConfig = field(default_factory=IngestConfig)
     """What is read and refused, and how it is split."""
     validate: ValidateConfig = field(default_factory=ValidateConfig)
@@ -148,6 +153,7 @@ class PipelineConfig:
 
     @model_validator(mode="after")
     def _consistent(self) -> "PipelineConfig":
+        self._check_classes()
         unknown = set(self.evaluate.min_auc_per_class) - set(self.ingest.classes)
         if unknown:
             raise ValueError(
@@ -175,6 +181,15 @@ class PipelineConfig:
         if self.edge.model and self.edge.model not in known:
             raise ValueError(f"edge.model is {self.edge.model!r}, not one of {', '.join(known)}")
         return self
+
+    def _check_classes(self) -> None:
+        known = self.data.labels.names if self.data else CLASSES_14
+        for place, name in enumerate(self.ingest.classes):
+            if name not in known:
+                raise ValueError(
+                    f"ingest.classes.{place}: input should be one of {', '.join(known)}, not "
+                    f"{name!r}"
+                )
 
     def _check_ensemble(self) -> None:
         if len(self.models) == 1:

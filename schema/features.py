@@ -12,10 +12,14 @@ FINDINGS = "findings"  # names of classes; empty for No Finding
 HEIGHT = "image/height"  # pixels
 WIDTH = "image/width"
 
+SLICE_PREFIX = "slice/"  # of further groups that a described source has
+UNKNOWN = "unknown"  # sex, view or another group of a described source
+UNKNOWN_AGE = -1
+
 # Transformed examples, besides IMAGE_ID, PATIENT_ID, AGE, SEX and VIEW.
 T_IMAGE = "image"  # compact bytes
 T_LABELS = "labels"  # float32 [C], k-hot
-AGE_BAND = "age_band"
+AGE_BAND = "age_band"  # one of preprocessing.AGE_BANDS, or unknown
 SPLIT = "split"  # one of SPLITS; with it one evaluation can tell the splits apart
 
 SPLITS = ("train", "eval", "test")

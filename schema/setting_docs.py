@@ -28,10 +28,12 @@ def describe(config: Any, prefix: str = "") -> Iterator[Setting]:
     """
     adapter = TypeAdapter(type(config))
     schema = adapter.json_schema()
-    values, defaults = (adapter.dump_python(each, mode="json") for each in (config, type(config)()))
+    plain = type(config)()
+    values, defaults = (adapter.dump_python(each, mode="json") for each in (config, plain))
     for field in fields(config):
         value, name = getattr(config, field.name), f"{prefix}{field.name}"
-        is_section = is_dataclass(value)
+        # What is nothing by default has no defaults of its own to show.
+        is_section = is_dataclass(getattr(plain, field.name))
         yield Setting(
             name,
             values[field.name],

@@ -16,10 +16,10 @@ class SplitCounts:
     name: str
     images: int
     patients: int
-    women: float  # share of images, likewise the next two
+    women: float  # share of the images of which it is known, likewise the next
     pa: float
-    no_finding: float
-    ages: tuple[int, float, int] | None  # lowest, median, highest; None without images
+    no_finding: float  # of all images
+    ages: tuple[int, float, int] | None  # lowest, median, highest; None where none is known
     positives: dict[str, int] = field(default_factory=dict)  # images by class
 
 
@@ -47,17 +47,20 @@ def _count(name: str, folder: Path, classes: Sequence[str]) -> SplitCounts:
         ages.append(example[features.AGE].int64_list.value[0])
         findings = [value.decode() for value in example[features.FINDINGS].bytes_list.value]
         positives.update(set(findings) & set(classes))
-        seen["women"] += example[features.SEX].bytes_list.value[0] == b"F"
-        seen["pa"] += example[features.VIEW].bytes_list.value[0] == b"PA"
+        for what, feature, value in (("women", features.SEX, "F"), ("pa", features.VIEW, "PA")):
+            said = example[feature].bytes_list.value[0].decode()
+            seen[what] += said == value
+            seen[f"{what} known"] += said != features.UNKNOWN
         seen["none"] += not findings
     images = max(len(ages), 1)
+    known = [age for age in ages if age != features.UNKNOWN_AGE]
     return SplitCounts(
         name=name,
         images=len(ages),
         patients=len(patients),
-        women=seen["women"] / images,
-        pa=seen["pa"] / images,
+        women=seen["women"] / max(seen["women known"], 1),
+        pa=seen["pa"] / max(seen["pa known"], 1),
         no_finding=seen["none"] / images,
-        ages=(min(ages), median(ages), max(ages)) if ages else None,
+        ages=(min(known), median(known), max(known)) if known else None,
         positives=dict(positives),
     )

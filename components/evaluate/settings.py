@@ -5,7 +5,7 @@ from typing import Literal
 from cxrflow.components.evaluate.limits import FinalLimits, MemberLimits
 from cxrflow.schema.settings import settings
 
-SplitKind = Literal["official test list", "hash of patients"]
+SplitKind = Literal["official test list", "the source's own split", "hash of patients"]
 
 
 @settings

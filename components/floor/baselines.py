@@ -106,8 +106,11 @@ def fitted(
 
 
 def metadata(images: Table) -> np.ndarray:
-    """What is known of a patient without the X-ray, float64 [N, 4]: age in decades."""
-    decades = images.age / 10
+    """What is known of a patient without the X-ray, float64 [N, 4]: age in decades.
+
+    Who has no age counts as middle-aged, and an unknown sex or view as the other one of the two.
+    """
+    decades = np.where(images.age < 0, 5, images.age / 10)
     return np.stack([decades, decades**2, images.sex == "M", images.view == "AP"], axis=1).astype(
         np.float64
     )

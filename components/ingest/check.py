@@ -1,15 +1,17 @@
 """`cxrflow data check`: what a run would make of a data folder, without running it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cxrflow.components.ingest.image import BadImage, read_header, read_image
+from cxrflow.components.ingest.image import BadImage, read_header
 from cxrflow.components.ingest.plan import Plan, Settings, good_rows, limits, make_plan, why_stop
 from cxrflow.components.ingest.quarantine import Problem, count_reasons
+from cxrflow.components.ingest.source.settings import DataConfig
 from cxrflow.schema.classes import CLASSES_14, NO_FINDING
 from cxrflow.schema.features import SPLITS
+from cxrflow.schema.portable.image_rules import Limits
 from cxrflow.schema.portable.label_table import shown
 from cxrflow.schema.progress import report as report_progress
 
@@ -45,12 +47,15 @@ class CheckReport:
     stop: str | None  # why a run would stop, None if it would not
 
 
-def check_folder(data_dir: str, settings: Settings, *, whole: bool = True) -> CheckReport:
+def check_folder(
+    data_dir: str, settings: Settings, *, source: DataConfig | None = None, whole: bool = True
+) -> CheckReport:
     """Judges every row and image of `data_dir` as a run with `settings` would.
 
     Args:
-        data_dir: in one of Kaggle's layouts.
+        data_dir: in one of Kaggle's layouts, or as `source` says.
         settings: `dataclasses.asdict` of the run's IngestConfig.
+        source: what describes the folder.
         whole: read every byte (45 GB for the full set); else only headers and ends, which finds
             all but flipped bits.
 
@@ -58,25 +63,26 @@ def check_folder(data_dir: str, settings: Settings, *, whole: bool = True) -> Ch
         CxrflowError: there is no folder, table or image, columns are missing, or the official
             lists contradict each other.
     """
-    plan = make_plan(data_dir, settings)
+    plan = make_plan(data_dir, settings, source)
     problems = plan.problems + _judge_images(plan, settings, whole)
     good = good_rows(plan, problems)
     images = good["split"].value_counts().to_dict()
     official = plan.folder.test_list is not None and settings["split"] != "hash"
+    own = source is not None and source.has_own_test and settings["split"] != "hash"
     return CheckReport(
         folder=str(data_dir),
         synthetic=plan.folder.synthetic,
         table=shown(plan.folder.table.name),
-        split="official" if official else "hash",
+        split="official" if official else "the source's" if own else "hash",
         rows=plan.considered + plan.outside,
         outside=plan.outside,
         images={split: int(images.get(split, 0)) for split in SPLITS},
         patients=_patients(good),
         shared_patients=int((good.groupby("patient_id")["split"].nunique() > 1).sum()),
-        positives=_positives(good),
+        positives=_positives(good, source.labels.names if source else CLASSES_14),
         problems=problems,
         unlisted=plan.unlisted,
-        broken_invariants=[] if plan.folder.synthetic else _broken_invariants(plan),
+        broken_invariants=[] if plan.folder.synthetic or source else _broken_invariants(plan),
         whole=whole,
         stop=why_stop(plan, problems, images, settings),
     )
@@ -84,7 +90,9 @@ def check_folder(data_dir: str, settings: Settings, *, whole: bool = True) -> Ch
 
 def _judge_images(plan: Plan, settings: Settings, whole: bool) -> list[Problem]:
     limit = limits(settings)
-    judge = read_image if whole else read_header
+    judge: Callable[[str, Limits], object] = plan.reader
+    if not whole:  # of a DICOM, the plan has read the header already
+        judge = (lambda *_: None) if plan.is_dicom else read_header
 
     def problem(row: tuple[int, str, str]) -> Problem | None:
         line, image, path = row
@@ -109,13 +117,13 @@ def _patients(rows: "pd.DataFrame") -> dict[str, int]:
     return {split: int(counts.get(split, 0)) for split in SPLITS}
 
 
-def _positives(rows: "pd.DataFrame") -> dict[str, dict[str, int]]:
+def _positives(rows: "pd.DataFrame", classes: Sequence[str]) -> dict[str, dict[str, int]]:
     findings = rows["findings"].map(lambda names: names or (NO_FINDING,))
     exploded = rows.assign(findings=findings).explode("findings")
     counts = exploded.groupby(["findings", "split"]).size().to_dict()
     return {
         name: {split: int(counts.get((name, split), 0)) for split in SPLITS}
-        for name in (*CLASSES_14, NO_FINDING)
+        for name in (*classes, NO_FINDING)
     }
 
 

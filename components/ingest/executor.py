@@ -16,7 +16,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from cxrflow.components.ingest.image import BadImage, read_image
+from cxrflow.components.ingest.image import BadImage, ReadImage
 from cxrflow.components.ingest.plan import (
     Plan,
     Settings,
@@ -70,7 +70,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             artifact_utils.get_single_instance(output_dict[key])
             for key in ("examples", "records", "quarantine")
         )
-        plan = make_plan(given.data_dir, settings)
+        plan = make_plan(given.data_dir, settings, given.source)
         problems = list(plan.problems)
         # Rows alone may be reason enough to stop, before gigabytes are copied.
         stop = why_not_start(plan, settings)
@@ -114,7 +114,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 pipeline
                 | "Shards" >> beam.Create(list(make_shards(plan)))
                 | "Write"
-                >> beam.ParDo(_WriteShard(examples_uri, records_uri, limit, len(plan.rows)))
+                >> beam.ParDo(
+                    _WriteShard(plan.reader, examples_uri, records_uri, limit, len(plan.rows))
+                )
                 | "ToJson" >> beam.Map(lambda problem: json.dumps(asdict(problem)))
                 | "Problems" >> beam.io.WriteToText(found, num_shards=1, shard_name_template="")
             )
@@ -153,9 +155,11 @@ def raw_example(row: dict[str, Any], header: Header) -> tf.train.Example:
     def number(value: int) -> tf.train.Feature:
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
+    slices = {name: text(row[name]) for name in row if name.startswith(features.SLICE_PREFIX)}
     return tf.train.Example(
         features=tf.train.Features(
             feature={
+                **slices,
                 features.IMAGE_ID: text(row["image_id"]),
                 features.PATIENT_ID: text(row["patient_id"]),
                 features.AGE: number(row["age"]),
@@ -173,10 +177,13 @@ def raw_example(row: dict[str, Any], header: Header) -> tf.train.Example:
 class _WriteShard(beam.DoFn):
     """Reads, checks and writes the images of a shard; yields the problems found."""
 
-    def __init__(self, examples_uri: str, records_uri: str, limit: Limits, total: int):
+    def __init__(
+        self, read: ReadImage, examples_uri: str, records_uri: str, limit: Limits, total: int
+    ):
         self._uris = (examples_uri, records_uri)
         self._limit = limit
         self._total = total
+        self._read = read
 
     def process(self, shard: Shard) -> Iterator[Problem]:
         aside = [os.path.join(uri, _ASIDE, f"{shard.split}-{shard.name}") for uri in self._uris]
@@ -184,7 +191,7 @@ class _WriteShard(beam.DoFn):
         with tf.io.TFRecordWriter(aside[0]) as full, tf.io.TFRecordWriter(aside[1]) as light:
             for done, row in enumerate(shard.rows, shard.before + 1):
                 try:
-                    data, header = read_image(row["path"], self._limit)
+                    data, header = self._read(row["path"], self._limit)
                 except BadImage as bad:
                     problem = Problem(bad.reason.value, row["image_id"], row["row"], bad.detail)
                     problems.append(problem)

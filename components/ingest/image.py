@@ -11,13 +11,17 @@ edition).
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
 from isal import isal_zlib
 
 from cxrflow.components.ingest.quarantine import Reason
+from cxrflow.schema.dicom.limits import DicomLimits
+from cxrflow.schema.dicom.render import read_dicom
+from cxrflow.schema.image_rules import BadImage as RefusedImage
+from cxrflow.schema.image_rules import ImageLimits
 from cxrflow.schema.portable import image_rules as rules
 from cxrflow.schema.portable.image_rules import PNG_END, PNG_START, Header, Limits
 from cxrflow.schema.portable.png_stream import Pass, passes, promised_bytes, small_parts
@@ -29,6 +33,9 @@ _REASONS = {
     rules.UNKNOWN_FORMAT: Reason.NOT_PNG_OR_JPEG,
     rules.ANIMATED: Reason.ANIMATED,
 }  # by the rule that an image breaks; Reason.CORRUPT where none stands here
+
+
+ReadImage = Callable[[str | Path, Limits], tuple[bytes, Header]]
 
 
 class BadImage(Exception):
@@ -58,6 +65,25 @@ def read_image(path: str | Path, limits: Limits) -> tuple[bytes, Header]:
     else:
         _decode_jpeg(data)
     return data, header
+
+
+def read_dicom_image(path: str | Path, limits: Limits) -> tuple[bytes, Header]:
+    """A DICOM as the PNG that the client sends of it; shrunk where it is above `max_side`.
+
+    Raises:
+        BadImage: the client would send none; what the file says of its patient isn't repeated.
+    """
+    most = ImageLimits(
+        min_side=limits.min_side, max_side=limits.max_side, max_bytes=limits.max_bytes
+    )
+    try:
+        data = read_dicom(Path(path), most, DicomLimits()).png
+    except RefusedImage as error:
+        # What follows are a library's words, which may repeat an element's value.
+        raise BadImage(Reason.BAD_DICOM, error.reason.partition(" (")[0]) from None
+    except OSError as error:
+        raise _unreadable(error) from None
+    return data, _judge(data, limits)
 
 
 def read_header(path: str | Path, limits: Limits) -> Header:

@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 
-from cxrflow.components.ingest.folder import DataFolder, find_folder
+from cxrflow.components.ingest.folder import DataFolder, find_folder, require_folder
+from cxrflow.components.ingest.image import ReadImage, read_dicom_image, read_image
 from cxrflow.components.ingest.quarantine import Problem, Reason, too_much
+from cxrflow.components.ingest.source.read import read_source
+from cxrflow.components.ingest.source.settings import DataConfig
+from cxrflow.components.ingest.source.splits import split_source
 from cxrflow.components.ingest.split import assign_splits
 from cxrflow.components.ingest.table import read_table
 from cxrflow.schema.errors import CxrflowError
@@ -47,6 +52,17 @@ class Plan:
     problems: list[Problem]
     outside: int
     unlisted: list[str]
+    source: DataConfig | None = None  # its description, where it isn't NIH's layout
+
+    @property
+    def is_dicom(self) -> bool:
+        """Whether its images are DICOM files."""
+        return self.source is not None and self.source.images.format == "dicom"
+
+    @property
+    def reader(self) -> ReadImage:
+        """What reads and judges an image's file."""
+        return read_dicom_image if self.is_dicom else read_image
 
     @property
     def considered(self) -> int:
@@ -54,12 +70,20 @@ class Plan:
         return len(self.rows) + len(self.problems)
 
 
-def make_plan(data_dir: str, settings: Settings) -> Plan:
+def make_plan(data_dir: str, settings: Settings, source: DataConfig | None = None) -> Plan:
     """Reads table and lists of `data_dir` and assigns splits.
 
+    Args:
+        data_dir: the data folder.
+        settings: of ingest.
+        source: what describes the folder; None: Kaggle's layout of NIH's X-rays.
+
     Raises:
-        CxrflowError: of `find_folder`, `read_table` and `assign_splits`.
+        CxrflowError: of `find_folder`, `read_table` and `assign_splits`, or of `read_source` and
+            `split_source`.
     """
+    if source is not None:
+        return _plan_of(require_folder(data_dir), settings, source)
     folder = find_folder(data_dir)
     table = read_table(folder.table)
     rows, unlisted_rows = assign_splits(
@@ -73,12 +97,7 @@ def make_plan(data_dir: str, settings: Settings) -> Plan:
     )
     named = {*table.rows["image_id"], *(problem.image for problem in table.problems)}
     problems = table.problems + unlisted_rows
-    inside = len(rows)
-    if settings["cohort"] == "findings":
-        classes = set(settings["classes"])
-        inside_cohort = [not classes.isdisjoint(findings) for findings in rows["findings"]]
-        rows = rows[np.array(inside_cohort, bool)]
-    outside = inside - len(rows)
+    rows, outside = _cohort(rows, settings)
     rows = rows.assign(path=rows["image_id"].map(folder.images).astype(object))
     missing, several = rows["path"].isna(), rows["image_id"].isin(folder.repeated)
     for unusable, reason, detail in (
@@ -92,7 +111,33 @@ def make_plan(data_dir: str, settings: Settings) -> Plan:
     return Plan(folder, rows.reset_index(drop=True), problems, outside, unlisted)
 
 
-def check_cheaply(data_dir: str, settings: Settings) -> None:
+def _plan_of(root: Path, settings: Settings, source: DataConfig) -> Plan:
+    table = read_source(root, source)
+    rows, problems = split_source(
+        table.rows,
+        root,
+        source,
+        split=settings["split"],
+        eval_share=settings["eval_share"],
+        test_share=settings["test_share"],
+        split_salt=settings["split_salt"],
+    )
+    rows, outside = _cohort(rows, settings)
+    folder = DataFolder(root, root / source.tables[0].file, None, None, {}, frozenset())
+    rows = rows.drop(columns=["names", "said_split"]).reset_index(drop=True)
+    return Plan(folder, rows, table.problems + problems, outside, table.unlisted, source)
+
+
+def _cohort(rows: "pd.DataFrame", settings: Settings) -> tuple["pd.DataFrame", int]:
+    """The rows of the cohort, and how many others there are."""
+    if settings["cohort"] != "findings":
+        return rows, 0
+    classes = set(settings["classes"])
+    inside = [not classes.isdisjoint(findings) for findings in rows["findings"]]
+    return rows[np.array(inside, bool)], len(rows) - sum(inside)
+
+
+def check_cheaply(data_dir: str, settings: Settings, source: DataConfig | None = None) -> None:
     """Refuses what ingest would refuse, as far as table, lists and file names tell.
 
     Needs no TensorFlow and opens no image: about two seconds for the full set.
@@ -100,7 +145,7 @@ def check_cheaply(data_dir: str, settings: Settings) -> None:
     Raises:
         CxrflowError: of `make_plan`, or a run would stop for the rows that are set aside.
     """
-    plan = make_plan(data_dir, settings)
+    plan = make_plan(data_dir, settings, source)
     if stop := why_not_start(plan, settings):
         first = min(plan.problems, key=lambda problem: problem.row, default=None)
         example = f"; row {first.row}: {first.detail}" if first else ""
@@ -145,4 +190,16 @@ def why_stop(
             "More patients are needed, other official lists, or with a split by hash other "
             "ingest.eval_share, ingest.test_share or ingest.split_salt"
         )
-    return None
+    return _without_positives(good_rows(plan, problems), settings) if plan.source else None
+
+
+def _without_positives(rows: "pd.DataFrame", settings: Settings) -> str | None:
+    """Which class of a described source can't be learned, in words."""
+    there = {name for names in rows.loc[rows["split"] == "train", "findings"] for name in names}
+    missing = [name for name in settings["classes"] if name not in there]
+    if not missing:
+        return None
+    return (
+        f"no image of train is positive for {', '.join(missing)}: leave such a class out of "
+        "ingest.classes, correct data.labels, or try another ingest.split_salt"
+    )

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from cxrflow.schema.classes import DEFAULT_CLASSES, ClassName
+from cxrflow.components.ingest.source.settings import DataConfig
+from cxrflow.schema.classes import DEFAULT_CLASSES
 from cxrflow.schema.image_rules import ImageLimits
 from cxrflow.schema.settings import Positive, Share, settings
 
@@ -15,8 +16,9 @@ _UNSERVED = "models refuse such images once they are served"
 class IngestConfig:
     """What ImageExampleGen reads and refuses, and how it splits."""
 
-    classes: tuple[ClassName, ...] = Field(default=DEFAULT_CLASSES, min_length=1)
-    """Findings to predict, in the order of the outputs."""
+    classes: tuple[str, ...] = Field(default=DEFAULT_CLASSES, min_length=1)
+    """Findings to predict, in the order of the outputs: of NIH's 14, or of those of `data`, which
+    are all of them unless some are named here."""
     cohort: Literal["all", "findings"] = "all"
     """all: X-rays without a finding are negatives; findings: only X-rays with one of the
     classes."""
@@ -63,3 +65,5 @@ class IngestSettings:
     """Its `folder.fingerprint`: new data, new run."""
     ingest: IngestConfig
     """What is read and refused, and how it is split."""
+    source: DataConfig | None = None
+    """What describes the folder; none: NIH's X-rays in Kaggle's layout."""

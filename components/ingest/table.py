@@ -154,7 +154,12 @@ def _findings(text: str) -> tuple[str, ...]:
     return tuple(sorted(findings(text, CLASSES_14)))
 
 
-def _age(text: str) -> int:
+def years(text: str) -> int:
+    """An age as a whole number of years: "63", "63.0", "063Y", "011M".
+
+    Raises:
+        BadValue: it is none, or above MAX_AGE.
+    """
     match = re.fullmatch(r"([0-9]{1,9})(?:\.0*)?([YMWD]?)", text.upper())
     if not match:
         raise BadValue(Reason.IMPOSSIBLE_AGE.value, f"age '{shown(text)}' is not a number of years")
@@ -195,7 +200,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "findings": _findings,
     "follow_up": _follow_up,
     "patient_id": identity,
-    "age": _age,
+    "age": years,
     "sex": lambda text: _one_of(text, ("M", "F"), Reason.BAD_SEX, "sex"),
     "view": lambda text: _one_of(text, ("PA", "AP"), Reason.BAD_VIEW, "view"),
 }

@@ -71,7 +71,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         self._analyze(
             os.path.join(artifact_utils.get_split_uri([records], "train"), "*"),
             io_utils.get_only_uri_in_dir(schema.uri),
-            {"classes": settings.classes, **asdict(settings.compact)},
+            {
+                "classes": settings.classes,
+                "slices": settings.slices,
+                **asdict(settings.compact),
+            },
             graph.uri,
         )
         splits = artifact_utils.decode_split_names(examples.split_names)

@@ -22,7 +22,7 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
     Args:
         inputs: tensors by raw feature name, as schema.pbtxt gives them: [N], `findings` sparse.
         custom_config: `classes` (the label vocabulary, in output order), `image_size` (pixels),
-            `encoding` ("jpeg" or "raw") and `jpeg_quality`.
+            `encoding` ("jpeg" or "raw") and `jpeg_quality`; `slices`, further features to pass on.
 
     Returns:
         `image` string [N] (see `images.encode_compact`), `labels` float32 [N, C], `age_band`
@@ -36,6 +36,7 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
         features.AGE,
         features.SEX,
         features.VIEW,
+        *custom_config.get("slices", ()),
     )
     return {
         features.T_IMAGE: images.compact_batch(
@@ -59,8 +60,9 @@ def k_hot(findings: tf.SparseTensor, classes: Sequence[str]) -> tf.Tensor:
 
 
 def age_band(age: tf.Tensor) -> tf.Tensor:
-    """Years, int64 [N], to one of AGE_BANDS, string [N]."""
-    return tf.gather(AGE_BANDS, tf.clip_by_value(age // 20, 0, len(AGE_BANDS) - 1))
+    """Years, int64 [N], to one of AGE_BANDS or, below 0, unknown; string [N]."""
+    known = tf.gather(AGE_BANDS, tf.clip_by_value(age // 20, 0, len(AGE_BANDS) - 1))
+    return tf.where(age < 0, features.UNKNOWN, known)
 
 
 def prevalence(transform_output: tft.TFTransformOutput, classes: Sequence[str]) -> np.ndarray:

@@ -27,3 +27,5 @@ class TransformSettings:
     """Names in the order of the labels."""
     compact: TransformConfig
     """The image that is written."""
+    slices: tuple[str, ...] = ()
+    """Features of further groups, which are passed through."""

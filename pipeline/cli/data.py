@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from cxrflow.pipeline.cli.app import data, examples
+from cxrflow.pipeline.cli.app import Overrides, data, examples
 from cxrflow.schema.commands import command_line
 from cxrflow.schema.errors import CxrflowError
 
@@ -38,14 +38,22 @@ def phantom(
 
 
 @data.command(
-    epilog=examples("cxrflow data check /data/nih", "cxrflow data check /data/nih --headers-only")
+    epilog=examples(
+        "cxrflow data check /data/nih",
+        "cxrflow data check /data/nih --headers-only",
+        "cxrflow data check /data/own --profile own",
+        "cxrflow data check /data/chexpert --set data=chexpert",
+    )
 )
 def check(
-    folder: Annotated[Path, typer.Argument(help="Folder in one of Kaggle's layouts.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder in Kaggle's layout, or as its data.yaml describes it.")
+    ],
     profile: Annotated[str, typer.Option(help="Whose limits and split apply.")] = "nih",
     headers_only: Annotated[
         bool, typer.Option("--headers-only", help="Don't read every byte of every image.")
     ] = False,
+    set_: Overrides = None,
 ) -> None:
     """Tell what a run would find wrong in a folder: table, images, splits."""
     from cxrflow.components.ingest.check import check_folder
@@ -53,10 +61,36 @@ def check(
     from cxrflow.pipeline.data import ingest_settings
     from cxrflow.pipeline.terminal import progress_bar
 
-    ingest = ingest_settings(settings.load(profile))
+    config = settings.load(profile, set_ or [], folder)
+    ingest = ingest_settings(config)
     with progress_bar("checking"):
-        report = check_folder(str(folder), ingest, whole=not headers_only)
+        report = check_folder(str(folder), ingest, source=config.data, whole=not headers_only)
     _show_check(report)
+
+
+@data.command(
+    epilog=examples(
+        "cxrflow data describe /data/own",
+        "cxrflow data describe /data/chexpert --like chexpert",
+    )
+)
+def describe(
+    folder: Annotated[Path, typer.Argument(help="Folder with tables, and images or DICOM files.")],
+    to: Annotated[
+        Path | None, typer.Option(help="File to write; default: data.yaml in the folder.")
+    ] = None,
+    like: Annotated[
+        str, typer.Option(help="Start from a ready one: chexpert, mimic_cxr, nih, padchest, ...")
+    ] = "",
+) -> None:
+    """Look at a folder and write a first description of it, to be edited."""
+    from cxrflow.components.ingest.source.describe import describe as look
+    from cxrflow.pipeline.descriptions import FILE, ready
+
+    found = look(folder, to or folder / FILE, ready(like) if like else "")
+    for line in found.said:
+        print(line)
+    print(f"next: {command_line('data', 'check', folder, '--profile', 'own')}")
 
 
 @data.command(

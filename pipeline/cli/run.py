@@ -22,13 +22,16 @@ def run(
     profile: Annotated[
         str,
         typer.Option(
-            help="demo, nih_mini, nih_sample, nih_baseline, nih, or a YAML file.",
+            help="demo, own, nih_mini, nih_sample, nih_baseline, nih, or a YAML file.",
             autocompletion=complete_profile,
         ),
     ] = "demo",
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder with X-rays in Kaggle's layout; demo makes its own."),
+        typer.Option(
+            help="Folder with X-rays: Kaggle's layout, or what its data.yaml describes; demo makes "
+            "its own."
+        ),
     ] = None,
     root: Root = None,
     engine: Annotated[
@@ -60,7 +63,7 @@ def run(
         raise CxrflowError(f"--jobs goes with --engine local: {engine} runs one node at a time")
     if as_json + quiet + verbose > 1:
         raise CxrflowError("--json, --quiet and --verbose: give one of them")
-    config = settings.load(profile, set_ or [])
+    config = settings.load(profile, set_ or [], data)
     folder = root or Path("runs") / Path(profile).stem
     shown: Shown = "nothing" if as_json or quiet else "log" if verbose else "steps"
     finished = runs.run_pipeline(config, data, folder, engine, shown, jobs)
@@ -107,7 +110,7 @@ def study(
     from cxrflow.pipeline.reports.summary import SYNTHETIC
     from cxrflow.pipeline.study import find_experiments, run_study
 
-    config = settings.load(profile, set_ or [])
+    config = settings.load(profile, set_ or [], data)
     folder = root or Path("runs") / Path(profile).stem
     pages = run_study(config, data, folder, find_experiments(experiments))
     for page in pages:

@@ -60,6 +60,25 @@ def doubt_header(header: Elements) -> list[str]:
     return found
 
 
+def kind_of(doubt: str) -> str:
+    """Which of the templates above a header's doubt was made from."""
+    templates = (NO_XRAY, NO_CHEST, NO_FRONTAL, RAW)
+    return next(one for one in templates if doubt.startswith(one.partition("{")[0]))
+
+
+def view_of(header: Elements) -> str:
+    """PA or AP where a header says so in the usual words; else what it says, or nothing."""
+    said = " ".join(header.words("ViewPosition"))
+    if not said:
+        for item in header.items("ViewCodeSequence"):
+            said = said or " ".join(item.words("CodeMeaning"))
+    plain = re.sub(r"[^A-Z]+", " ", said).strip()
+    for view, words in (("PA", "POSTERO ?ANTERIOR"), ("AP", "ANTERO ?POSTERIOR")):
+        if re.match(rf"({view}|{words})\b", plain):
+            return view
+    return said
+
+
 def doubt_picture(picture: Picture, limits: DicomLimits) -> list[str]:
     """Why a picture can't be judged.
 

@@ -30,6 +30,7 @@ _VRS = frozenset(
     b"UR US UT UV".split()
 )
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_HEADS = (2**16, 2**20)  # bytes in which a header is looked for first
 _SHORT = 2**12  # bytes of a data set's first elements
 
 
@@ -68,6 +69,33 @@ def render_dicom(
     """An 8-bit gray PNG, and notes about it; see `read_dicom`."""
     picture = read_dicom(path, limits, dicom_limits)
     return picture.png, picture.doubts + picture.notes
+
+
+def read_header(path: Path, limits: DicomLimits) -> "Elements":
+    """What a DICOM says of itself; of a large file no more is read than its header takes.
+
+    Raises:
+        BadImage: above the limits, in a transfer syntax that isn't read, or damaged.
+    """
+    from cxrflow.schema.dicom.file import read_file
+
+    with _refusing("damaged: its header cannot be read"), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limits.max_bytes:
+            raise BadImage(TOO_LARGE, size, limits.max_bytes)
+        data = b""
+        for most in (*_HEADS, size):
+            data += file.read(most - len(data))
+            whole = len(data) == size
+            try:
+                found = read_file(data, limits)
+            except Exception:
+                if whole:
+                    raise
+            else:
+                if whole or found.pixels >= 0:
+                    return found.header
+    raise BadImage("DICOM damaged: it changed while it was read")
 
 
 def read_dicom(path: Path, limits: ImageLimits, dicom_limits: DicomLimits) -> DicomPicture:

@@ -18,7 +18,15 @@ def test_shipped_profile_loads(name: str) -> None:
 
 
 def test_profiles_are_all_listed() -> None:
-    assert config.profiles() == ["demo", "nih", "nih_baseline", "nih_mini", "nih_sample", "study"]
+    assert config.profiles() == [
+        "demo",
+        "nih",
+        "nih_baseline",
+        "nih_mini",
+        "nih_sample",
+        "own",
+        "study",
+    ]
 
 
 def test_defaults() -> None:

@@ -102,6 +102,7 @@ WIRED = {
     "nih_baseline": one_model("densenet121_simple"),
     "nih_mini": ensemble("mobilenet", "mobilenet_v2", "resnet"),
     "nih_sample": one_model("mobilenet_attention"),
+    "own": one_model("mobilenet_probe"),
     "study": one_model("mobilenet_simple"),
 }
 

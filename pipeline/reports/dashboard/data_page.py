@@ -29,7 +29,7 @@ from cxrflow.pipeline.reports.dashboard.charts import bars
 from cxrflow.pipeline.reports.dashboard.records import Records, read_records
 from cxrflow.pipeline.reports.dashboard.run_folder import RunFolder
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.features import SPLITS
+from cxrflow.schema.features import SPLITS, UNKNOWN_AGE
 from cxrflow.schema.text import visible
 
 NO_FINDING = "No Finding"
@@ -83,12 +83,14 @@ def _facts(run: RunFolder, records: Mapping[str, Records], shared: int) -> Facts
 def _splits(records: Mapping[str, Records], shared: int) -> Table:
     def row(split: str, part: Records) -> tuple[Cell, ...]:
         n = len(part.age)
-        low, middle, high = np.percentile(part.age, [25, 50, 75])
+        known = part.age[part.age != UNKNOWN_AGE]
+        low, middle, high = np.percentile(known, [25, 50, 75]) if len(known) else (0, 0, 0)
+        age = f"{middle:.0f} ({low:.0f} to {high:.0f})" if len(known) else "unknown"
         return (
             Cell(split),
             whole(n),
             whole(len(set(part.patient_id))),
-            Cell(f"{middle:.0f} ({low:.0f} to {high:.0f})", float(middle)),
+            Cell(age, float(middle)),
             _share(part.sex.count("F"), n),
             _share(part.view.count("AP"), n),
             _share(sum(not found for found in part.findings), n),

@@ -206,8 +206,9 @@ def _maps(
 def _case(found: Evidence, album: Album, one: Shown, others: Sequence[int] = ()) -> Case:
     read, name = album.read, found.classes[one.place]
     images, p = read.images, float(read.probabilities[one.row, one.place])
-    sex = "woman" if images.sex[one.row] == "F" else "man"
-    who = f"{sex} of {images.age[one.row]}, {images.view[one.row]}"
+    sex = {"F": "woman", "M": "man"}.get(images.sex[one.row], "patient")
+    age = images.age[one.row]
+    who = f"{sex} of {age if age >= 0 else 'unknown age'}, {images.view[one.row]}"
     labels = [finding(c) for c, on in zip(found.classes, images.labels[one.row], strict=True) if on]
     boxes = [box for box in album.boxes(str(images.image_id[one.row])) if box.name == name]
     said = finding(name)
