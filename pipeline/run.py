@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cxrflow.components.model.parent import find_parent
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.pipeline import config as settings
 from cxrflow.pipeline import data, extras, metadata_server, parallel
@@ -117,7 +118,10 @@ def with_absolute_paths(config: settings.PipelineConfig) -> settings.PipelineCon
         return given and os.path.abspath(os.path.expanduser(given))
 
     def of_recipe(recipe: TrainConfig) -> TrainConfig:
-        return replace(recipe, weights_dir=absolute(recipe.weights_dir))
+        parent = recipe.start_from and str(find_parent(recipe.start_from))
+        return replace(
+            recipe, weights_dir=absolute(recipe.weights_dir), start_from=absolute(parent)
+        )
 
     return replace(
         config,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _EPOCH = "epoch_loss"  # Keras's tag, one event an epoch
 
@@ -15,10 +16,11 @@ class Training:
     seconds: float  # between its start and its last epoch; what was broken off in between is out
     parameters: int | None = None  # of the network, and those that were trained; None: not known
     trained: int | None = None
+    start: str = ""  # which model's weights it started from, in words
 
 
 def training_cost(
-    name: str, model_run: Path, sizes: dict[str, dict[str, int]] | None = None
+    name: str, model_run: Path, sizes: dict[str, dict[str, Any]] | None = None
 ) -> Training:
     """The cost of the training whose logs lie in a Trainer's `model_run` folder.
 
@@ -44,4 +46,6 @@ def training_cost(
             epochs += len(ends)
             seconds += max(ends) - events[0].wall_time
     size = (sizes or {}).get(name, {})
-    return Training(name, epochs, seconds, size.get("parameters"), size.get("trained"))
+    return Training(
+        name, epochs, seconds, size.get("parameters"), size.get("trained"), size.get("start", "")
+    )

@@ -3,12 +3,14 @@
 import itertools
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 from keras import layers
 
 from cxrflow.components.model.backbones import find_backbone, find_layer
 from cxrflow.components.model.heads import find_head
+from cxrflow.components.model.parent import load_parent
 from cxrflow.components.model.places import PooledMap
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.weights import backbone_with_weights
@@ -24,6 +26,7 @@ class Network:
     frozen: keras.Model | None  # pixels -> one tensor of features; None where all is trained
     tail: keras.Model  # features (pixels where nothing is frozen) -> logits [N, C]
     tuned: list[keras.Layer]  # the backbone's layers that are trained
+    start: str = ""  # what came of `start_from`, in words
 
     @property
     def classifier(self) -> keras.Model:
@@ -41,11 +44,12 @@ def build_network(recipe: TrainConfig, classes: int) -> Network:
         recipe.backbone,
         recipe.image_size,
         recipe.alpha,
-        recipe.weights,
+        "none" if recipe.start_from else recipe.weights,
         recipe.weights_dir,
         recipe.color,
         recipe.cut_at,
     )
+    start = load_parent(backbone, Path(recipe.start_from)) if recipe.start_from else ""
     pixels = backbone.inputs[0]
     probe = recipe.head == "probe"
     features = _pooled_maps(backbone, recipe) if probe else _features(backbone, recipe)
@@ -71,7 +75,7 @@ def build_network(recipe: TrainConfig, classes: int) -> Network:
         layer.trainable = layer in tuned
         if layer not in tail.layers and isinstance(layer, layers.Dropout):
             layer.rate = 0.0  # what is frozen gives the same in training (EfficientNetV2)
-    return Network(full, frozen, tail, tuned)
+    return Network(full, frozen, tail, tuned, start)
 
 
 def _pooled_maps(backbone: keras.Model, recipe: TrainConfig) -> list[PooledMap]:

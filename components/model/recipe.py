@@ -11,6 +11,7 @@ from cxrflow.schema.settings import Count, Positive, Rate, Share, settings
 # What a probe is made of; the rest of a recipe tells how a network is trained.
 _OF_PROBE = {
     *("backbone", "alpha", "cut_at", "image_size", "color", "weights", "weights_dir"),
+    "start_from",
     *("head", "feature_layers", "cell_layers", "cells", "cross_fit", "finetune_from"),
     "deterministic",
 }
@@ -43,6 +44,9 @@ class TrainConfig:
     """What the backbone starts from; none: random weights."""
     weights_dir: str = ""
     """Folder or h5 file with ImageNet weights; empty: Keras's own download."""
+    start_from: str = ""
+    """A pushed model whose backbone's weights training starts from, with a new head: a run's
+    folder, a model's or a SavedModel's. It takes the place of `weights`."""
     seed: int = 0
     """Of weights, order and augmentation."""
     deterministic: bool = False

@@ -91,6 +91,11 @@ def weights_fingerprint(recipes: Iterable[TrainConfig]) -> str:
     """
     files: dict[str, list[int] | None] = {}
     for recipe in recipes:
+        if recipe.start_from:
+            manifest = Path(recipe.start_from) / "saved_model.pb"
+            status = manifest.stat() if manifest.is_file() else None
+            files[recipe.start_from] = status and [status.st_size, status.st_mtime_ns]
+            continue
         if recipe.weights == "none" or not recipe.weights_dir:
             continue
         try:

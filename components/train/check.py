@@ -19,6 +19,7 @@ _NETWORK = (
     "color",
     "weights",
     "weights_dir",
+    "start_from",
     "feature_layers",
     "finetune_from",
     "cut_at",
@@ -33,6 +34,7 @@ class NetworkSize:
 
     parameters: int
     trained: int
+    start: str = ""  # what came of `train.start_from`
 
 
 def check_recipe(name: str, recipe: TrainConfig, classes: int) -> NetworkSize:
@@ -46,10 +48,11 @@ def check_recipe(name: str, recipe: TrainConfig, classes: int) -> NetworkSize:
     from cxrflow.components.model.network import build_network
 
     try:
-        network = build_network(recipe, classes).full
-        return NetworkSize(
-            network.count_params(), sum(math.prod(w.shape) for w in network.trainable_weights)
-        )
+        network = build_network(recipe, classes)
+        if network.start:
+            logger.warning("models.%s: %s", name, network.start)
+        trained = sum(math.prod(w.shape) for w in network.full.trainable_weights)
+        return NetworkSize(network.full.count_params(), trained, network.start)
     except CxrflowError as error:
         raise CxrflowError(f"models.{name}: {error}") from error
     finally:

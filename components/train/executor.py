@@ -19,7 +19,7 @@ class Executor(base_executor.BaseExecutor):
     def Do(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
-        """Writes `networks.json`: {name: {"parameters": int, "trained": int}}.
+        """Writes `networks.json`: {name: {"parameters": int, "trained": int, "start": str}}.
 
         Raises:
             CxrflowError: names the first member at fault.

@@ -49,7 +49,7 @@ def compile_(
     from cxrflow.pipeline.runners import clusters
 
     clusters.require(engine)
-    config = settings.load(profile, set_ or [])
+    config = settings.load(profile, set_ or [], data)
     folder = root or Path("runs") / Path(profile).stem
     file = output or folder / "pipeline.json"
     clusters.require_visible(engine, config.cluster, folder, file, data)

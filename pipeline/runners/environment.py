@@ -18,10 +18,11 @@ from cxrflow.schema.paths import require_root
 def run_from_environment(engine: str) -> None:
     """Runs the pipeline that the environment variables describe, as `cxrflow run` does."""
     profile = os.environ.get("CXRFLOW_PROFILE", "demo")
-    settings = config.load(profile, os.environ.get("CXRFLOW_SET", "").split())
-    root = require_root(Path(os.environ.get("CXRFLOW_ROOT", f"runs/{Path(profile).stem}")))
     folder = os.environ.get("CXRFLOW_DATA")
-    found = data.find(settings, Path(folder) if folder else None, root)
+    data_dir = Path(folder) if folder else None
+    settings = config.load(profile, os.environ.get("CXRFLOW_SET", "").split(), data_dir)
+    root = require_root(Path(os.environ.get("CXRFLOW_ROOT", f"runs/{Path(profile).stem}")))
+    found = data.find(settings, data_dir, root)
     settings = with_absolute_paths(settings)
     root.mkdir(parents=True, exist_ok=True)
     with inside(root):

@@ -122,6 +122,19 @@ def test_relative_weights_stay_where_they_are(tmp_path: Path, monkeypatch) -> No
     assert found.publish.signing_key == str(tmp_path / "k.pem")
 
 
+def test_a_parent_is_the_version_that_is_served_now(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for version in ("3", "7"):
+        folder = tmp_path / "run" / "serving" / "cxrflow" / version
+        folder.mkdir(parents=True)
+        (folder / "saved_model.pb").touch()
+    given = config.parse({"train": {"start_from": "run"}})
+    found = with_absolute_paths(given).train.start_from
+    assert found == str(tmp_path / "run" / "serving" / "cxrflow" / "7")
+    with pytest.raises(CxrflowError, match=r"train\.start_from: nowhere has no pushed model"):
+        with_absolute_paths(config.parse({"train": {"start_from": "nowhere"}}))
+
+
 def test_no_run_yet(tmp_path: Path) -> None:
     with pytest.raises(CxrflowError, match="no finished run"):
         Run.read(tmp_path)

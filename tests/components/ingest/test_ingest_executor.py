@@ -22,7 +22,7 @@ def execute(tmp_path: Path):
     from cxrflow.components.artifacts import Quarantine
     from cxrflow.components.ingest.executor import Executor
 
-    def run(data_dir: Path, settings: dict, root: str = "root"):
+    def run(data_dir: Path, settings: dict, root: str = "root", source: dict | None = None):
         kinds = dict.fromkeys(("examples", "records"), standard_artifacts.Examples)
         outputs = {}
         for key, kind in (kinds | {"quarantine": Quarantine}).items():
@@ -34,6 +34,7 @@ def execute(tmp_path: Path):
             beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(tmp_path), unique_id="7"
         )
         given = {"data_dir": str(data_dir), "data_version": "f", "ingest": settings}
+        given |= {"source": source} if source else {}
         Executor(context).Do({}, outputs, {"settings": json.dumps(given), "code_version": "c"})
         return [artifacts[0] for artifacts in outputs.values()]
 
@@ -166,3 +167,43 @@ def test_the_node(data_folder, settings):
         "Examples",
         "cxrflow.Quarantine",
     ]
+
+
+def test_dicoms_become_pictures_and_name_nobody(execute, settings, tmp_path):
+    import numpy as np
+
+    from cxrflow.schema import features
+    from tests.serving.dicoms import write_dicom
+
+    data, names = tmp_path / "data", ("Mustermann", "HOSP", "Klinikum", "19500101", "1.2.826.0.1.9")
+    data.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 4096, (80, 64)).astype(np.uint16)
+    rows = ["uid;Water"]
+    for i in range(40):
+        said = {"SOPInstanceUID": f"1.2.826.0.1.9.{i}", "PatientName": f"Mustermann^{i}"}
+        said |= {"PatientID": f"HOSP-{i}", "PatientBirthDate": "19500101", "StudyDate": "20240102"}
+        said |= {"InstitutionName": "Klinikum", "ViewPosition": "LL" if i == 7 else "AP"}
+        write_dicom(data / f"Mustermann{i}.dcm", pixels, Manufacturer="Acme", **said)
+        rows.append(f"1.2.826.0.1.9.{i};{i % 2}")
+    (data / "Mustermann5.dcm").write_bytes((data / "Mustermann5.dcm").read_bytes()[:-900])
+    (data / "t.csv").write_text("\n".join(rows))
+    (data / "key").write_text("0123456789abcdef")
+    source = {
+        "tables": [{"file": "t.csv"}],
+        "columns": {"image": "uid"},
+        "images": {"format": "dicom"},
+        "labels": {"classes": {"Water": "Water"}},
+        "slices": {"maker": "dicom:Manufacturer"},
+        "pseudonym_key": "key",
+    }
+    settings = settings | {"classes": ["Water"], "max_bad_share": 0.1}
+    examples, _, quarantine = execute(data, settings, source=source)
+    found = [e.features.feature for s in features.SPLITS for e in examples_of(examples, s)]
+    assert len(found) == 38
+    assert all(f[features.IMAGE].bytes_list.value[0].startswith(b"\x89PNG") for f in found)
+    assert {f["slice/maker"].bytes_list.value[0] for f in found} == {b"Acme"}
+    assert {f[features.AGE].int64_list.value[0] for f in found} == {74}
+    report = (Path(quarantine.uri) / "quarantine.csv").read_text()
+    assert {line.split(",")[2] for line in report.splitlines()[1:]} == {"not_frontal", "bad_dicom"}
+    written = [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
+    assert not [(n, p) for p in written for n in names if n.encode() in p.read_bytes()]

@@ -1,0 +1,119 @@
+"""First descriptions: what is guessed of a folder reads it."""
+
+import stat
+from dataclasses import asdict
+
+import pytest
+
+from cxrflow.components.ingest.plan import make_plan
+from cxrflow.components.ingest.settings import IngestConfig
+from cxrflow.components.ingest.source.describe import describe
+from cxrflow.pipeline import config
+from cxrflow.pipeline.descriptions import FILE, ready
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.yaml_file import read_yaml
+
+
+def plan_of(folder):
+    loaded = config.load(None, [], folder)
+    settings = {**asdict(IngestConfig()), "classes": loaded.ingest.classes, "max_bad_share": 0.9}
+    return loaded, make_plan(str(folder), settings, loaded.data)
+
+
+def test_a_table_with_a_column_a_class(table, images, tmp_path):
+    images(*(f"img/{i}.png" for i in range(12)))
+    table(
+        "liste.csv",
+        [
+            {
+                "Datei": f"{i}.png",
+                "Patient-ID": f"P{i}",
+                "Alter": 40 + i,
+                "Geschlecht": "mw"[i % 2],
+                "Erguss": ["ja", "nein", ""][i % 3],
+                "Stauung, beidseits": "ja",
+                "Station": "AB"[i % 2],
+            }
+            for i in range(12)
+        ],
+        separator=";",
+        encoding="cp1252",
+    )
+    said = describe(tmp_path, tmp_path / FILE).said
+    assert any("what blank means" in line for line in said)
+    loaded, plan = plan_of(tmp_path)
+    assert loaded.ingest.classes == ("Erguss", "Stauung, beidseits")
+    assert loaded.data.columns.patient == "Patient-ID" and loaded.data.columns.age == "Alter"
+    assert {p.reason for p in plan.problems} == {"label_left_out"} and len(plan.problems) == 4
+    assert set(plan.rows["sex"]) == {"M", "F"} and set(plan.rows["age"]) <= set(range(40, 52))
+    assert "station: Station" in (tmp_path / FILE).read_text()
+
+
+def test_a_table_with_one_column_of_words(table, images, tmp_path):
+    images(*(f"{i}.png" for i in range(6)))
+    words = ["Normal", "Mass, Edema", "Edema", "", "Normal", "Mass"]
+    rows = [
+        {"id": i, "subject": i // 2, "diagnosis": word, "set": ["val", "train", "test"][i // 2]}
+        for i, word in enumerate(words)
+    ]
+    table("t.csv", rows)
+    describe(tmp_path, tmp_path / FILE)
+    loaded, plan = plan_of(tmp_path)
+    assert set(loaded.ingest.classes) == {"Mass", "Edema"}
+    assert loaded.data.labels.none == ("Normal",) and loaded.data.labels.separator == ","
+    found = plan.rows.set_index("image_id")
+    assert found["findings"].to_dict() == {
+        "0.png": (),
+        "1.png": ("Edema", "Mass"),
+        "2.png": ("Edema",),
+        "4.png": (),
+        "5.png": ("Mass",),
+    }
+    assert list(found["split"]) == ["eval", "eval", "train", "test", "test"]
+
+
+def test_dicom_by_study_gets_a_key_that_others_cannot_read(table, dicoms, tmp_path):
+    for i in range(3):
+        dicoms(f"d/{i}", StudyInstanceUID=f"1.2.{i}", PatientID=f"P{i}")
+    table("t.csv", [{"uid": f"1.2.{i}", "Edema": i % 2} for i in range(3)])
+    describe(tmp_path, tmp_path / FILE)
+    loaded, plan = plan_of(tmp_path)
+    assert loaded.data.columns.study == "uid" and loaded.data.images.format == "dicom"
+    assert len(plan.rows) == 3
+    key = tmp_path / "pseudonym.key"
+    assert len(key.read_text().strip()) == 64
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def test_a_public_set_is_recognised(table, images, tmp_path):
+    images("a.png")
+    table("train.csv", "Path,Enlarged Cardiomediastinum\na,1\n")
+    table("valid.csv", "Path,Enlarged Cardiomediastinum\na,1\n")
+    assert "data=chexpert" in "".join(describe(tmp_path, tmp_path / FILE).said)
+    assert not (tmp_path / FILE).exists()
+    describe(tmp_path, tmp_path / FILE, ready("chexpert"))
+    assert read_yaml(tmp_path / FILE, "")["name"] == "CheXpert"
+
+
+@pytest.mark.parametrize(
+    "tables, paths, says",
+    [
+        ({}, ["a.png"], "has no table"),
+        ({"t.csv": "a,b\n1,2\n"}, [], "has no PNG, JPEG or DICOM file"),
+        ({"t.csv": "a,b\n1,2\n"}, ["x.png"], "names the images"),
+    ],
+)
+def test_what_cannot_be_described_is_one_line(table, images, tmp_path, tables, paths, says):
+    images(*paths)
+    for name, text in tables.items():
+        table(name, text)
+    with pytest.raises(CxrflowError, match=says) as error:
+        describe(tmp_path, tmp_path / FILE)
+    assert "\n" not in str(error.value)
+
+
+def test_a_description_that_is_there_is_kept(tmp_path):
+    (tmp_path / FILE).write_text("mine")
+    with pytest.raises(CxrflowError, match="is there already"):
+        describe(tmp_path, tmp_path / FILE)
+    assert (tmp_path / FILE).read_text() == "mine"
