@@ -68,6 +68,7 @@ def texts(outputs) -> dict[str, str]:
 
 
 @pytest.mark.tf
+@pytest.mark.slow
 class TestProcesses:
     """Of the tiny pipeline; all share one process that has loaded TFX."""
 
