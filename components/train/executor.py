@@ -19,7 +19,8 @@ class Executor(base_executor.BaseExecutor):
     def Do(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
-        """Writes `networks.json`: {name: {"parameters": int, "trained": int, "start": str}}.
+        """Writes `networks.json`: {name: {"parameters": int, "trained": int}}, and "start", in
+        words, where a model starts from another one.
 
         Raises:
             CxrflowError: names the first member at fault.
@@ -28,5 +29,8 @@ class Executor(base_executor.BaseExecutor):
         sizes = check_recipes(settings.recipes, settings.classes)
         path = Path(artifact_utils.get_single_uri(output_dict["report"])) / "networks.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {name: dataclasses.asdict(size) for name, size in sizes.items()}
+        content = {
+            name: {key: value for key, value in dataclasses.asdict(size).items() if value != ""}
+            for name, size in sizes.items()
+        }
         path.write_text(json.dumps(content, indent=2) + "\n")
