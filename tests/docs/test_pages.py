@@ -62,7 +62,8 @@ def test_commands_and_their_options_exist(page):
 
 SECTIONS = {field.name for field in dataclasses.fields(PipelineConfig)}
 SETTINGS = {setting.name for setting in describe(PipelineConfig())}
-FILES = {"models.config", "metadata.json", "metadata.sqlite", "metadata.id", "data.yaml"}  # no settings
+# No settings.
+FILES = {"models.config", "metadata.json", "metadata.sqlite", "metadata.id", "data.yaml"}
 
 
 @every_page

@@ -45,6 +45,7 @@ OLD = {
     "thresholds": {"Edema": POINTS, "Mass": None},
     "data": "d1",
     "code": "c1",
+    "taught_by": "ensemble",
     "synthetic": True,
 }
 INFO = ModelJson(
@@ -61,6 +62,7 @@ INFO = ModelJson(
     thresholds={"Edema": POINTS, "Mass": None},
     data="d1",
     code="c1",
+    taught_by="ensemble",
     synthetic=True,
 )
 NEWER = FORMAT + 1
