@@ -42,6 +42,7 @@ def search(
         SimpleNamespace(
             train_files=[f"{tiny.folder}/Split-train/*"],
             eval_files=[f"{tiny.folder}/Split-eval/*"],
+            base_model=None,
             custom_config={
                 "experiment": experiment,
                 "study": json.loads(json.dumps(dataclasses.asdict(study))),
