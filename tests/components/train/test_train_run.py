@@ -197,6 +197,7 @@ def test_model_json(trained):
         "compact": {"image_size": 64, "encoding": "jpeg", "jpeg_quality": 95},
         "members": [{"name": "tiny", "backbone": "MobileNet", "head": "attention", "weight": 1.0}],
         "ensemble": None,
+        "taught_by": "",
         "data": "data-1",
         "code": "code-1",
         "synthetic": True,
