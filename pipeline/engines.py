@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 from apache_beam.options.pipeline_options import StandardOptions
@@ -46,13 +47,29 @@ def begin(pipeline: tfx.dsl.Pipeline, root: Path, made_of: Origin) -> pipeline_p
 
 def run(ir: pipeline_pb2.Pipeline, engine: str) -> None:
     """Runs a pipeline of `ir.of_run` with TFX's runner for `engine` ("local" or "beam")."""
+    with _runner(engine) as runner:
+        runner.run_with_ir(ir)
+
+
+def run_pipeline(pipeline: tfx.dsl.Pipeline, engine: str) -> None:
+    """Runs a pipeline by the runner's `run`, which TFX's command line puts its own in the place of.
+
+    Inside the root; where ML Metadata is on a server, the pipeline's connection has the password.
+    """
+    store.make_relative(Path("metadata.sqlite"))
+    with _runner(engine) as runner:
+        runner.run(pipeline)
+
+
+@contextmanager
+def _runner(engine: str) -> Iterator[Any]:
     be_quiet()
     with _hidden_passwords():
         if engine == "local":
-            tfx.orchestration.LocalDagRunner().run_with_ir(ir)
+            yield tfx.orchestration.LocalDagRunner()
             return
         with _fn_api_runner():
-            BeamDagRunner().run_with_ir(ir)
+            yield BeamDagRunner()
 
 
 def be_quiet() -> None:

@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 
 from cxrflow.pipeline import config, data, engines
-from cxrflow.pipeline.record import Origin, path_below
 from cxrflow.pipeline.run import create_pipeline, inside, with_absolute_paths
 from cxrflow.schema.paths import require_root
 
@@ -26,7 +25,7 @@ def run_from_environment(engine: str) -> None:
     settings = with_absolute_paths(settings)
     root.mkdir(parents=True, exist_ok=True)
     with inside(root):
-        below = path_below(str(found), root)
         pipeline = create_pipeline(settings, data.as_named(found, root, settings), Path())
-        origin = Origin(config.to_dict(settings), below, data.is_synthetic(found))
-        engines.run(engines.begin(pipeline, root, origin), engine)
+        if settings.metadata.is_server:
+            pipeline.metadata_connection_config.mysql.password = settings.metadata.password()
+        engines.run_pipeline(pipeline, engine)
