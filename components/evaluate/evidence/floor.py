@@ -1,13 +1,11 @@
 """A model against the simplest ones, on eval."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
-from cxrflow.components.evaluate.evidence.differences import differences, signed
+from cxrflow.components.evaluate.evidence.differences import signed
 from cxrflow.components.evaluate.limits import FinalLimits
-from cxrflow.components.evaluate.statistics.draws import Draws
-from cxrflow.components.evaluate.verdict import FloorVerdict
+from cxrflow.components.evaluate.verdict import Difference, FloorVerdict
 from cxrflow.components.floor.settings import METADATA, PROBE, SHUFFLED
-from cxrflow.components.score.files import Scores
 
 # What each baseline is, in words; the first word after "more than" below.
 NAMES = {
@@ -17,20 +15,8 @@ NAMES = {
 }
 
 
-def judge_floor(
-    scores: Scores, floor: Mapping[str, Scores], draws: Draws, limits: FinalLimits
-) -> tuple[FloorVerdict, ...]:
-    """The model against each baseline.
-
-    Args:
-        scores: the model's, of eval.
-        floor: the baselines', by name.
-        draws: of the patients of `scores`.
-        limits: which it must beat.
-
-    Raises:
-        CxrflowError: a baseline was scored on other images.
-    """
+def judge_floor(found: Iterable[Difference], limits: FinalLimits) -> tuple[FloorVerdict, ...]:
+    """What the model's differences from the baselines on eval say of it; limits: which to beat."""
     return tuple(
         FloorVerdict(
             name=one.name,
@@ -40,7 +26,7 @@ def judge_floor(
             required=one.name in limits.must_beat,
             beaten=one.difference.low > 0,
         )
-        for one in differences(scores, floor, draws)
+        for one in found
     )
 
 

@@ -89,7 +89,8 @@ def judge(
     against = _against_last(means, last, rows, limits)
     subgroups = judge_subgroups(evidence.test, draws, limits)
     of_eval = Draws.of(evidence.eval.images.patient_id, limits.draws)
-    floor = judge_floor(evidence.eval, evidence.floor, of_eval, limits)
+    from_floor = differences(evidence.eval, evidence.floor, of_eval)
+    floor = judge_floor(from_floor, limits)
     reasons = [
         *floor_reasons(floor, limits),
         *_of_classes(judged, limits),
@@ -118,7 +119,7 @@ def judge(
         judged_brier=estimate(means["brier"]),
         against_last=against,
         floor=floor,
-        differences=_differences(evidence, of_eval, draws),
+        differences=_told(from_floor, evidence, of_eval, draws),
         subgroups=subgroups,
         references=references,
     )
@@ -132,20 +133,18 @@ def judge(
     )
 
 
-def _differences(evidence: Evidence, of_eval: Draws, of_test: Draws) -> tuple[Difference, ...]:
+def _told(
+    from_floor: tuple[Difference, ...], evidence: Evidence, of_eval: Draws, of_test: Draws
+) -> tuple[Difference, ...]:
     """The model against the floor and the member that is best on eval, on eval and on test."""
     best = sorted(evidence.members, key=lambda name: _mean(evidence.members[name][0]))[-1:]
-    found: list[Difference] = []
-    for i, (scores, floor, draws) in enumerate(
-        (
-            (evidence.eval, evidence.floor, of_eval),
-            (evidence.test, evidence.floor_test, of_test),
-        )
-    ):
-        others = {name: one for name, one in floor.items() if name != SHUFFLED}
-        others |= {name: evidence.members[name][i] for name in best}
-        found += differences(scores, others, draws)
-    return tuple(found)
+    on_eval, on_test = ({name: evidence.members[name][i] for name in best} for i in range(2))
+    floor_test = {name: one for name, one in evidence.floor_test.items() if name != SHUFFLED}
+    return (
+        *(one for one in from_floor if one.name != SHUFFLED),
+        *differences(evidence.eval, on_eval, of_eval),
+        *differences(evidence.test, floor_test | on_test, of_test),
+    )
 
 
 def _mean(scores: Scores) -> float:
