@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from cxrflow.serving.memory import LARGE
+from cxrflow.serving.memory import LARGE_MESSAGE
 from cxrflow.serving.status import StatusError, invalid
 
 
@@ -89,7 +89,7 @@ class Messages:
             yield
         finally:
             self._held -= size
-            self.large_ended |= size >= LARGE
+            self.large_ended |= size >= LARGE_MESSAGE
 
 
 async def _first(
