@@ -1,4 +1,4 @@
-"""The networks of the profile `nih` on a GPU under Keras's JAX backend, where there's no TensorFlow.
+"""The networks of the profile `nih` on a GPU under Keras's JAX backend, without TensorFlow.
 
 What it shows: each backbone with its head, in mixed precision, at the recipe's size and batch, with
 the project's optimizer (schedule, accumulation, EMA, rates by layer), fits into memory and learns
