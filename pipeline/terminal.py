@@ -18,6 +18,7 @@ from rich.text import Text
 
 import cxrflow.schema.text  # noqa: F401 (it registers the error handler `cxrflow`)
 from cxrflow.pipeline.output import console_on
+from cxrflow.pipeline.pace import Pace
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.progress import progress_of
 
@@ -128,6 +129,7 @@ class _Bar(logging.Handler):
     def __init__(self, progress: Progress) -> None:
         super().__init__()
         self._progress = progress
+        self._pace = Pace()
         self._task = progress.add_task("", total=None, count="", visible=False)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -135,7 +137,7 @@ class _Bar(logging.Handler):
             self._task,
             completed=progress_of(record).done,
             total=progress_of(record).total,
-            count=_count(record),
+            count=self._pace.words(record),
             visible=True,
         )
 
@@ -152,11 +154,12 @@ class _PlainBar(logging.Handler):
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
+        self._pace = Pace()
         self._name = ""
         self._shown = 0  # characters on the line
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._show(f"  {self._name} {_count(record)}")
+        self._show(f"  {self._name} {self._pace.words(record)}")
 
     def begin(self, name: str, visible: bool = True) -> None:
         self._name = name
@@ -174,12 +177,6 @@ class _PlainBar(logging.Handler):
         self._console.file.write(f"\r{text:{self._shown}}")
         self._console.file.flush()
         self._shown = len(text)
-
-
-def _count(record: logging.LogRecord) -> str:
-    done, total, unit = progress_of(record)
-    of_all = f"/{total:,}" if total else ""
-    return f"{done:,}{of_all} {unit}"
 
 
 @contextmanager

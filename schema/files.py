@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 
+from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.writing import lock, sync_path, written_aside
 
 
@@ -80,3 +83,33 @@ def locked(path: Path, *, wait: bool, shared: bool = False, holder: str = "") ->
         file.write(holder)
         file.flush()
         yield
+
+
+@contextmanager
+def held(path: Path, refusal: str, advice: str, *, shared: bool = False) -> Iterator[None]:
+    """Holds the lock of a file that says who does, and since when.
+
+    Args:
+        path: of the file.
+        refusal: what to say where another process holds it; who that is follows.
+        advice: what to do then.
+        shared: beside others that want no more than that.
+
+    Raises:
+        CxrflowError: another process holds it.
+    """
+    me = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path, wait=False, shared=shared, holder=me))
+        except BlockingIOError:
+            raise CxrflowError(f"{refusal}{_holder(path)}: {advice}") from None
+        yield
+
+
+def _holder(path: Path) -> str:
+    try:
+        said = " ".join(path.read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return ""
+    return said and f" ({said})"

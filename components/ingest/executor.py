@@ -16,6 +16,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from cxrflow.components.ingest.fetch.card import card_for_lineage
 from cxrflow.components.ingest.image import BadImage, ReadImage
 from cxrflow.components.ingest.plan import (
     Plan,
@@ -94,6 +95,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             # TFX's name for TFRecords; whether they are compressed is told by the file's suffix.
             examples_utils.set_file_format(artifact, "tfrecords_gzip")
             artifact.set_int_custom_property("synthetic", int(plan.folder.synthetic))
+        for name, text in card_for_lineage(plan.folder.root, plan.folder.table).items():
+            examples.set_string_custom_property(name, text)
 
     def _write(
         self,

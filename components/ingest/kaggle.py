@@ -2,21 +2,20 @@
 
 import contextlib
 import io
-import os
 import shutil
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cxrflow.components.ingest.check import CheckReport, check_folder
+from cxrflow.components.ingest.check import CheckReport
+from cxrflow.components.ingest.fetch.card import Archive, DataCard
+from cxrflow.components.ingest.fetch.part import Part, Remote
+from cxrflow.components.ingest.fetch.place import Step, put_in_place, require_new, silent, workplace
+from cxrflow.components.ingest.fetch.space import Damaged, Unsafe, require_space
+from cxrflow.components.ingest.fetch.transfer import Download, Refused
+from cxrflow.components.ingest.fetch.unzip import unzip
 from cxrflow.components.ingest.plan import Settings
-from cxrflow.schema.commands import command_line
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.files import whole_folder
-from cxrflow.schema.paths import require_plain
-from cxrflow.schema.progress import report as report_progress
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,21 @@ class Source:
     """A data set on Kaggle."""
 
     name: str  # owner/data set
-    gigabytes: float  # of its archive; unpacked it takes as much again, PNGs don't compress
+    gigabytes: float  # of its archive, for where the server doesn't tell
+    page: str
 
 
 SOURCES = {
-    "sample": Source("nih-chest-xrays/sample", 4.3),  # 5,606 images
-    "full": Source("nih-chest-xrays/data", 45.1),  # 112,120 images
+    "sample": Source(  # 5,606 images
+        "nih-chest-xrays/sample", 4.3, "https://www.kaggle.com/datasets/nih-chest-xrays/sample"
+    ),
+    "full": Source(  # 112,120 images
+        "nih-chest-xrays/data", 45.1, "https://www.kaggle.com/datasets/nih-chest-xrays/data"
+    ),
 }
 
+_UNPACKED = 1.05  # to packed bytes: PNGs hardly shrink, and the file system takes its share
+_TRIES = 2  # of an archive that turns out to be damaged
 _NO_CREDENTIALS = (
     "no valid Kaggle credentials: run `kaggle auth login`, or create an API token in the settings "
     "of kaggle.com and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token"
@@ -42,52 +48,86 @@ _REFUSALS = {
     404: "Kaggle does not know this data set",
     429: "Kaggle asks to slow down; try again later",
 }
+_AGAIN = "Run the command again to go on from there"
 
 
-def download(dataset: Literal["sample", "full"], to: str | Path, settings: Settings) -> CheckReport:
-    """Fetches and unpacks a data set into `to`, then checks it.
+def download(
+    dataset: Literal["sample", "full"], to: str | Path, settings: Settings, step: Step = silent
+) -> CheckReport:
+    """Fetches, verifies and unpacks a data set into `to`, then checks it and writes its data card.
 
-    Archive and files grow in `<to>.download` and take their place when complete; run again, an
-    interrupted download goes on where it stopped, as far as Kaggle's client can prove that
-    the part it has is of the same version. Unpacking verifies each file's checksum, so the check at
-    the end reads headers only.
+    Archive and files grow in `<to>.download` and take their place when all is verified; run again,
+    an interrupted download goes on where it stopped, if its sidecar proves that what is there
+    belongs to what Kaggle has now. Unpacking verifies each file's checksum, so the check at the end
+    reads headers only.
 
     Args:
         dataset: sample (5,606 images) or full (112,120).
         to: the data folder; must not exist, or be empty.
         settings: as for `check_folder`.
+        step: is entered around each step, with words for it.
 
     Raises:
-        CxrflowError: `to` is in use or can't be written, the disk is too full, no or refused
-            credentials, no connection, or a damaged archive.
+        CxrflowError: `to` is in use or can't be written, another process fetches into it, the disk
+            is too full, no or refused credentials, no connection, or a damaged archive.
     """
-    to = Path(os.path.realpath(to))
-    require_plain(to, "--to")
+    to = require_new(to)
     try:
-        _download(SOURCES[dataset], to)
+        return _download(SOURCES[dataset], to, settings, step)
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         raise CxrflowError(
             f"cannot write to {to}: {error.strerror or error}{place}; make room or choose another "
-            "--to. Run the command again to go on from there"
+            f"--to. {_AGAIN}"
         ) from None
-    return check_folder(str(to), settings, whole=False)
 
 
-def _download(source: Source, to: Path) -> None:
-    if os.path.lexists(to) and (not to.is_dir() or any(to.iterdir())):
-        check = command_line("data", "check", to)
-        raise CxrflowError(f"{to} is not empty; `{check}` tells what it holds")
-    aside = to.with_name(to.name + ".download")
-    archive = aside / f"{source.name.split('/')[1]}.zip"
+def _download(source: Source, to: Path, settings: Settings, step: Step) -> CheckReport:
     api = _client()
-    aside.mkdir(parents=True, exist_ok=True)
-    have = archive.stat().st_size if archive.exists() else 0
-    _require_space(aside, 2e9 * source.gigabytes - have)
-    _fetch(api, source, aside)
-    with whole_folder(to, aside / "unpacked") as unpacked:
-        _unpack(archive, unpacked)
-    shutil.rmtree(aside)
+    with workplace(to) as aside:
+        require_new(to)  # it may have been another process's until now
+        unpacked = aside / "unpacked"
+        remote, archive = _verified(api, source, aside, unpacked, step)
+        version = ", ".join(filter(None, (remote.etag, remote.last_modified)))
+        card = DataCard.today(f"Kaggle, {source.name}", source.page, version)
+        with step("checking"):
+            report = put_in_place(unpacked, to, card.with_archive(archive), settings)
+        shutil.rmtree(aside)
+    return report
+
+
+def _verified(
+    api: Any, source: Source, aside: Path, unpacked: Path, step: Step
+) -> tuple[Remote, Archive]:
+    """Fetches the archive and unpacks it; once more if it turns out to be damaged."""
+    path = aside / f"{source.name.split('/')[1]}.zip"
+    seen: set[str] = set()
+    while True:
+        with Part(path) as part:
+            try:
+                with step("fetching"):
+                    _fetch(api, source, part)
+                with step("unpacking"):
+                    out = unzip(path, unpacked)
+            except Unsafe as error:
+                shutil.rmtree(aside)
+                raise CxrflowError(f"{error}: what Kaggle sent was deleted") from None
+            except Damaged as error:
+                part.discard()
+                if len(seen) + 1 < _TRIES:
+                    seen.add(part.sha256)
+                    continue
+                shutil.rmtree(aside)
+                same = "twice the same" if part.sha256 in seen else "twice, not the same bytes"
+                raise CxrflowError(
+                    f"what Kaggle sent was damaged ({same}: {error}) and was deleted; try again "
+                    "later, or take NIH's own archives (--from)"
+                ) from None
+            assert part.remote
+            verified = "checksum of every file" + ("; the server's MD5" if part.remote.md5 else "")
+            return part.remote, Archive(
+                path.name, part.size, part.sha256, part.md5, out.files, out.images, verified
+            )
 
 
 def _client() -> Any:
@@ -108,50 +148,69 @@ def _client() -> Any:
     return api
 
 
-def _fetch(api: Any, source: Source, folder: Path) -> None:
-    """Downloads the archive; the client draws its own progress bar."""
+def _fetch(api: Any, source: Source, part: Part) -> None:
+    """Fetches what is lacking of the archive.
+
+    Raises:
+        Damaged: it isn't what the server says of it.
+        CxrflowError: it can't be had, or the disk is too full.
+    """
+
+    def allow(remote: Remote, have: int) -> None:
+        size = remote.size or int(source.gigabytes * 1e9)
+        needed = size - have + int(_UNPACKED * size)
+        require_space(part.path.parent, needed, f"{part.path.name} and its files")
+
+    def ask() -> Any:
+        return _ask(api, source.name)
+
     try:
-        api.dataset_download_files(source.name, path=str(folder), quiet=False)
+        Download(ask, source.name, allow).into(part)
+    except (CxrflowError, OSError) as error:
+        if not _is_of_network(error):
+            raise
+        raise _explained(error, f"cannot download {source.name}") from None
     except (Exception, SystemExit) as error:
         raise _explained(error, f"cannot download {source.name}") from None
+    assert part.remote
+    if part.remote.md5 and part.remote.md5 != part.md5:
+        raise Damaged(f"its MD5 is {part.md5}, not {part.remote.md5} as the server says")
+
+
+def _ask(api: Any, name: str) -> Any:
+    """Kaggle's answer: a streamed `requests.Response` of the whole archive."""
+    from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
+
+    request = ApiDownloadDatasetRequest()
+    request.owner_slug, request.dataset_slug = name.split("/")
+    # It prints where it finds itself outdated.
+    with contextlib.redirect_stdout(io.StringIO()), api.build_kaggle_client() as kaggle:
+        return kaggle.datasets.dataset_api_client.download_dataset(request)
+
+
+def _is_of_network(error: BaseException) -> bool:
+    import requests
+
+    return isinstance(error, requests.RequestException)  # which are OSErrors
 
 
 def _explained(error: BaseException, what: str) -> CxrflowError:
     import requests
 
-    response = getattr(error, "response", None)
-    if response is not None and response.status_code in _REFUSALS:
-        why = _REFUSALS[response.status_code]
-    elif response is None and isinstance(error, requests.RequestException):
+    status = error.status if isinstance(error, Refused) else _status_of(error)
+    if status == 429 and isinstance(error, Refused) and error.wait_s:
+        why = f"Kaggle asks to wait for {error.wait_s / 60:.0f} minutes"
+    elif status in _REFUSALS:
+        why = _REFUSALS[status]
+    elif status is not None:
+        why = f"Kaggle answers with HTTP {status}"
+    elif isinstance(error, requests.RequestException):
         why = f"the connection failed ({type(error).__name__})"
     else:
         why = " ".join(str(error).split()) or type(error).__name__
-    return CxrflowError(f"{what}: {why}. Run the command again to go on from there")
+    return CxrflowError(f"{what}: {why}. {_AGAIN}")
 
 
-def _unpack(archive: Path, to: Path) -> None:
-    """Unpacks all of an archive into the new folder `to`."""
-    try:
-        with zipfile.ZipFile(archive) as source:
-            members = source.infolist()
-            for member in members:
-                if Path(member.filename).is_absolute() or ".." in Path(member.filename).parts:
-                    raise CxrflowError(f"{archive} wants to write to {member.filename}; delete it")
-            _require_space(to.parent, sum(member.file_size for member in members))
-            for done, member in enumerate(members, 1):
-                source.extract(member, to)
-                report_progress(done, len(members), "files")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        archive.unlink(missing_ok=True)
-        raise CxrflowError(
-            f"the archive that Kaggle sent is damaged ({error}) and was deleted; download it again"
-        ) from None
-
-
-def _require_space(folder: Path, needed: float) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise CxrflowError(
-            f"{needed / 1e9:.1f} GB are needed in {folder.parent}, {free / 1e9:.1f} GB are free; "
-            "make room or choose another --to"
-        )
+def _status_of(error: BaseException) -> int | None:
+    response = getattr(error, "response", None)
+    return response.status_code if response is not None else None

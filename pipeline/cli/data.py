@@ -97,25 +97,54 @@ def describe(
     epilog=examples(
         "cxrflow data download --dataset sample --to /data/sample",
         "cxrflow data download --dataset full --to /data/nih",
+        "cxrflow data download --from /mnt/nih_archives --to /data/nih",
     )
 )
 def download(
-    dataset: Annotated[str, typer.Option(help="sample (5,606 images) or full (112,120).")],
     to: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")],
+    dataset: Annotated[
+        str, typer.Option(help="From Kaggle: sample (5,606 images) or full (112,120).")
+    ] = "",
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Instead: folder with NIH's own archives, images_001.tar.gz to images_012.tar.gz, "
+            "table and lists; what it lacks can be added later.",
+        ),
+    ] = None,
 ) -> None:
-    """Fetch the NIH X-rays from Kaggle, unpack and check them."""
-    from cxrflow.components.ingest.kaggle import download as fetch
+    """Fetch the NIH X-rays from Kaggle, or take NIH's archives; verify, unpack and check them.
+
+    The same command goes on where an earlier one was stopped. A data card with hashes is written
+    beside the data.
+    """
     from cxrflow.pipeline import config as settings
     from cxrflow.pipeline.data import ingest_settings
+    from cxrflow.pipeline.terminal import progress_bar
+
+    if not dataset and not from_:
+        raise CxrflowError(
+            "Missing option '--dataset': sample or full, from Kaggle; or --from DIR with NIH's own "
+            "archives"
+        )
+    if dataset and from_:
+        raise CxrflowError("--dataset and --from: give one of them")
+    if from_:
+        from cxrflow.components.ingest.nih_archives import take
+
+        taken = take(from_, to, ingest_settings(settings.load("nih")), progress_bar)
+        for line in taken.said:
+            print(line)
+        _show_check(taken.report)
+        return
+    from cxrflow.components.ingest.kaggle import download as fetch
 
     if dataset not in ("sample", "full"):
         raise CxrflowError(f"--dataset {dataset}: name one of sample, full")
-    profile = "nih" if dataset == "full" else "nih_sample"
-    _show_check(
-        fetch(
-            cast("Literal['sample', 'full']", dataset), to, ingest_settings(settings.load(profile))
-        )
-    )
+    known = cast("Literal['sample', 'full']", dataset)
+    ingest = ingest_settings(settings.load("nih" if dataset == "full" else "nih_sample"))
+    _show_check(fetch(known, to, ingest, progress_bar))
 
 
 def _show_check(report: "CheckReport") -> None:

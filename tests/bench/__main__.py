@@ -20,6 +20,7 @@ BENCHES = (
     "bootstrap",
     "demo",
     "kills",
+    "fetch",
     "nih_mini",
     "heads",
     "out_of_distribution",

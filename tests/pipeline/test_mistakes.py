@@ -154,6 +154,9 @@ DATA = [
     ("data phantom --to {w}/new2 --patients 2 --prevalence-scale -1", 2, "prevalence"),
     ("data download --to {w}/new3", 2, "Missing option '--dataset'"),
     ("data download --dataset all --to {w}/new3", 2, "name one of sample, full"),
+    ("data download --dataset full --from {w}/empty --to {w}/new3", 2, "give one of them"),
+    ("data download --from {w}/nope --to {w}/new3", 2, "is not a folder; it takes one with NIH's"),
+    ("data download --from {w}/empty --to {w}/new3", 2, "none of images_001.tar.gz to"),
     ("data download --dataset sample --to {w}/text.txt", 2, ""),
 ]
 SERVE = [

@@ -21,6 +21,7 @@ from cxrflow.pipeline.reports.dashboard.blocks import (
     whole,
 )
 from cxrflow.pipeline.reports.dashboard.charts import bars
+from cxrflow.pipeline.reports.dashboard.data_card import data_card_section
 from cxrflow.pipeline.reports.dashboard.lineage import Artifact, PipelineRun, data_version
 from cxrflow.pipeline.reports.dashboard.run_folder import RunFolder
 from cxrflow.schema.model_json import ModelJson
@@ -51,6 +52,7 @@ def lineage_sections(
     return [
         Section("", (facts,)),
         Section("Time", (_times(runs),)),
+        data_card_section(last),
         Section("Nodes", (_nodes(last), _artifacts(last))),
         _settings(run),
         _software(),

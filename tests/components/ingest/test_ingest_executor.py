@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cxrflow.components.ingest.fetch.card import DataCard, parse_card
 from cxrflow.schema.errors import CxrflowError
 
 pytestmark = pytest.mark.tf
@@ -58,7 +59,10 @@ def test_writes_splits_records_and_quarantine(data_folder, settings, execute, pi
     monkeypatch.setattr(executor, "_SHARD", 8)  # several files a split
     bad = {ROWS[4][0]: picture()[:-5], ROWS[5][0]: picture(20)}
     root = data_folder(ROWS, content=bad)
+    card = DataCard.today("a test", "")
+    card.write(root)
     examples, records, quarantine = execute(root, settings | {"max_bad_share": 0.05})
+    assert parse_card(examples.get_string_custom_property("data_card")) == card
 
     seen, patients = {}, {}
     for split in ("train", "eval", "test"):

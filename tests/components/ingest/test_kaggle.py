@@ -1,244 +1,407 @@
-"""The download, at its boundary: Kaggle's real client against a server of ours, and a stand-in."""
+"""The download, at its boundary: Kaggle's real client against a server of ours."""
 
+import email.utils
 import errno
-import http.server
-import io
-import threading
+import hashlib
+import json
+import os
+import random
+import signal
+import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from cxrflow.components.ingest import kaggle as ours
+from cxrflow.components.ingest.fetch import part, space, unzip
+from cxrflow.components.ingest.fetch.card import read_card
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import locked
+from tests.support.kaggle_server import ASK, FILE, KEY, USER, Kaggle, served
 
 ROWS = [("00000001_000.png", "Mass"), ("00000002_000.png", "No Finding")]
+MB = 2**20
 
 
 @pytest.fixture
-def archive(data_folder) -> bytes:
+def archive(data_folder, tmp_path) -> Path:
+    """A sample of two X-rays, and 4 MB that look like any other bytes."""
     root = data_folder(ROWS, table="sample_labels.csv", images="sample/images")
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as z:
-        for path in sorted(root.rglob("*")):
-            if path.is_file():
-                z.write(path, path.relative_to(root))
-        z.writestr("padding", bytes(3 * 2**20))  # the client reads 1 MiB at a time
-    return buffer.getvalue()
+    path = tmp_path / "archive.zip"
+    with zipfile.ZipFile(path, "w") as z:
+        for file in sorted(root.rglob("*")):
+            if file.is_file():
+                z.write(file, file.relative_to(root))
+        z.writestr("padding", random.Random(0).randbytes(4 * MB))
+    return path
 
 
 @pytest.fixture
-def stand_in(monkeypatch):
-    """Replaces Kaggle's client by one that leaves `data` in the download folder."""
-
-    class Client:
-        data = b""
-        calls = 0
-
-        def dataset_download_files(self, name, path, quiet):
-            assert (name, quiet) == ("nih-chest-xrays/sample", False)
-            Client.calls += 1
-            with open(f"{path}/sample.zip", "wb") as f:
-                f.write(self.data)
-
-    monkeypatch.setattr(ours, "_client", Client)
-    return Client
-
-
-def test_fetches_unpacks_and_checks(tmp_path, settings, archive, stand_in):
-    stand_in.data = archive
-    to = tmp_path / "new" / "folder"
-    report = ours.download("sample", to, settings)
-    assert report.rows == 2 and not report.problems
-    assert (to / "sample" / "images" / ROWS[0][0]).is_file()
-    assert [p.name for p in to.parent.iterdir()] == ["folder"], "archive and leftovers are gone"
-
-
-def test_a_folder_in_use_is_left_alone(tmp_path, settings, stand_in):
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(CxrflowError, match="is not empty"):
-        ours.download("sample", tmp_path, settings)
-    assert stand_in.calls == 0
-
-
-def test_a_full_disk_is_noticed_first(tmp_path, settings, stand_in, monkeypatch):
-    usage = type("Usage", (), {"free": 50e9})
-    monkeypatch.setattr(ours.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(CxrflowError, match=r"90.2 GB are needed .*, 50.0 GB are free"):
-        ours.download("full", tmp_path / "to", settings)
-    assert stand_in.calls == 0
-
-
-def test_a_damaged_archive_is_deleted_and_nothing_left(tmp_path, settings, archive, stand_in):
-    broken = bytearray(archive)
-    broken[100] ^= 1  # within the first image
-    for data in (bytes(broken), archive[:-30], b"<html>"):
-        stand_in.data = data
-        with pytest.raises(CxrflowError, match="damaged"):
-            ours.download("sample", tmp_path / "to", settings)
-        assert not (tmp_path / "to").exists()
-        assert not (tmp_path / "to.download" / "sample.zip").exists()
-    stand_in.data = archive
-    assert ours.download("sample", tmp_path / "to", settings).rows == 2
-
-
-def test_a_disk_that_fills_while_unpacking_can_be_helped(
-    tmp_path, settings, archive, stand_in, monkeypatch
-):
-    stand_in.data = archive
-    extract = zipfile.ZipFile.extract
-
-    def fill(self, member, path):
-        if member.filename == "padding":
-            raise OSError(errno.ENOSPC, "No space left on device", "padding")
-        return extract(self, member, path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(zipfile.ZipFile, "extract", fill)
-        with pytest.raises(CxrflowError, match=r"No space left on device \(padding\); make room"):
-            ours.download("sample", tmp_path / "to", settings)
-    assert not (tmp_path / "to").exists(), "nothing that looks whole"
-    assert ours.download("sample", tmp_path / "to", settings).rows == 2
-
-
-@pytest.mark.parametrize("to", ["file/to", "x" * 300, "loop", "a\nb", "M\udcfcller"])
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path, settings, stand_in, to):
-    (tmp_path / "file").touch()
-    (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(CxrflowError, match=r"cannot write to|isn't UTF-8|is not empty") as caught:
-        ours.download("sample", tmp_path / to, settings)
-    assert str(caught.value).isprintable() and stand_in.calls == 0
-
-
-@pytest.mark.parametrize("name", ["../evil.png", "/tmp/evil.png", "a/../../evil.png"])
-def test_an_archive_cannot_write_elsewhere(tmp_path, settings, stand_in, name):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as z:
-        z.writestr(name, b"x")
-    stand_in.data = buffer.getvalue()
-    with pytest.raises(CxrflowError, match="wants to write to"):
-        ours.download("sample", tmp_path / "to", settings)
-    assert not list(tmp_path.rglob("evil.png"))
+def waits(monkeypatch) -> list[float]:
+    """The seconds that were waited for, and nobody waits."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
 
 
 @pytest.fixture
-def kaggle_at_home(tmp_path, monkeypatch):
-    """Kaggle's client with an empty home, and `serve(handler)` in place of Kaggle."""
+def kaggle(archive, tmp_path, monkeypatch, waits):
+    """Kaggle's client with an empty home and good credentials, and a server of ours behind it."""
     home = tmp_path / "home"
     (home / ".kaggle").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(home / ".kaggle"))
-    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_KERNEL_RUN_TYPE"):
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_KERNEL_RUN_TYPE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KAGGLE_USERNAME", USER)
+    monkeypatch.setenv("KAGGLE_KEY", KEY)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     from kaggle.api import kaggle_api_extended as client
     from kagglesdk import kaggle_env
 
     monkeypatch.setattr(client.KaggleApi, "config_dir", str(home / ".kaggle"))
     monkeypatch.setattr(client.KaggleApi, "config", str(home / ".kaggle" / "kaggle.json"))
     monkeypatch.setattr(client.KaggleApi, "config_values", {})
-    monkeypatch.setattr(client.time, "sleep", lambda _: None)
-    servers = []
-
-    def serve(handler):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        endpoint = f"http://127.0.0.1:{server.server_port}"
+    server = Kaggle(archive)
+    with served(server) as endpoint:
         monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, endpoint)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield server
 
 
-class Kaggle(http.server.BaseHTTPRequestHandler):
-    """Answers as Kaggle does: a redirect to the file, which can be fetched in ranges."""
-
-    data = b""
-    cuts = 0  # how many answers break off halfway
-    status = 200
-    log: list[tuple[str, str | None]]
-
-    def log_message(self, *_):
-        pass
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.log.append((self.path, self.headers["Authorization"]))
-        self.send_response(302 if self.status == 200 else self.status)
-        self.send_header("Location", "/file")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def do_GET(self):
-        asked = self.headers["Range"]
-        self.log.append((self.path, asked))
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        body = self.data[start:]
-        self.send_response(206 if asked else 200)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", '"1"')
-        self.send_header("Last-Modified", "Mon, 02 Jan 2023 00:00:00 GMT")
-        self.send_header("Content-Type", "application/zip")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if type(self).cuts:
-            type(self).cuts -= 1
-            body = body[: len(body) // 2]
-        self.wfile.write(body)
-        self.close_connection = True
+@pytest.fixture
+def to(tmp_path) -> Path:
+    return tmp_path / "new" / "folder"
 
 
-def test_the_real_client_goes_on_after_a_broken_connection(
-    kaggle_at_home, tmp_path, settings, archive, monkeypatch
+def test_fetches_verifies_unpacks_and_checks(kaggle, to, settings, archive):
+    report = ours.download("sample", to, settings)
+    assert report.rows == 2 and not report.problems and report.folder == str(to)
+    assert (to / "sample" / "images" / ROWS[0][0]).is_file()
+    assert (to / "padding").stat().st_size == 4 * MB
+    assert [p.name for p in to.parent.iterdir()] == ["folder"], "archive and leftovers are gone"
+    assert kaggle.asked == [(ASK, ""), (FILE, "")]
+
+
+def test_a_data_card_lies_beside_the_data(kaggle, to, settings, archive):
+    ours.download("sample", to, settings)
+    card = read_card(to)
+    assert card.source == "Kaggle, nih-chest-xrays/sample" and card.version == '"1"'
+    assert "no restriction on use" in card.licence
+    (one,) = card.archives
+    data = archive.read_bytes()
+    assert (one.name, one.bytes, one.images) == ("sample.zip", len(data), 2)
+    assert one.sha256 == hashlib.sha256(data).hexdigest()
+    table = (to / "sample_labels.csv").read_bytes()
+    assert card.table.sha256 == hashlib.sha256(table).hexdigest()
+    assert (card.table.rows, card.table.images, card.table.patients) == (2, 2, 2)
+
+
+def test_a_connection_that_drops_every_200_kb_costs_no_byte_twice(
+    kaggle, to, settings, archive, waits
 ):
-    handler = type("Handler", (Kaggle,), {"data": archive, "cuts": 1, "log": []})
-    kaggle_at_home(handler)
-    monkeypatch.setenv("KAGGLE_USERNAME", "someone")
-    monkeypatch.setenv("KAGGLE_KEY", "secret")
-    report = ours.download("sample", tmp_path / "to", settings)
-    assert report.rows == 2 and not report.problems
-    (asked, credentials), first, second = handler.log
-    assert asked == "/v1/datasets.DatasetApiService/DownloadDataset"
-    assert credentials.startswith("Basic ")
-    assert first == ("/file", None)
-    assert second == ("/file", f"bytes={2**20}-")
+    kaggle.drop_every = 200_000
+    assert ours.download("sample", to, settings).rows == 2
+    size = archive.stat().st_size
+    assert len(kaggle.asked) == 1 + -(-size // 200_000), "one question, and one range a drop"
+    assert kaggle.sent == size
+    assert set(waits) == {1}, "each connection brought something: none counts as the next failure"
 
 
-def test_a_later_call_resumes_what_an_earlier_one_began(
-    kaggle_at_home, tmp_path, settings, archive, monkeypatch
-):
-    handler = type("Handler", (Kaggle,), {"data": archive, "cuts": 6, "log": []})
-    kaggle_at_home(handler)
-    monkeypatch.setenv("KAGGLE_USERNAME", "someone")
-    monkeypatch.setenv("KAGGLE_KEY", "secret")
-    with pytest.raises(CxrflowError, match=r"the connection failed .* Run the command again"):
-        ours.download("sample", tmp_path / "to", settings)
-    assert not (tmp_path / "to").exists()
-    had = (tmp_path / "to.download" / "sample.zip").stat().st_size
-    handler.log.clear()
-    assert ours.download("sample", tmp_path / "to", settings).rows == 2
-    assert ("/file", f"bytes={had}-") in handler.log
+def test_a_server_without_ranges_is_asked_from_the_start(kaggle, to, settings):
+    kaggle.ranges, kaggle.drop_every, kaggle.drops = False, 3 * MB, 2
+    assert ours.download("sample", to, settings).rows == 2
+
+
+@pytest.fixture
+def half(kaggle, to, settings):
+    """The archive of a download that was given up after a MB, when the server broke down."""
+    kaggle.drop_every, kaggle.drops = MB, 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", lambda _: kaggle.refusals[FILE].append((503, "")))
+        with pytest.raises(CxrflowError, match=r"HTTP 503\. Run the command again to go on"):
+            ours.download("sample", to, settings)
+    kaggle.refusals.clear()
+    kaggle.asked.clear()
+    return to.with_name("folder.download") / "sample.zip"
+
+
+def test_a_later_call_goes_on_where_an_earlier_one_gave_up(half, kaggle, to, settings):
+    assert not to.exists() and half.stat().st_size == MB
+    told = json.loads(half.with_name("sample.zip.json").read_text())
+    assert (told["dataset"], told["etag"]) == ("nih-chest-xrays/sample", '"1"')
+    assert (told["durable"], told["size"]) == (MB, kaggle.file.stat().st_size)
+    assert told["url"].endswith("/file"), "without the signature, which is a key"
+    assert ours.download("sample", to, settings).rows == 2
+    assert kaggle.asked[-1] == (FILE, f"bytes={MB}-")
+
+
+def test_bytes_of_another_program_are_not_gone_on_from(half, kaggle, to, settings):
+    with half.open("r+b") as file:
+        file.seek(MB // 2)
+        file.write(b"written by another download")
+    assert ours.download("sample", to, settings).rows == 2
+    assert kaggle.asked[-1] == (FILE, ""), "all of it was fetched again"
+
+
+def test_bytes_that_are_not_safe_are_fetched_again(half, kaggle, to, settings):
+    with half.open("ab") as file:
+        file.write(b"a second download goes on behind")
+    assert ours.download("sample", to, settings).rows == 2
+    assert kaggle.asked[-1] == (FILE, f"bytes={MB}-")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"durable": 3}', '{"durable": "x", "sha256": 1}'])
+def test_a_broken_sidecar_means_from_the_start(half, kaggle, to, settings, text):
+    half.with_name("sample.zip.json").write_text(text)
+    assert ours.download("sample", to, settings).rows == 2
+    assert kaggle.asked[-1] == (FILE, "")
+
+
+def test_another_version_on_the_server_means_from_the_start(half, kaggle, to, settings):
+    kaggle.etag = '"2"'
+    assert ours.download("sample", to, settings).rows == 2
+    assert read_card(to).version == '"2"'
+
+
+def test_a_version_that_changes_on_the_way_is_fetched_whole(kaggle, to, settings, monkeypatch):
+    kaggle.drop_every, kaggle.drops = MB, 1
+    monkeypatch.setattr(time, "sleep", lambda _: setattr(kaggle, "etag", '"2"'))
+    assert ours.download("sample", to, settings).rows == 2
+    assert read_card(to).version == '"2"'
+
+
+def test_retry_after_is_kept(kaggle, to, settings, waits):
+    kaggle.refusals[ASK] = [(429, "7")]
+    kaggle.refusals[FILE] = [(429, email.utils.format_datetime(_in(90)))]
+    kaggle.drop_every, kaggle.drops = MB, 1
+    kaggle.refusals[FILE].append((503, ""))
+    assert ours.download("sample", to, settings).rows == 2
+    assert waits[0] == 7 and waits[1] == pytest.approx(89, abs=2)
+    assert waits[2:] == [4, 1], "twice as long each time, from one again after a new byte"
+
+
+def _in(seconds: float):
+    from datetime import datetime, timedelta, timezone
+
+    return datetime.now(timezone.utc) + timedelta(seconds=seconds)
+
+
+def test_429_in_the_middle_is_no_part_of_the_file(kaggle, to, settings, waits):
+    kaggle.drop_every, kaggle.drops = MB, 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", _first(lambda: kaggle.refusals[FILE].append((429, "3"))))
+        assert ours.download("sample", to, settings).rows == 2
+    assert kaggle.sent == kaggle.file.stat().st_size
+
+
+def test_a_link_that_expires_is_asked_for_again(kaggle, to, settings):
+    kaggle.drop_every, kaggle.drops = MB, 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", _first(lambda: kaggle.refusals[FILE].append((403, ""))))
+        assert ours.download("sample", to, settings).rows == 2
+    asked = [path for path, _ in kaggle.asked]
+    assert asked == [ASK, FILE, FILE, ASK, FILE, FILE]
+    assert kaggle.asked[-1] == (FILE, f"bytes={MB}-")
+
+
+def _first(then):
+    called = []
+
+    def sleep(_: float) -> None:
+        if not called:
+            called.append(then())
+
+    return sleep
 
 
 @pytest.mark.parametrize(
-    ("status", "message"),
-    [(401, "refused the credentials"), (403, "accept its terms"), (404, "does not know")],
+    ("status", "retry_after", "message"),
+    [
+        (401, "", "refused the credentials"),
+        (403, "", "accept its terms"),
+        (404, "", "does not know this data set"),
+        (418, "", "answers with HTTP 418"),
+        (429, "", "asks to slow down"),
+        (429, "7200", "asks to wait for 120 minutes"),
+        (500, "", "answers with HTTP 500"),
+    ],
 )
-def test_refusals_in_plain_words(kaggle_at_home, tmp_path, settings, monkeypatch, status, message):
-    kaggle_at_home(type("Handler", (Kaggle,), {"status": status, "log": []}))
-    monkeypatch.setenv("KAGGLE_USERNAME", "someone")
-    monkeypatch.setenv("KAGGLE_KEY", "secret")
+def test_refusals_in_plain_words(kaggle, to, settings, status, retry_after, message):
+    kaggle.refusals[ASK] = [(status, retry_after)] * 9
     with pytest.raises(CxrflowError, match=message) as caught:
-        ours.download("sample", tmp_path / "to", settings)
-    assert "\n" not in str(caught.value)
+        ours.download("sample", to, settings)
+    assert str(caught.value).isprintable() and not any(to.parent.iterdir())
 
 
-def test_without_credentials_one_line_says_how_to_get_them(
-    kaggle_at_home, tmp_path, settings, capsys
+def test_wrong_credentials_are_one_line(kaggle, to, settings, monkeypatch):
+    monkeypatch.setenv("KAGGLE_KEY", "wrong")
+    with pytest.raises(CxrflowError, match="refused the credentials; create a new token"):
+        ours.download("sample", to, settings)
+
+
+@pytest.mark.parametrize("token", ["", "no such token"])
+def test_without_valid_credentials_one_line_says_how_to_get_them(
+    kaggle, to, settings, capsys, monkeypatch, token
 ):
+    monkeypatch.delenv("KAGGLE_USERNAME")
+    monkeypatch.setenv("KAGGLE_API_TOKEN", token)
     with pytest.raises(CxrflowError, match="no valid Kaggle credentials: run `kaggle auth login`"):
-        ours.download("sample", tmp_path / "to", settings)
+        ours.download("sample", to, settings)
     assert capsys.readouterr().out == ""
-    assert not (tmp_path / "to.download").exists()
+    assert not to.with_name("folder.download").exists()
+
+
+def test_no_server_is_one_line(kaggle, to, settings, monkeypatch, waits):
+    from kagglesdk import kaggle_env
+
+    address = "http://127.0.0.1:9"  # where nobody listens
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, address)
+    with pytest.raises(CxrflowError, match=r"the connection failed \(ConnectionError\)"):
+        ours.download("sample", to, settings)
+    assert waits == [1, 2, 4, 8]
+
+
+def test_a_damaged_archive_is_fetched_once_more(kaggle, to, settings, archive):
+    good = archive.read_bytes()
+    archive.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])  # within the first image
+    with pytest.MonkeyPatch.context() as patch:
+
+        def mended(path, *args):
+            try:
+                return unzip.unzip(path, *args)
+            finally:
+                archive.write_bytes(good)
+
+        patch.setattr(ours, "unzip", mended)
+        assert ours.download("sample", to, settings).rows == 2
+    assert [path for path, _ in kaggle.asked] == [ASK, FILE] * 2
+
+
+def mixed(data: bytes) -> bytes:
+    """What two downloads leave that write into one file, each with a position of its own."""
+    at = [0, len(data) // 3]
+    file = bytearray(len(data))
+    for turn in range(0, len(data), 64 * 1024):
+        one = turn // (64 * 1024) % 2
+        piece = data[turn : turn + 64 * 1024]
+        file[at[one] : at[one] + len(piece)] = piece
+        at[one] += len(piece)
+    return bytes(file[: len(data)])
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:],
+        lambda data: data[:-30],
+        lambda data: data[: len(data) // 2],
+        lambda data: data[: 2 * MB] + data,
+        lambda data: b"<html>",
+        lambda data: b"",
+        mixed,
+    ],
+    ids=["a bit", "no end", "half", "twice begun", "a page", "nothing", "of two downloads"],
+)
+def test_an_archive_that_stays_damaged_leaves_nothing(kaggle, to, settings, archive, broken):
+    good = archive.read_bytes()
+    archive.write_bytes(broken(good))
+    with pytest.raises(CxrflowError, match=r"was damaged \(twice the same: ") as caught:
+        ours.download("sample", to, settings)
+    assert str(caught.value).isprintable() and not any(to.parent.iterdir())
+    archive.write_bytes(good)
+    assert ours.download("sample", to, settings).rows == 2
+
+
+def test_the_servers_own_md5_counts(kaggle, to, settings):
+    kaggle.headers["x-goog-hash"] = "crc32c=AAAAAA==,md5=1B2M2Y8AsgTpgAmY7PhCfg=="  # of no bytes
+    with pytest.raises(CxrflowError, match=r"its MD5 is .*, not d41d8cd98f00b204e9800998ecf8427e"):
+        ours.download("sample", to, settings)
+
+
+def test_a_second_download_is_told_who_holds_the_folder(kaggle, to, settings):
+    aside = to.with_name("folder.download")
+    aside.mkdir(parents=True)
+    holder = "process 123 on host since then"
+    with (
+        locked(aside / ".lock", wait=False, holder=holder),
+        pytest.raises(CxrflowError, match=rf"another download writes to .* \({holder}\): wait"),
+    ):
+        ours.download("sample", to, settings)
+    assert ours.download("sample", to, settings).rows == 2
+
+
+def test_a_folder_in_use_is_left_alone(kaggle, tmp_path, settings):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(CxrflowError, match="is not empty"):
+        ours.download("sample", tmp_path, settings)
+    assert not kaggle.asked
+
+
+@pytest.mark.parametrize("free", [0, 4 * MB, 6 * MB])
+def test_a_small_disk_is_noticed_before_anything_is_written(
+    kaggle, to, settings, monkeypatch, free
+):
+    usage = type("Usage", (), {"free": free})
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(part.Part, "append", None)
+    with pytest.raises(CxrflowError, match=r"8\.6 MB are needed in .* MB are free; make room"):
+        ours.download("sample", to, settings)
+
+
+def test_a_disk_that_fills_while_unpacking_can_be_helped(kaggle, to, settings, monkeypatch):
+    write = unzip._write
+
+    def fill(source, info, path):
+        if info.filename == "padding":
+            raise OSError(errno.ENOSPC, "No space left on device", "padding")
+        write(source, info, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unzip, "_write", fill)
+        with pytest.raises(CxrflowError, match=r"No space left on device \(padding\); make room"):
+            ours.download("sample", to, settings)
+    assert not to.exists(), "nothing that looks whole"
+    kaggle.asked.clear()
+    assert ours.download("sample", to, settings).rows == 2
+    assert kaggle.asked == [(ASK, ""), (FILE, "")], "Kaggle has the same version still"
+
+
+@pytest.mark.parametrize("to", ["file/to", "x" * 300, "loop", "a\nb", "M\udcfcller"])
+def test_a_place_that_cannot_be_written_is_one_line(kaggle, tmp_path, settings, to):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(CxrflowError, match=r"cannot write to|isn't UTF-8|is not empty") as caught:
+        ours.download("sample", tmp_path / to, settings)
+    assert str(caught.value).isprintable() and not kaggle.asked
+
+
+def test_an_unsafe_archive_is_not_fetched_again(kaggle, to, settings, archive):
+    with zipfile.ZipFile(archive, "w") as z:
+        z.writestr("../evil.png", b"x")
+    with pytest.raises(CxrflowError, match=r"wants to write to \.\./evil\.png: what Kaggle sent"):
+        ours.download("sample", to, settings)
+    assert [path for path, _ in kaggle.asked] == [ASK, FILE]
+    assert not any(to.parent.iterdir())
+
+
+def test_kill_9_costs_what_was_not_synced(kaggle, to, settings, monkeypatch):
+    """A killed process runs no handler: only what was synced on the way counts."""
+    monkeypatch.setattr(part, "_SYNC_BYTES", 500_000)
+    aside = to.with_name("folder.download")
+    kaggle.drop_every = MB
+    child = os.fork()
+    if not child:
+        try:
+            monkeypatch.setattr(time, "sleep", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+            ours.download("sample", to, settings)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    safe = json.loads((aside / "sample.zip.json").read_text())["durable"]
+    assert 500_000 <= safe <= (aside / "sample.zip").stat().st_size == MB
+    kaggle.drop_every = 0
+    kaggle.asked.clear()
+    assert ours.download("sample", to, settings).rows == 2
+    assert kaggle.asked[-1] == (FILE, f"bytes={safe}-")
