@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from cxrflow.pipeline.record import path_below
 from cxrflow.pipeline.settings import PipelineConfig
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.paths import require_plain
+from cxrflow.schema.paths import require_mounted, require_plain
 
 if TYPE_CHECKING:
     from cxrflow.components.ingest.plan import Settings
@@ -35,9 +35,14 @@ def require(config: PipelineConfig, data_dir: Path | None) -> None:
 
 def _require_source(config: PipelineConfig, data_dir: Path | None) -> None:
     if data_dir is not None:
+        require_mounted(data_dir, "--data")
         require_plain(os.path.realpath(data_dir), "--data")
         if not os.path.isdir(data_dir):
-            raise CxrflowError(f"no folder {data_dir}: --data takes a folder of X-rays")
+            from cxrflow.components.ingest.folder import half_fetched
+
+            raise CxrflowError(
+                f"no folder {data_dir}: --data takes a folder of X-rays{half_fetched(data_dir)}"
+            )
     if data_dir is None and not config.phantom.patients:
         raise CxrflowError(
             "this profile needs X-rays: add --data DIR (or --set phantom.patients=300 to try it "

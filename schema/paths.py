@@ -1,6 +1,7 @@
 """Which paths a run can carry: in messages of one line, in UTF-8, through globs."""
 
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -8,6 +9,26 @@ from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.text import visible
 
 _GLOB = "*?[\\"  # TFX and Beam take these for patterns, wherever in a path they stand
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
+
+
+def require_mounted(path: str | Path, option: str) -> None:
+    """Refuses a URL: nodes open, rename and lock their files as those of a mounted folder.
+
+    Args:
+        path: as the user gave it; a Path has one of the URL's two slashes.
+        option: where it was given, such as "--root".
+
+    Raises:
+        CxrflowError: it begins with a scheme, such as s3://.
+    """
+    if found := _SCHEME.match(os.fspath(path)):
+        scheme, rest = found.groups()
+        raise CxrflowError(
+            f"{option} {visible(f'{scheme}://{rest}')}: {scheme}:// isn't read or written here; name "
+            "a folder that this machine has mounted (docs/scale.md)"
+        )
 
 
 def require_plain(path: str | Path, option: str) -> None:
@@ -35,9 +56,10 @@ def require_root(root: Path) -> Path:
     They glob for their own files below it, so that a name such as `runs[1]` would stand for others.
 
     Raises:
-        CxrflowError: its absolute path has one of * ? [ or a backslash, isn't UTF-8, or has control
+        CxrflowError: it is a URL, its absolute path has one of * ? [ or a backslash, isn't UTF-8, or has control
             characters.
     """
+    require_mounted(root, "--root")
     require_plain(root, "--root")
     try:
         absolute = root.resolve()

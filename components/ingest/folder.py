@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.paths import require_plain
+from cxrflow.schema.paths import require_mounted, require_plain
 from cxrflow.schema.portable.label_table import SUFFIXES, same_name, shown
 
 TABLES = ("Data_Entry_2017*.csv", "sample_labels.csv", "sample/sample_labels.csv")
@@ -65,6 +65,7 @@ def require_folder(root: str | Path) -> Path:
     Raises:
         CxrflowError: its name isn't UTF-8 or has control characters, or it is no folder.
     """
+    require_mounted(root, "--data")
     require_plain(os.path.realpath(root), "--data")
     try:
         found = stat.S_ISDIR(os.stat(root).st_mode)
@@ -73,8 +74,18 @@ def require_folder(root: str | Path) -> Path:
     except OSError as error:
         raise _unreadable(root, error) from None
     if not found:
-        raise CxrflowError(f"{root} is not a folder; --data takes a folder in Kaggle's layout")
+        raise CxrflowError(
+            f"{root} is not a folder; --data takes a folder in Kaggle's layout{half_fetched(root)}"
+        )
     return Path(root)
+
+
+def half_fetched(root: str | Path) -> str:
+    """What to add where a folder is missing, and a download of it was stopped; else nothing."""
+    aside = f"{os.fspath(root).rstrip('/')}.download"
+    if not os.path.isdir(aside):
+        return ""
+    return f": {shown(aside, 4096)} is a download that was stopped, the same command goes on"
 
 
 def fingerprint(root: str | Path) -> str:

@@ -19,6 +19,7 @@ from cxrflow.components.ingest.folder import TABLES, find_folder
 from cxrflow.components.ingest.plan import Settings
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import whole_file
+from cxrflow.schema.paths import require_mounted
 from cxrflow.schema.progress import report as report_progress
 
 
@@ -81,6 +82,8 @@ def take(source: Path, to: Path, settings: Settings, step: Step = silent) -> Tak
             `to` holds something else or can't be written, another process works there, or the disk
             is too full.
     """
+    require_mounted(source, "--from")
+    require_mounted(to, "--to")
     found = _archives(source)
     to = _require_ours(source, to)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.paths import require_plain, require_root
+from cxrflow.schema.paths import require_mounted, require_plain, require_root
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,19 @@ def test_a_link_to_itself(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(CxrflowError, match="can't be used"):
         require_root(tmp_path / "loop")
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "hdfs", "abfss", "https", "file", "memory"])
+def test_another_scheme_is_refused_by_name(tmp_path, scheme, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (f"{scheme}://bucket/run", Path(f"{scheme}://bucket/run")):
+        with pytest.raises(CxrflowError, match=f"--data {scheme}://bucket/run: {scheme}:// isn't"):
+            require_mounted(path, "--data")
+    with pytest.raises(CxrflowError, match=f"--root {scheme}://"):
+        require_root(Path(f"{scheme}://bucket/run"))
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["s3", "a:b", "12:30/x", "/mnt/s3:/x", "./s3:/x", "C:/x", ""])
+def test_a_folder_with_a_colon_is_no_url(name):
+    require_mounted(name, "--data")

@@ -21,7 +21,7 @@ from cxrflow.components.ingest.phantom.table import Study, draw_patient, in_test
 from cxrflow.schema.classes import NO_FINDING
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import whole_folder
-from cxrflow.schema.paths import require_plain
+from cxrflow.schema.paths import require_mounted, require_plain
 from cxrflow.schema.progress import report
 
 MARKER = "SYNTHETIC.json"
@@ -89,6 +89,7 @@ def write_phantoms(
     that is full or not writable.
     """
     _check(patients, seed, prevalence_scale, min_severity, workers)
+    require_mounted(out, "--to")
     out = Path(os.path.realpath(out))
     require_plain(out, "--to")
     parameters = {
