@@ -26,8 +26,8 @@ def require_mounted(path: str | Path, option: str) -> None:
     if found := _SCHEME.match(os.fspath(path)):
         scheme, rest = found.groups()
         raise CxrflowError(
-            f"{option} {visible(f'{scheme}://{rest}')}: {scheme}:// isn't read or written here; name "
-            "a folder that this machine has mounted (docs/scale.md)"
+            f"{option} {visible(f'{scheme}://{rest}')}: {scheme}:// isn't read or written here; "
+            "name a folder that this machine has mounted (docs/scale.md)"
         )
 
 
@@ -56,8 +56,8 @@ def require_root(root: Path) -> Path:
     They glob for their own files below it, so that a name such as `runs[1]` would stand for others.
 
     Raises:
-        CxrflowError: it is a URL, its absolute path has one of * ? [ or a backslash, isn't UTF-8, or has control
-            characters.
+        CxrflowError: it is a URL, its absolute path has one of * ? [ or a backslash, isn't UTF-8,
+            or has control characters.
     """
     require_mounted(root, "--root")
     require_plain(root, "--root")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cxrflow.components.ingest.check import CheckReport
+from cxrflow.components.ingest.check import CheckReport, check_folder
 from cxrflow.components.ingest.fetch.card import Archive, DataCard
 from cxrflow.components.ingest.fetch.part import Part, Remote
 from cxrflow.components.ingest.fetch.place import Step, put_in_place, require_new, silent, workplace
@@ -93,7 +93,7 @@ def _download(source: Source, to: Path, settings: Settings, step: Step) -> Check
         with step("checking"):
             report = put_in_place(unpacked, to, card.with_archive(archive), settings)
         shutil.rmtree(aside)
-    return report
+    return report or check_folder(str(to), settings)  # which says what is wrong
 
 
 def _verified(

@@ -37,8 +37,14 @@ def require_new(to: str | Path) -> Path:
     require_plain(to, "--to")
     if os.path.lexists(to) and (not to.is_dir() or any(to.iterdir())):
         check = command_line("data", "check", to)
-        raise CxrflowError(f"{to} is not empty; `{check}` tells what it holds")
+        aside = _aside(to)
+        left = f"; {aside} is left of a download and can be removed" if aside.exists() else ""
+        raise CxrflowError(f"{to} is not empty; `{check}` tells what it holds{left}")
     return to
+
+
+def _aside(to: Path) -> Path:
+    return to.with_name(f"{to.name}.download")
 
 
 @contextmanager
@@ -49,7 +55,7 @@ def workplace(to: Path) -> Iterator[Path]:
         CxrflowError: another process works in it; says which.
         OSError: it can't be made.
     """
-    aside = to.with_name(f"{to.name}.download")
+    aside = _aside(to)
     aside.mkdir(parents=True, exist_ok=True)
     advice = "wait for it or name another --to"
     with held(aside / _LOCK, f"another download writes to {to}", advice):
@@ -62,21 +68,20 @@ def workplace(to: Path) -> Iterator[Path]:
                     aside.rmdir()
 
 
-def put_in_place(unpacked: Path, to: Path, card: DataCard, settings: Settings) -> CheckReport:
+def put_in_place(
+    unpacked: Path, to: Path, card: DataCard, settings: Settings
+) -> CheckReport | None:
     """Checks a folder of verified files and makes it the data folder, with its card.
 
-    Raises:
-        CxrflowError: the check finds no data folder there. The files have taken their place then:
-            they are what was published.
+    Returns:
+        What the check found; None where that is no data folder: still it's what was published.
     """
-    try:
+    report = None
+    with suppress(CxrflowError):
         report = check_folder(str(unpacked), settings, whole=False)
-    except CxrflowError:
-        report = None
-    else:
         card = card.with_table(find_folder(unpacked).table, report)
     card.write(unpacked)
     os.sync()  # hundred thousand files at once
     unpacked.rename(to)
     sync_path(str(to.parent))
-    return replace(report, folder=str(to)) if report else check_folder(str(to), settings)
+    return replace(report, folder=str(to)) if report else None

@@ -177,9 +177,9 @@ def _receive(response: Any, part: Part) -> None:
 
 def _limit_silence(response: Any) -> None:
     """Kaggle's client waits for ever for bytes that don't come."""
-    connection = getattr(response.raw, "connection", None)
-    if getattr(connection, "sock", None):
-        connection.sock.settimeout(_TIMEOUT_S[1])
+    sock = getattr(getattr(response.raw, "connection", None), "sock", None)
+    if sock:
+        sock.settimeout(_TIMEOUT_S[1])
 
 
 def _is_from(response: Any, start: int) -> bool:

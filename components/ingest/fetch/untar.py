@@ -53,7 +53,7 @@ class _Hashed(io.RawIOBase):
 class _Bounded(io.RawIOBase):
     """What the archive inflates to; ends a bomb before it is large, in a file or in memory."""
 
-    def __init__(self, file: BinaryIO, most: int, name: str) -> None:
+    def __init__(self, file: gzip.GzipFile, most: int, name: str) -> None:
         self._file, self._most, self._name = file, most, name
 
     def read(self, size: int = -1) -> bytes:
@@ -110,7 +110,7 @@ def _members(
 ) -> tuple[int, int, int]:
     """Writes all members; counts files, images and bytes."""
     members = files = images = size = 0
-    with tarfile.TarFile(fileobj=bounded) as source:  # type: ignore[arg-type]
+    with tarfile.TarFile(fileobj=bounded) as source:
         while member := source.next():
             path = to / safe_name(member.name, name)
             members += 1

@@ -45,6 +45,13 @@ def craft_png(
     return start + before + idat + after + chunk(b"IEND", b"")
 
 
+@pytest.fixture
+def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody cuts the power in tests, and a sync waits for whatever else the machine writes."""
+    for name in ("sync", "fsync"):
+        monkeypatch.setattr(f"os.{name}", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def png() -> Callable[..., bytes]:
     return craft_png

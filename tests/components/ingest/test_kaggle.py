@@ -20,6 +20,8 @@ from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import locked
 from tests.support.kaggle_server import ASK, FILE, KEY, USER, Kaggle, served
 
+pytestmark = pytest.mark.usefixtures("unsynced")
+
 ROWS = [("00000001_000.png", "Mass"), ("00000002_000.png", "No Finding")]
 MB = 2**20
 
@@ -383,6 +385,22 @@ def test_an_unsafe_archive_is_not_fetched_again(kaggle, to, settings, archive):
         ours.download("sample", to, settings)
     assert [path for path, _ in kaggle.asked] == [ASK, FILE]
     assert not any(to.parent.iterdir())
+
+
+def test_an_archive_without_a_table_is_unpacked_and_says_so(kaggle, to, settings, archive):
+    with zipfile.ZipFile(archive, "w") as z:
+        z.writestr("notes.txt", b"x")
+    with pytest.raises(CxrflowError, match=f"{to} has no table"):
+        ours.download("sample", to, settings)
+    assert [p.name for p in to.parent.iterdir()] == ["folder"]
+    assert read_card(to).table is None
+
+
+def test_what_a_kill_left_beside_a_whole_folder_is_named(kaggle, to, settings):
+    ours.download("sample", to, settings)
+    to.with_name("folder.download").mkdir()
+    with pytest.raises(CxrflowError, match=r"is not empty.*folder\.download is left of a download"):
+        ours.download("sample", to, settings)
 
 
 def test_kill_9_costs_what_was_not_synced(kaggle, to, settings, monkeypatch):

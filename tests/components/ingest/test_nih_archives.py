@@ -18,6 +18,8 @@ from cxrflow.components.ingest.fetch.untar import untar
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import locked
 
+pytestmark = pytest.mark.usefixtures("unsynced")
+
 ROWS = [(f"0000000{i}_000.png", "Mass" if i % 2 else "No Finding") for i in range(1, 9)]
 
 

@@ -4,7 +4,9 @@ import json
 from dataclasses import asdict
 from datetime import datetime
 
-from cxrflow.components.ingest.fetch.card import Archive, DataCard, Table
+from cxrflow.components.ingest.fetch.card import Archive, DataCard
+from cxrflow.components.ingest.fetch.card import Table as LabelTable
+from cxrflow.pipeline.reports.dashboard.blocks import Listing, Table, Text
 from cxrflow.pipeline.reports.dashboard.data_card import data_card_section
 from cxrflow.pipeline.reports.dashboard.lineage import Artifact, Execution, PipelineRun
 
@@ -14,7 +16,7 @@ CARD = DataCard(
     '"1"',
     "2026-11-26",
     archives=(Archive("sample.zip", 4_300_000_000, "a" * 64, "b", 5_610, 5_606, "checksums"),),
-    table=Table("sample_labels.csv", "c" * 64, 5_606, 5_600, 4_230),
+    table=LabelTable("sample_labels.csv", "c" * 64, 5_606, 5_600, 4_230),
     missing=("a list",),
 )
 
@@ -28,6 +30,7 @@ def run_with(**properties: str) -> PipelineRun:
 def test_a_card_is_shown_with_its_hashes() -> None:
     told = {"data_card": json.dumps(asdict(CARD)), "data_card_table": "unchanged"}
     facts, archives = data_card_section(run_with(**told)).blocks
+    assert isinstance(facts, Listing) and isinstance(archives, Table)
     words = "\n".join(facts.items)
     assert "source: Kaggle, nih-chest-xrays/sample (https://example.org), unpacked on" in words
     assert f"5,606 rows, 5,600 images of 4,230 patients, SHA-256 {'c' * 64}" in words
@@ -39,10 +42,12 @@ def test_a_card_is_shown_with_its_hashes() -> None:
 def test_a_table_that_was_changed_since_is_said() -> None:
     told = {"data_card": json.dumps(asdict(CARD)), "data_card_table": "changed since"}
     (facts, _) = data_card_section(run_with(**told)).blocks
+    assert isinstance(facts, Listing)
     assert facts.items[-1] == "the table that the run read is another one than on the card"
 
 
 def test_no_card_is_said() -> None:
     for run in (run_with(), run_with(data_card="{"), PipelineRun(datetime(2026, 1, 1), ())):
         (note,) = data_card_section(run).blocks
+        assert isinstance(note, Text)
         assert note.text.startswith("The data folder has no data card")
