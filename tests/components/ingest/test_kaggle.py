@@ -18,6 +18,7 @@ from cxrflow.components.ingest.fetch import part, space, unzip
 from cxrflow.components.ingest.fetch.card import read_card
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import locked
+from tests.pipeline.command import cxrflow
 from tests.support.kaggle_server import ASK, FILE, KEY, USER, Kaggle, served
 
 pytestmark = pytest.mark.usefixtures("unsynced")
@@ -252,6 +253,13 @@ def test_without_valid_credentials_one_line_says_how_to_get_them(
         ours.download("sample", to, settings)
     assert capsys.readouterr().out == ""
     assert not to.with_name("folder.download").exists()
+
+
+@pytest.mark.parametrize(("status", "line"), [(403, "accept its terms"), (404, "not know")])
+def test_the_command_ends_with_one_line_and_code_2(kaggle, to, status, line):
+    kaggle.refusals[ASK] = [(status, "")]
+    ended = cxrflow("data", "download", "--dataset", "sample", "--to", to)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1) and line in ended.err
 
 
 def test_no_server_is_one_line(kaggle, to, settings, monkeypatch, waits):
