@@ -59,6 +59,6 @@ def _archives(card: DataCard) -> Table:
     )
     return Table(
         "Archives",
-        columns("archive", "bytes", "images", "verified by", "SHA-256", words=("verified by",)),
+        columns("archive", "bytes", "images", "verified by", "SHA-256", words=("verified by", "SHA-256")),
         rows,
     )
