@@ -59,6 +59,8 @@ def _archives(card: DataCard) -> Table:
     )
     return Table(
         "Archives",
-        columns("archive", "bytes", "images", "verified by", "SHA-256", words=("verified by", "SHA-256")),
+        columns(
+            "archive", "bytes", "images", "verified by", "SHA-256", words=("verified by", "SHA-256")
+        ),
         rows,
     )
