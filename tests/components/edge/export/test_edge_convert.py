@@ -224,6 +224,15 @@ def test_fixed_point_by_hand():
     assert to_fixed(values * np.nan, axis=-1) is None
 
 
+def test_a_kernel_for_features_of_very_different_size_stays_as_it_is():
+    from cxrflow.components.edge.export.fixed import to_fixed
+
+    weights = np.random.default_rng(0).normal(size=(2_000, 13)).astype(np.float32)
+    assert to_fixed(weights, axis=-1) is not None
+    of_features = np.logspace(-5, 0, len(weights), dtype=np.float32)[:, None]
+    assert to_fixed(weights * of_features, axis=-1) is None  # a linear probe's
+
+
 def test_onnx_is_the_same_and_packs_the_same_way(graph, images, expected):
     import onnxruntime
 
