@@ -30,8 +30,8 @@ class Fixed:
 def to_fixed(values: np.ndarray, axis: int, bits: int = _BITS) -> Fixed | None:
     """Weights rounded; None if these are none, so few that it doesn't pay, or too unlike.
 
-    The kernel of a linear probe has a weight for each feature's size, so that many small ones matter
-    as much as the largest: rounding those of MobileNet's probe by this moves probabilities by .025.
+    The kernel of a linear probe has a weight for each feature's size, so that many small ones
+    matter as much as the largest: to round that of MobileNet's moves probabilities by .025.
 
     Args:
         values: float32.
