@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrflow.components.ingest.patients import identity
 from cxrflow.components.ingest.quarantine import Problem, Reason
 from cxrflow.schema.classes import CLASSES_14
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.patients import identity
 from cxrflow.schema.portable.label_table import (
     FINDINGS,
     IMAGE,

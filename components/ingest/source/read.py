@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrflow.components.ingest.patients import identity
 from cxrflow.components.ingest.quarantine import Problem, Reason
 from cxrflow.components.ingest.source.dicoms import PREFIX, DicomFile
 from cxrflow.components.ingest.source.labels import LabelReader, canonical
 from cxrflow.components.ingest.source.places import Found, Places, picked
-from cxrflow.components.ingest.source.pseudonyms import Pseudonyms
 from cxrflow.components.ingest.source.rows import SourceRow, read_rows
 from cxrflow.components.ingest.source.settings import DataConfig
 from cxrflow.components.ingest.table import years
 from cxrflow.schema.features import SLICE_PREFIX, UNKNOWN, UNKNOWN_AGE
+from cxrflow.schema.patients import identity
 from cxrflow.schema.portable.label_table import BadValue, shown
+from cxrflow.schema.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cxrflow.components.ingest.folder import SYNTHETIC_MARK
-from cxrflow.components.ingest.source.pseudonyms import Pseudonyms
 from cxrflow.components.ingest.source.read import key_path
 from cxrflow.components.ingest.source.rows import table_paths
 from cxrflow.components.ingest.source.settings import DataConfig
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import SLICE_PREFIX, UNKNOWN, UNKNOWN_AGE
+from cxrflow.schema.pseudonyms import Pseudonyms
 
 
 def fingerprint_source(root: Path, data: DataConfig) -> str:

@@ -12,12 +12,12 @@ from cxrflow.components.ingest.check import check_folder
 from cxrflow.components.ingest.image import BadImage, read_dicom_image
 from cxrflow.components.ingest.plan import make_plan
 from cxrflow.components.ingest.settings import IngestConfig
-from cxrflow.components.ingest.source.pseudonyms import Pseudonyms
 from cxrflow.components.ingest.source.read import read_source
 from cxrflow.components.ingest.source.version import fingerprint_source
 from cxrflow.schema.dicom.limits import DicomLimits
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.image_rules import Limits
+from cxrflow.schema.pseudonyms import Pseudonyms
 from cxrflow.serving.client.images import read_image
 from cxrflow.serving.client.settings import ClientConfig
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import uuid
 from pathlib import Path
 
 from cxrflow.schema.errors import CxrflowError
@@ -17,8 +18,8 @@ class Pseudonyms:
         self._key = key
 
     @classmethod
-    def read(cls, path: Path) -> "Pseudonyms":
-        """With the key in a file.
+    def read(cls, path: Path, setting: str = "data.pseudonym_key") -> "Pseudonyms":
+        """With the key in a file that a setting names.
 
         Raises:
             CxrflowError: it can't be read, or is too short.
@@ -28,14 +29,21 @@ class Pseudonyms:
             key = path.read_bytes().strip()
         except OSError as error:
             why = error.strerror or error
-            raise CxrflowError(f"data.pseudonym_key: {path} can't be read: {why}; {make}") from None
+            raise CxrflowError(f"{setting}: {path} can't be read: {why}; {make}") from None
         if len(key) < _LEAST:
             raise CxrflowError(
-                f"data.pseudonym_key: {path} has {len(key)} bytes, a key at least {_LEAST}; {make}"
+                f"{setting}: {path} has {len(key)} bytes, a key at least {_LEAST}; {make}"
             )
         return cls(key)
 
     def of(self, kind: str, text: str) -> str:
         """The pseudonym of an id; the same text of another kind (patient, image) has another."""
-        digest = hmac.new(self._key, f"{kind}\0{text}".encode(), hashlib.sha256).hexdigest()
-        return digest[:_LENGTH]
+        return self._digest(kind, text).hex()[:_LENGTH]
+
+    def uid(self, kind: str, *parts: str) -> str:
+        """A DICOM UID that the same parts always give again: a UUID's, PS3.5 annex B.2."""
+        digest = self._digest(f"uid:{kind}", "\0".join(parts))
+        return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
+
+    def _digest(self, kind: str, text: str) -> bytes:
+        return hmac.new(self._key, f"{kind}\0{text}".encode(), hashlib.sha256).digest()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxrflow.components.ingest.patients import identity
+from cxrflow.schema.patients import identity
 from cxrflow.schema.portable.label_table import BadValue
 
 
