@@ -1,5 +1,6 @@
 """How versions come into memory: in threads of their own, within a time limit."""
 
+import hashlib
 import logging
 import os
 import threading
@@ -13,7 +14,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import MODEL_JSON, BadModelJson, NewerFormat, parse_model_json
-from cxrflow.schema.store.manifest import verify
+from cxrflow.schema.store.manifest import MANIFEST, verify
 from cxrflow.schema.store.versions import hold
 from cxrflow.serving.batching import Arrays, Batcher, Run
 from cxrflow.serving.servable import DEFAULT_SIGNATURE, Servable
@@ -37,6 +38,7 @@ class Version:
     servable: Servable | None = None
     batcher: Batcher | None = None
     info: str = ""  # model.json
+    digest: str = ""  # the SHA-256 of manifest.json
     classes: tuple[str, ...] = ()  # its
     load_seconds: float = 0.0  # that loading took
     warm_up_seconds: float = 0.0  # and then warming up
@@ -104,6 +106,7 @@ class Loader:
             config = self._config
             servable = Servable(folder, config.intra_op_threads, config.inter_op_threads)
             (info, told), loaded = _read_info(folder), time.monotonic()
+            digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
             runs = servable.warm_up(
                 folder, _batch_sizes(config.batching.max_batch_size), config.max_input_bytes
             )
@@ -120,6 +123,7 @@ class Loader:
             mine = not load.disowned
             if mine:
                 version.info, version.classes, version.hold = info, told, handle
+                version.digest = digest
                 version.servable, version.batcher, version.load = servable, batcher, None
                 version.load_seconds = loaded - started
                 version.warm_up_seconds = time.monotonic() - loaded

@@ -1,7 +1,8 @@
 """What is told of models without asking them: signatures, classes, states of versions.
 
 Codes and texts follow tensorflow_serving/model_servers/get_model_status_impl.cc and
-servables/tensorflow/get_model_metadata_impl.cc; GetModelMetadata also knows the field model.json.
+servables/tensorflow/get_model_metadata_impl.cc; GetModelMetadata also knows the fields model.json
+and manifest.sha256.
 """
 
 from typing import Any
@@ -26,6 +27,8 @@ from cxrflow.serving.status import invalid, not_found
 _METADATA = "signature_def"
 # Ours: assets.extra/model.json as a StringValue, for clients to name classes by.
 _MODEL_JSON = "model.json"
+# Ours: the SHA-256 of the version's manifest.json as a StringValue, for logs of who answered.
+_DIGEST = "manifest.sha256"
 
 
 def metadata(manager: Manager, request: get_model_metadata_pb2.GetModelMetadataRequest) -> Message:
@@ -34,7 +37,7 @@ def metadata(manager: Manager, request: get_model_metadata_pb2.GetModelMetadataR
     if not request.metadata_field:
         raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
     for field in request.metadata_field:
-        if field not in (_METADATA, _MODEL_JSON):
+        if field not in (_METADATA, _MODEL_JSON, _DIGEST):
             raise invalid(f"Metadata field {field} is not supported")
     response = get_model_metadata_pb2.GetModelMetadataResponse()
     signatures = get_model_metadata_pb2.SignatureDefMap()
@@ -44,7 +47,8 @@ def metadata(manager: Manager, request: get_model_metadata_pb2.GetModelMetadataR
             signatures.signature_def[name].CopyFrom(definition)
         fill_spec(response.model_spec, version)
         info = wrappers_pb2.StringValue(value=version.info)
-    for field, value in ((_METADATA, signatures), (_MODEL_JSON, info)):
+        digest = wrappers_pb2.StringValue(value=version.digest)
+    for field, value in ((_METADATA, signatures), (_MODEL_JSON, info), (_DIGEST, digest)):
         if field in request.metadata_field:
             response.metadata[field].Pack(value)
     return response

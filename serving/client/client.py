@@ -1,5 +1,6 @@
 """The client: X-rays to a server and typed results back."""
 
+import hashlib
 import json
 import socket
 import ssl
@@ -24,6 +25,7 @@ from cxrflow.schema.model_json import (
     NewerFormat,
     parse_model_json,
 )
+from cxrflow.schema.store.manifest import MANIFEST
 from cxrflow.schema.store.versions import serving_root
 from cxrflow.schema.text import written
 from cxrflow.serving.addresses import join, split
@@ -41,7 +43,9 @@ from cxrflow.serving.client.results import Answer, Failure, Finding, Model, Resu
 from cxrflow.serving.client.settings import ClientConfig
 from cxrflow.serving.pixels import unpack
 
-_MODEL_JSON = "model.json"  # our server's own metadata field
+# Our server's own metadata fields.
+_MODEL_JSON = "model.json"
+_DIGEST = "manifest.sha256"
 _SIGNATURES = "signature_def"
 _UNLIKE = "out_of_distribution"  # an output of models that tell how unlike their X-rays one is
 # Failures of the server or the connection, not of an image: UNAVAILABLE is also its overload.
@@ -72,6 +76,7 @@ class Client:
         self._channel = _connect(config)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models: dict[int, Model] = {}
+        self._digests: dict[int, str] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> "Client":
@@ -148,6 +153,18 @@ class Client:
         if self.config.strict and answer.doubt:
             return Failure(source, f"refused by --strict: {answer.doubt}")
         return answer
+
+    def digest(self, version: int) -> str | None:
+        """The SHA-256 of a version's manifest.json, which holds the sums of all its files.
+
+        Asked for once; None where neither `root` nor the server tells.
+        """
+        found = self._digests.get(version)
+        if found is None:
+            found = self._local_digest(version) or self._told(version, _DIGEST)
+            if found is not None:
+                self._digests[version] = found
+        return found
 
     def predict_all(self, images: Iterable[Path]) -> Iterator[Result]:
         """`predict` for each, in their order, `window` at the same time.
@@ -255,14 +272,28 @@ class Client:
         except OSError:
             return None
 
+    def _local_digest(self, version: int) -> str | None:
+        config = self.config
+        if config.root is None:
+            return None
+        manifest = serving_root(config.root) / config.model / str(version) / MANIFEST
+        try:
+            return hashlib.sha256(manifest.read_bytes()).hexdigest()
+        except OSError:
+            return None
+
     def _served_info(self, version: int) -> ModelJson | None:
-        """Our own server tells; TF Serving refuses the question."""
+        text = self._told(version, _MODEL_JSON)
+        return None if text is None else _parsed(text)
+
+    def _told(self, version: int, field: str) -> str | None:
+        """A metadata field of our own server's; TF Serving refuses the question."""
         text = wrappers_pb2.StringValue()
         try:
-            self._metadata(self._spec(version), _MODEL_JSON).metadata[_MODEL_JSON].Unpack(text)
+            self._metadata(self._spec(version), field).metadata[field].Unpack(text)
         except grpc.RpcError:
             return None
-        return _parsed(text.value)
+        return str(text.value) or None
 
 
 def _connect(config: ClientConfig) -> grpc.Channel:

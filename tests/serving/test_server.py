@@ -470,6 +470,18 @@ def test_metadata_holds_the_signatures(predictions):
     )
 
 
+@pytest.mark.usefixtures("embedded")
+def test_metadata_tells_who_answers(predictions):
+    from google.protobuf import wrappers_pb2
+    from tensorflow_serving.apis import get_model_metadata_pb2
+
+    ask = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["manifest.sha256"])
+    ask.model_spec.name = "tiny"
+    text = wrappers_pb2.StringValue()
+    assert predictions.GetModelMetadata(ask).metadata["manifest.sha256"].Unpack(text)
+    assert re.fullmatch("[0-9a-f]{64}", text.value)
+
+
 def test_status(models):
     from tensorflow_serving.apis import get_model_status_pb2
 
