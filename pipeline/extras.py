@@ -6,7 +6,7 @@ from typing import Literal
 
 from cxrflow.schema.errors import CxrflowError
 
-Extra = Literal["pipeline", "server", "kubeflow"]
+Extra = Literal["pipeline", "server", "gateway", "kubeflow"]
 
 
 def require(package: str, extra: Extra) -> None:

@@ -1,7 +1,7 @@
 """The embedded server's settings."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
@@ -10,6 +10,7 @@ from cxrflow.schema.image_rules import ImageLimits
 from cxrflow.schema.settings import Count, Positive, settings
 from cxrflow.schema.yaml_file import read_yaml
 
+T = TypeVar("T")
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free one
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -146,10 +147,19 @@ def read_config(path: Path | None, **changes: Any) -> ServerConfig:
         CxrflowError: the file can't be read, a field is unknown, there twice or out of its range.
     """
     values = read_yaml(path, "fields, such as `grpc_port: 8500`") if path else {}
+    return checked(ServerConfig, values | changes, "serve")
+
+
+def checked(of: type[T], values: dict[str, Any], command: str) -> T:
+    """The values as settings of a class.
+
+    Raises:
+        CxrflowError: a field is unknown or out of its range; the text begins with the command.
+    """
     try:
-        return TypeAdapter(ServerConfig).validate_python(values | changes)
+        return TypeAdapter(of).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         text = first["msg"].removeprefix("Value error, ")
-        raise CxrflowError(": ".join(filter(None, ("serve", field, text)))) from None
+        raise CxrflowError(": ".join(filter(None, (command, field, text)))) from None

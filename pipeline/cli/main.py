@@ -13,6 +13,7 @@ from cxrflow.pipeline.cli import (  # noqa: F401 (they add commands)
     config,
     data,
     doctor,
+    gateway,
     models,
     nodes,
     reports,

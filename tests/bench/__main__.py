@@ -27,6 +27,7 @@ BENCHES = (
     "serving",
     "serving_fuzz",
     "serving_soak",
+    "gateway",
     "edge_models",
     "edge_parity",
     "edge_infer",

@@ -1,0 +1,100 @@
+"""How a result gets to a destination: C-STORE to a DICOM node, or STOW-RS to a DICOMweb service."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from cxrflow.serving.gateway.queue import Batch
+from cxrflow.serving.gateway.settings import DestinationConfig
+
+_CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 60.0
+# C-STORE's statuses, PS3.4 table B.2-1 and PS3.7 annex C.
+_DONE = (0x0000, 0xB000, 0xB006, 0xB007)
+_NEVER = (0x0122, 0x0124, 0xA900)  # SOP class not supported, not authorised, no such data set
+
+
+class Unreachable(Exception):
+    """Nobody answers there, or not us: the same holds for every other study."""
+
+
+class NotNow(Exception):
+    """This result wasn't taken, for a reason that may pass."""
+
+
+class Sender(Protocol):
+    """A way to a destination."""
+
+    def send(self, batch: Batch, results: Sequence[Path]) -> list[str]:
+        """Sends results, and marks in their batch what has arrived.
+
+        Returns:
+            Why some are not taken, whenever they are sent: a line each.
+
+        Raises:
+            Unreachable, NotNow.
+        """
+
+
+class DicomSender:
+    """C-STORE, all results of a study in one association."""
+
+    def __init__(self, own_title: str, destination: DestinationConfig):
+        self._own, self._destination = own_title, destination
+
+    def send(self, batch: Batch, results: Sequence[Path]) -> list[str]:
+        """See `Sender`."""
+        to = self._destination
+        kinds = {path: read_file_meta_info(path).MediaStorageSOPClassUID for path in results}
+        association = self._associate(set(kinds.values()))
+        try:
+            taken = {context.abstract_syntax for context in association.accepted_contexts}
+            refused = []
+            for path, kind in kinds.items():
+                if kind not in taken:
+                    refused.append(f"{to.name} ({to.ae_title}) takes no {kind.name}")
+                elif why := self._store(association, batch, path):
+                    refused.append(why)
+            return refused
+        finally:
+            if association.is_established:
+                association.release()
+
+    def _associate(self, kinds: set[Any]) -> Any:
+        to = self._destination
+        ae = AE(ae_title=self._own)
+        ae.connection_timeout = _CONNECT_SECONDS
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = _ANSWER_SECONDS
+        # Who takes none of the others takes this one: so an association tells what is refused.
+        ae.add_requested_context(Verification)
+        for kind in sorted(kinds):
+            ae.add_requested_context(kind, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+        association = ae.associate(to.host, to.port, ae_title=to.ae_title)
+        if association.is_established:
+            return association
+        where = f"{to.ae_title} at {to.host}:{to.port}"
+        if association.is_rejected:
+            said = getattr(association.acceptor.primitive, "reason_str", "")
+            raise Unreachable(f"{where} rejects {self._own}: {said.lower()}")
+        raise Unreachable(f"{where}: no association, is it running?")
+
+    def _store(self, association: Any, batch: Batch, path: Path) -> str:
+        """Why a result is never taken; empty where it was."""
+        to = self._destination
+        answer = association.send_c_store(path)
+        if "Status" not in answer:
+            raise Unreachable(f"{to.ae_title} at {to.host}:{to.port}: the connection broke")
+        status = int(answer.Status)
+        if status in _DONE:
+            batch.mark_sent(to.name, path, f"{status:04X}")
+            return ""
+        comment = str(answer.get("ErrorComment", "")).strip()
+        why = f"{to.name} ({to.ae_title}) refuses {path.stem}: status {status:04X}"
+        why = f"{why}, {comment}" if comment else why
+        if status in _NEVER:
+            return why
+        raise NotNow(why)

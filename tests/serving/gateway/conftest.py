@@ -1,0 +1,52 @@
+"""A model, an archive and a gateway between them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cxrflow.serving.gateway.service import Gateway
+from tests.serving.answering import answering
+from tests.serving.gateway import hospital
+
+
+@dataclass
+class Site:
+    """What runs in a test."""
+
+    folder: Path
+    model: hospital.FakeModel
+    archive: hospital.Archive
+    gateway: Gateway
+
+    @property
+    def port(self) -> int:
+        return self.gateway.port
+
+    def send(self, *paths: Path) -> list:
+        return hospital.send(self.port, paths)
+
+
+@pytest.fixture
+def open_site(tmp_path) -> Iterator:
+    """open_site(**settings): a gateway that runs until the test's end."""
+    with ExitStack() as stack:
+
+        def open_(archive: hospital.Archive | None = None, **changes) -> Site:
+            model = hospital.FakeModel()
+            server = stack.enter_context(answering(model))
+            archive = archive or hospital.Archive()
+            port = stack.enter_context(hospital.kept(archive))
+            changes.setdefault("destinations", [hospital.to_archive(port)])
+            config = hospital.config(tmp_path / "gateway", server, **changes)
+            gateway = stack.enter_context(Gateway(config).running())
+            return Site(tmp_path / "gateway", model, archive, gateway)
+
+        yield open_
+
+
+@pytest.fixture
+def site(open_site) -> Site:
+    return open_site()
