@@ -15,6 +15,8 @@ BENCHES = (
     "commands",
     "phantoms",
     "transform",
+    "decode",
+    "table",
     "training",
     "ensemble",
     "bootstrap",
