@@ -1,6 +1,5 @@
 """ImageExampleGen's executor: one Beam element is a shard, written straight from files to file."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from typing import Any, cast
 
 import apache_beam as beam
 import tensorflow as tf
-from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
@@ -31,20 +29,21 @@ from cxrflow.components.ingest.quarantine import Problem, count_reasons, write_r
 from cxrflow.components.ingest.settings import IngestSettings
 from cxrflow.components.ingest.split import unit_hash
 from cxrflow.components.node import Artifacts, read_settings
+from cxrflow.components.shards import Shards, open_shards
 from cxrflow.schema import features, progress
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.image_rules import Header, Limits
 
 _SHARD = 256  # images a file: about 100 MB of originals, so that later steps can run in parallel
-_ASIDE = "unfinished"  # where shards grow; a reader never sees a part of one
+_SIZES = 1000  # files that are looked at, at most, to tell how much room all of them need
+_TREES = ("examples", "records")  # outputs that have a file of each shard
 
 
 @dataclass(frozen=True)
 class Shard:
     """A file to write: the rows of its images, and how many images the files before it have."""
 
-    split: str
-    name: str
+    name: str  # with its split's folder
     before: int
     rows: list[dict[str, Any]]
 
@@ -58,7 +57,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Writes examples, records and the quarantine report.
 
         Image bytes go from file to file within one Beam stage: no shuffle, and memory that does
-        not grow with the number of images.
+        not grow with the number of images. Shards that a killed attempt has finished are taken as
+        they are.
 
         Raises:
             CxrflowError: the folder cannot be read, more than max_bad_share of it is bad, a split
@@ -73,14 +73,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         plan = make_plan(given.data_dir, settings, given.source)
         problems = list(plan.problems)
+        shards = open_shards(examples.uri, _TREES, exec_properties)
         # Rows alone may be reason enough to stop, before gigabytes are copied.
         stop = why_not_start(plan, settings)
         if not stop:
-            _require_space(plan, examples.uri)
-            problems += self._write(plan, limits(settings), examples.uri, records.uri, quarantine)
+            _require_space(plan, shards)
+            problems += self._write(plan, limits(settings), shards)
             written = good_rows(plan, problems)["split"].value_counts().to_dict()
             stop = why_stop(plan, problems, written, settings)
         if stop:
+            shards.remove()
             stopped = Path(quarantine.uri).parent.parent / "stopped" / Path(quarantine.uri).name
             report = write_report(problems, plan.considered, stopped)
             raise CxrflowError(f"ingest stopped: {stop}. Every row set aside is in {report}")
@@ -97,38 +99,19 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             artifact.set_int_custom_property("synthetic", int(plan.folder.synthetic))
         for name, text in card_for_lineage(plan.folder.root, plan.folder.table).items():
             examples.set_string_custom_property(name, text)
+        shards.hand_over({"examples": examples.uri, "records": records.uri})
 
-    def _write(
-        self,
-        plan: Plan,
-        limit: Limits,
-        examples_uri: str,
-        records_uri: str,
-        quarantine: types.Artifact,
-    ) -> list[Problem]:
+    def _write(self, plan: Plan, limit: Limits, shards: Shards) -> list[Problem]:
         """Runs the Beam pipeline; returns the problems found in images."""
-        for uri in (examples_uri, records_uri):
-            for folder in (_ASIDE, *(f"Split-{split}" for split in features.SPLITS)):
-                os.makedirs(os.path.join(uri, folder), exist_ok=True)
-        found = os.path.join(quarantine.uri, "found.jsonl")
-        os.makedirs(quarantine.uri, exist_ok=True)
+        planned = list(make_shards(plan))
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "Shards" >> beam.Create(list(make_shards(plan)))
-                | "Write"
-                >> beam.ParDo(
-                    _WriteShard(plan.reader, examples_uri, records_uri, limit, len(plan.rows))
-                )
-                | "ToJson" >> beam.Map(lambda problem: json.dumps(asdict(problem)))
-                | "Problems" >> beam.io.WriteToText(found, num_shards=1, shard_name_template="")
+                | "Shards" >> beam.Create(planned)
+                | "Write" >> beam.ParDo(_WriteShard(plan.reader, shards, limit, len(plan.rows)))
             )
-        for uri in (examples_uri, records_uri):
-            os.rmdir(os.path.join(uri, _ASIDE))
-        with open(found) as lines:
-            problems = [Problem(**json.loads(line)) for line in lines]
-        os.remove(found)
-        return problems
+        notes = [shards.note(shard.name) for shard in planned]
+        return [Problem(**found) for note in notes for found in note["problems"]]
 
 
 def make_shards(plan: Plan) -> Iterator[Shard]:
@@ -145,7 +128,7 @@ def make_shards(plan: Plan) -> Iterator[Shard]:
         n = -(-len(records) // _SHARD)
         for i in range(n):
             chunk = records[i::n]
-            yield Shard(str(split), f"data_tfrecord-{i:05d}-of-{n:05d}", before, chunk)
+            yield Shard(f"Split-{split}/data_tfrecord-{i:05d}-of-{n:05d}", before, chunk)
             before += len(chunk)
 
 
@@ -178,45 +161,44 @@ def raw_example(row: dict[str, Any], header: Header) -> tf.train.Example:
 
 
 class _WriteShard(beam.DoFn):
-    """Reads, checks and writes the images of a shard; yields the problems found."""
+    """Reads, checks and writes the images of a shard, and notes the problems found."""
 
-    def __init__(
-        self, read: ReadImage, examples_uri: str, records_uri: str, limit: Limits, total: int
-    ):
-        self._uris = (examples_uri, records_uri)
+    def __init__(self, read: ReadImage, shards: Shards, limit: Limits, total: int):
+        self._read = read
+        self._shards = shards
         self._limit = limit
         self._total = total
-        self._read = read
 
-    def process(self, shard: Shard) -> Iterator[Problem]:
-        aside = [os.path.join(uri, _ASIDE, f"{shard.split}-{shard.name}") for uri in self._uris]
-        problems = []
-        with tf.io.TFRecordWriter(aside[0]) as full, tf.io.TFRecordWriter(aside[1]) as light:
+    def process(self, shard: Shard) -> None:
+        if self._shards.note_if_whole(shard.name) is None:
+            with self._shards.writing(shard.name) as (files, note):
+                note["problems"] = [asdict(problem) for problem in self._write(shard, *files)]
+        progress.report(shard.before + len(shard.rows), self._total)
+
+    def _write(self, shard: Shard, examples: str, records: str) -> Iterator[Problem]:
+        with tf.io.TFRecordWriter(examples) as full, tf.io.TFRecordWriter(records) as light:
             for done, row in enumerate(shard.rows, shard.before + 1):
                 try:
                     data, header = self._read(row["path"], self._limit)
                 except BadImage as bad:
-                    problem = Problem(bad.reason.value, row["image_id"], row["row"], bad.detail)
-                    problems.append(problem)
+                    yield Problem(bad.reason.value, row["image_id"], row["row"], bad.detail)
                 else:
                     example = raw_example(row, header)
                     light.write(example.SerializeToString(deterministic=True))
                     example.features.feature[features.IMAGE].bytes_list.value.append(data)
                     full.write(example.SerializeToString(deterministic=True))
                 progress.report(done, self._total)
-        for uri, path in zip(self._uris, aside, strict=True):
-            os.replace(path, os.path.join(uri, f"Split-{shard.split}", shard.name))
-        yield from problems
 
 
-def _require_space(plan: Plan, uri: str) -> None:
-    """Refuses to start what the disk cannot hold."""
-    needed = int(1.02 * sum(_size(path) for path in plan.rows["path"]))
-    os.makedirs(uri, exist_ok=True)
-    free = shutil.disk_usage(uri).free
+def _require_space(plan: Plan, shards: Shards) -> None:
+    """Refuses to start what the disk cannot hold, besides the shards that are there already."""
+    sample = plan.rows["path"].iloc[:: -(-len(plan.rows) // _SIZES)]
+    mean = sum(map(_size, sample)) / len(sample)
+    needed = int(1.02 * mean * len(plan.rows)) - shards.kept()
+    free = shutil.disk_usage(shards.folder).free
     if needed > free:
         raise CxrflowError(
-            f"ingest needs {needed / 1e6:,.0f} MB for the raw examples below {uri}, "
+            f"ingest needs {needed / 1e6:,.0f} MB for the raw examples below {shards.folder}, "
             f"{free / 1e6:,.0f} MB are free; make room or choose another --root"
         )
 

@@ -26,13 +26,14 @@ from tfx_bsl.tfxio import tensor_representation_util, tensor_to_arrow, tf_exampl
 
 from cxrflow.components.images.records import split_records
 from cxrflow.components.node import Artifacts, read_settings
+from cxrflow.components.shards import Shards, open_shards
 from cxrflow.components.transform.preprocessing import preprocessing_fn
 from cxrflow.components.transform.settings import TransformSettings
 from cxrflow.schema import progress
 from cxrflow.schema.features import SPLIT
 
 _BATCH = 32  # examples; 32 originals are 12 MB
-_ASIDE = "unfinished"  # where shards grow; a reader never sees a part of one
+_TREE = "examples"
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,7 @@ class Shard:
 
     split: str
     source: str
-    aside: str
-    target: str
+    name: str  # with its split's folder
     examples: int
     before: int  # examples in the shards before it
 
@@ -58,7 +58,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     def Do(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
-        """Writes the transform graph and the transformed examples."""
+        """Writes the transform graph and the transformed examples.
+
+        Shards that a killed attempt has finished are taken as they are; the analysis, which reads
+        no pixels, is done anew.
+        """
         settings = read_settings(TransformSettings, exec_properties)
         examples, records, schema = (
             artifact_utils.get_single_instance(input_dict[key])
@@ -78,14 +82,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             },
             graph.uri,
         )
+        sources = [one.uri for one in (examples, records, schema)]
+        shards = open_shards(transformed.uri, (_TREE,), [exec_properties, sources])
         splits = artifact_utils.decode_split_names(examples.split_names)
-        self._transform(
-            list(_make_shards(splits, examples, records, transformed)), graph.uri, transformed.uri
-        )
+        self._transform(list(_planned(splits, examples, records)), graph.uri, shards)
         transformed.split_names = examples.split_names
         examples_utils.set_payload_format(transformed, example_gen_pb2.FORMAT_TF_EXAMPLE)
         synthetic = examples.get_int_custom_property("synthetic")
         transformed.set_int_custom_property("synthetic", synthetic)
+        shards.hand_over({_TREE: transformed.uri})
 
     def _analyze(
         self, records: str, schema_path: str, custom_config: dict[str, Any], graph_dir: str
@@ -115,19 +120,17 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
         shutil.rmtree(temporary)
 
-    def _transform(self, shards: list[Shard], graph_dir: str, output_dir: str) -> None:
+    def _transform(self, planned: list[Shard], graph_dir: str, shards: Shards) -> None:
         """Writes the transformed examples of each shard."""
-        os.makedirs(os.path.join(output_dir, _ASIDE))
-        for shard in shards:
-            os.makedirs(os.path.dirname(shard.target), exist_ok=True)
-        total = sum(shard.examples for shard in shards)
+        total = sum(shard.examples for shard in planned)
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "Shards" >> beam.Create(shards)
-                | "Transform" >> beam.ParDo(_TransformShard(graph_dir, total))
+                | "Shards" >> beam.Create(planned)
+                | "Transform" >> beam.ParDo(_TransformShard(graph_dir, shards, total))
             )
-        os.rmdir(os.path.join(output_dir, _ASIDE))
+        for shard in planned:
+            shards.note(shard.name)  # raises if it isn't there
 
 
 class _TransformShard(beam.DoFn):
@@ -137,8 +140,9 @@ class _TransformShard(beam.DoFn):
     for each split the loading of the graph.
     """
 
-    def __init__(self, graph_dir: str, total: int):
+    def __init__(self, graph_dir: str, shards: Shards, total: int):
         self._graph_dir = graph_dir
+        self._shards = shards
         self._total = total
 
     def setup(self) -> None:
@@ -161,32 +165,32 @@ class _TransformShard(beam.DoFn):
         self._encoder = example_coder.RecordBatchToExamplesEncoder(schema)
 
     def process(self, shard: Shard) -> None:
+        if self._shards.note_if_whole(shard.name) is None:
+            with self._shards.writing(shard.name) as ((file,), _):
+                self._write(shard, file)
+        progress.report(shard.before + shard.examples, self._total)
+
+    def _write(self, shard: Shard, file: str) -> None:
         done = shard.before
-        with tf.io.TFRecordWriter(shard.aside) as writer:
+        with tf.io.TFRecordWriter(file) as writer:
             for batch in split_records([shard.source]).batch(_BATCH):
                 transformed = self._transform(batch) | {SPLIT: tf.fill([len(batch)], shard.split)}
                 for example in self._encoder.encode(self._to_arrow.convert(transformed)):
                     writer.write(example)
                 done += len(batch)
                 progress.report(done, self._total)
-        os.replace(shard.aside, shard.target)
 
 
-def _make_shards(
-    splits: list[str],
-    examples: types.Artifact,
-    records: types.Artifact,
-    transformed: types.Artifact,
+def _planned(
+    splits: list[str], examples: types.Artifact, records: types.Artifact
 ) -> Iterator[Shard]:
-    """One for each file of raw examples, whose file of records has the same name."""
+    """A shard for each file of raw examples, whose file of records has the same name."""
     before = 0
     for split in splits:
         sources = sorted(glob.glob(os.path.join(examples.uri, f"Split-{split}", "*")))
         for i, source in enumerate(sources):
-            name = f"transformed_examples-{i:05d}-of-{len(sources):05d}"
-            aside = os.path.join(transformed.uri, _ASIDE, f"{split}-{name}")
-            target = os.path.join(transformed.uri, f"Split-{split}", name)
+            name = f"Split-{split}/transformed_examples-{i:05d}-of-{len(sources):05d}"
             light = os.path.join(records.uri, f"Split-{split}", os.path.basename(source))
             count = int(split_records([light]).reduce(0, lambda n, _: n + 1))
-            yield Shard(split, source, aside, target, count, before)
+            yield Shard(split, source, name, count, before)
             before += count

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,26 +19,10 @@ ROWS = [(f"{i:08d}_000.png", "Mass|Hernia" if i % 2 else "No Finding") for i in 
 @pytest.fixture
 def execute(tmp_path: Path):
     """Runs the executor; returns its three artifacts."""
-    from tfx.types import standard_artifacts
+    from tests.support import data_steps
 
-    from cxrflow.components.artifacts import Quarantine
-    from cxrflow.components.ingest.executor import Executor
-
-    def run(data_dir: Path, settings: dict, root: str = "root", source: dict | None = None):
-        kinds = dict.fromkeys(("examples", "records"), standard_artifacts.Examples)
-        outputs = {}
-        for key, kind in (kinds | {"quarantine": Quarantine}).items():
-            artifact = kind()
-            artifact.uri = str(tmp_path / root / "ImageExampleGen" / key / "7")
-            Path(artifact.uri).mkdir(parents=True)
-            outputs[key] = [artifact]
-        context = Executor.Context(
-            beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(tmp_path), unique_id="7"
-        )
-        given = {"data_dir": str(data_dir), "data_version": "f", "ingest": settings}
-        given |= {"source": source} if source else {}
-        Executor(context).Do({}, outputs, {"settings": json.dumps(given), "code_version": "c"})
-        return [artifacts[0] for artifacts in outputs.values()]
+    def run(data_dir: Path, settings: dict, root: str = "root", **more):
+        return data_steps.ingest(data_dir, settings, tmp_path / root, **more)
 
     return run
 
@@ -156,6 +141,48 @@ def test_a_full_disk_is_noticed_before_anything_is_written(
     monkeypatch.setattr(executor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 9}))
     with pytest.raises(CxrflowError, match=r"ingest needs \d MB .* 0 MB are free"):
         execute(data_folder(ROWS), settings)
+
+
+def test_a_killed_ingest_goes_on_from_its_last_whole_shard(
+    data_folder, settings, execute, picture, monkeypatch, tmp_path
+):
+    from cxrflow.components.ingest import executor
+    from tests.support import data_steps
+
+    bad = {ROWS[4][0]: picture()[:-5], ROWS[5][0]: picture(20), ROWS[30][0]: b"no image"}
+    data, settings = data_folder(ROWS, content=bad), settings | {"max_bad_share": 0.1}
+    monkeypatch.setattr(executor, "_SHARD", 4)
+    unbroken = execute(data, settings)
+
+    root, shards = tmp_path / "killed", {}
+    for images in (10, 19):  # in the third shard, then in a later one
+        assert data_steps.killed_ingest(images, 4, data, settings, root, images) == -9
+        (work,) = (root / "ImageExampleGen" / "examples" / "unfinished").iterdir()
+        found = _inodes(work / "examples")
+        assert shards.items() < found.items() and any((work / "attempts").iterdir())
+        shards = found
+        for leftover in (root / "ImageExampleGen").glob(f"*/{images}"):  # as leftovers.clear does
+            shutil.rmtree(leftover)
+    resumed = execute(data, settings, "killed")
+
+    for before, after in zip(unbroken, resumed, strict=True):
+        files = [
+            {
+                p.relative_to(one.uri): p.read_bytes()
+                for p in Path(one.uri).rglob("*")
+                if p.is_file()
+            }
+            for one in (before, after)
+        ]
+        assert files[0] == files[1] and files[0]
+        assert before.get_int_custom_property("set_aside") == 3 * (before is unbroken[2])
+    assert shards.items() < _inodes(Path(resumed[0].uri)).items()
+    left = [p for p in (root / "ImageExampleGen").glob("*/*") if p.name != "7"]
+    assert left == []
+
+
+def _inodes(tree: Path) -> dict[str, int]:
+    return {str(p.relative_to(tree)): p.stat().st_ino for p in tree.glob("Split-*/*")}
 
 
 def test_the_node(data_folder, settings):

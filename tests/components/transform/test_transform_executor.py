@@ -1,7 +1,7 @@
 """The Transform executor on a handful of real files."""
 
 import io
-import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -64,43 +64,29 @@ def _write(folder: Path, with_image: bool) -> None:
                 writer.write(_example(seed, findings, with_image))
 
 
-@pytest.fixture(scope="module")
-def transformed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The outputs of one run: folders `graph` and `examples`."""
-    from tfx.types import standard_artifacts
+COMPACT = {"image_size": SIZE, "encoding": "raw", "jpeg_quality": 95}
+SETTINGS = {"classes": CLASSES, "compact": COMPACT}
+SPLITS = ["train", "eval"]
 
-    from cxrflow.components.transform.executor import Executor
 
-    root = tmp_path_factory.mktemp("transform")
-
-    def artifact(kind: type, name: str) -> Any:
-        made = kind()
-        made.uri = str(root / name)
-        (root / name).mkdir(exist_ok=True)
-        return made
-
-    raw, records = (artifact(standard_artifacts.Examples, name) for name in ("raw", "records"))
-    raw.split_names = records.split_names = '["train", "eval"]'
-    raw.set_int_custom_property("synthetic", 1)
+def _inputs(root: Path) -> None:
     _write(root / "raw", with_image=True)
     _write(root / "records", with_image=False)
-    schema = artifact(standard_artifacts.Schema, "schema")
+    (root / "schema").mkdir()
     (root / "schema" / "schema.pbtxt").write_text(SCHEMA.read_text())
-    graph = artifact(standard_artifacts.TransformGraph, "graph")
-    examples = artifact(standard_artifacts.Examples, "examples")
-    compact = {"image_size": SIZE, "encoding": "raw", "jpeg_quality": 95}
-    settings = {"classes": CLASSES, "compact": compact}
-    executor = Executor(
-        Executor.Context(beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(root))
-    )
-    executor.Do(
-        {"examples": [raw], "records": [records], "schema": [schema]},
-        {"transform_graph": [graph], "transformed_examples": [examples]},
-        {"settings": json.dumps(settings)},
-    )
+
+
+@pytest.fixture(scope="module")
+def transformed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of one run: folders `graph/8` and `examples/8`."""
+    from tests.support import data_steps
+
+    root = tmp_path_factory.mktemp("transform")
+    _inputs(root)
+    examples = data_steps.transform(root, SETTINGS, SPLITS)
     assert examples.split_names == '["train", "eval"]'
     assert examples.get_int_custom_property("synthetic") == 1
-    return root
+    return root / "Transform"
 
 
 def _read(folder: Path) -> dict[str, dict[str, Any]]:
@@ -128,7 +114,7 @@ def _read(folder: Path) -> dict[str, dict[str, Any]]:
 def test_every_example_is_transformed(transformed: Path) -> None:
     from cxrflow.components.images.decoding import decode_compact
 
-    train = _read(transformed / "examples" / "Split-train")
+    train = _read(transformed / "examples" / "8" / "Split-train")
     assert sorted(train) == [f"{seed}.png" for seed in range(5)]
     for seed in range(5):
         compact = train[f"{seed}.png"][features.T_IMAGE]
@@ -140,7 +126,7 @@ def test_every_example_is_transformed(transformed: Path) -> None:
 
 
 def test_slice_features_pass_through(transformed: Path) -> None:
-    (example,) = _read(transformed / "examples" / "Split-eval").values()
+    (example,) = _read(transformed / "examples" / "8" / "Split-eval").values()
     assert example[features.AGE] == 29
     assert example[features.AGE_BAND] == b"20-39"
     assert example[features.PATIENT_ID] == b"9"
@@ -149,7 +135,7 @@ def test_slice_features_pass_through(transformed: Path) -> None:
 
 def test_every_example_names_its_split(transformed: Path) -> None:
     for split, count in (("train", 5), ("eval", 1)):
-        examples = _read(transformed / "examples" / f"Split-{split}").values()
+        examples = _read(transformed / "examples" / "8" / f"Split-{split}").values()
         assert [example[features.SPLIT] for example in examples] == [split.encode()] * count
 
 
@@ -158,17 +144,52 @@ def test_prevalence_is_that_of_the_training_split(transformed: Path) -> None:
 
     from cxrflow.components.transform.preprocessing import label_counts, prevalence
 
-    output = tft.TFTransformOutput(str(transformed / "graph"))
+    output = tft.TFTransformOutput(str(transformed / "graph" / "8"))
     assert label_counts(output) == {"EXAMPLES": 5, "Mass": 3, "Effusion": 1}
     np.testing.assert_allclose(prevalence(output, [*CLASSES, "Edema"]), [0.2, 0.6, 0.0])
 
 
 def test_nothing_unfinished_is_left(transformed: Path) -> None:
-    left = {path.name for path in (transformed / "examples").iterdir()}
+    left = {path.name for path in (transformed / "examples" / "8").iterdir()}
     assert left == {"Split-train", "Split-eval"}
-    shards = [path.name for path in sorted((transformed / "examples" / "Split-train").iterdir())]
+    shards = [
+        path.name for path in sorted((transformed / "examples" / "8" / "Split-train").iterdir())
+    ]
     assert shards == [f"transformed_examples-{i:05d}-of-00002" for i in range(2)]
-    assert not (transformed / "graph" / ".temporary").exists()
+    assert not (transformed / "graph" / "8" / ".temporary").exists()
+
+
+def test_a_transform_that_was_stopped_goes_on_from_its_last_whole_shard(
+    transformed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cxrflow.components.transform import executor
+    from tests.support import data_steps
+
+    def stop_at_five(done: int, total: int) -> None:
+        if done == 5:
+            raise RuntimeError("stopped")
+
+    _inputs(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
+        patch.setattr(executor, "_BATCH", 1)
+        patch.setattr(executor.progress, "report", stop_at_five)
+        data_steps.transform(tmp_path, SETTINGS, SPLITS, execution=5)
+    examples = tmp_path / "Transform" / "examples"
+    (work,) = (examples / "unfinished").iterdir()
+    (whole,) = work.glob("examples/*/*")  # of three, since the second one was begun
+    inode, place = whole.stat().st_ino, whole.relative_to(work / "examples")
+    (work / "attempts" / "killed").mkdir()  # what kill -9 leaves
+    shutil.rmtree(examples / "5")  # as leftovers.clear does
+    data_steps.transform(tmp_path, SETTINGS, SPLITS)
+
+    assert [path.name for path in examples.iterdir()] == ["8"]
+    for split in SPLITS:
+        found = _read(examples / "8" / f"Split-{split}")
+        expected = _read(transformed / "examples" / "8" / f"Split-{split}")
+        assert list(found) == list(expected)
+        for image, example in found.items():
+            np.testing.assert_equal(example, expected[image])
+    assert (examples / "8" / place).stat().st_ino == inode
 
 
 def test_analysis_reads_no_pixels() -> None:
