@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrflow.components.ingest import manifest
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.paths import require_mounted, require_plain
 from cxrflow.schema.portable.label_table import SUFFIXES, same_name, shown
@@ -92,7 +93,7 @@ def fingerprint(root: str | Path) -> str:
     """A hash that changes when the data does: table and lists by content, images by stat.
 
     Reading 45 GB to name a data set would cost minutes at every start of a run, so images count
-    with name, size and, unless they are phantoms, time of change.
+    with name, size and, unless they are phantoms, time of change; a manifest has these.
 
     Returns:
         32 hexadecimal digits.
@@ -119,7 +120,7 @@ def fingerprint(root: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _stat(entry: os.DirEntry) -> tuple[bytes, int, int]:
+def _stat(entry: os.DirEntry | manifest.Listed) -> tuple[bytes, int, int]:
     """Path, bytes and time of change; -1 where a link can't be followed: one bad image."""
     try:
         status = entry.stat()
@@ -150,8 +151,46 @@ def _find_table(root: Path) -> Path:
     return tables[0]
 
 
-def _image_entries(root: Path) -> Iterator[os.DirEntry]:
-    """The files in the image folders, each folder once, whose names are those of images."""
+def write_manifest(root: str | Path) -> int:
+    """Writes the manifest of a data folder; returns its number of images.
+
+    Raises:
+        CxrflowError: `root` is not a folder, or can't be read or written to.
+    """
+    root = require_folder(root)
+    try:
+        # Before the folders are read: what changes while they are is noticed later.
+        changed = manifest.changes(_image_folders(root))
+        images = (
+            manifest.Listed(os.fsdecode(path), size, when)
+            for path, size, when in map(_stat, _scanned(root))
+        )
+        return manifest.write(root, changed, images)
+    except OSError as error:
+        raise _unreadable(root, error) from None
+
+
+def _image_entries(root: Path) -> Iterator[os.DirEntry | manifest.Listed]:
+    """The images, as the manifest lists them or as they lie there."""
+    listed = manifest.read(root, _image_folders(root))
+    yield from _scanned(root) if listed is None else listed
+
+
+def _scanned(root: Path) -> Iterator[os.DirEntry]:
+    """The files in the image folders whose names are those of images."""
+    for folder in _image_folders(root):
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = same_name(entry.name).lower()
+                    if name.endswith(SUFFIXES) and name[0] != "." and _may_be_file(entry):
+                        yield entry
+        except OSError as error:
+            raise _unreadable(folder, error) from None
+
+
+def _image_folders(root: Path) -> Iterator[Path]:
+    """Each folder of images once."""
     seen: set[tuple[int, int]] = set()
     parts = fnmatch.filter(_names(root), IMAGE_PARTS)
     for folder in (root / "images", *(root / part / "images" for part in parts), root / SAMPLE):
@@ -161,16 +200,11 @@ def _image_entries(root: Path) -> Iterator[os.DirEntry]:
                     raise CxrflowError(f"{shown(str(folder), 4096)} is a link to no folder")
                 continue
             status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in seen:  # through a link
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    name = same_name(entry.name).lower()
-                    if name.endswith(SUFFIXES) and name[0] != "." and _may_be_file(entry):
-                        yield entry
         except OSError as error:
             raise _unreadable(folder, error) from None
+        if (status.st_dev, status.st_ino) not in seen:  # else through a link
+            seen.add((status.st_dev, status.st_ino))
+            yield folder
 
 
 def _may_be_file(entry: os.DirEntry) -> bool:

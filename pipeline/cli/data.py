@@ -93,6 +93,19 @@ def describe(
     print(f"next: {command_line('data', 'check', folder, '--profile', 'own')}")
 
 
+@data.command(epilog=examples("cxrflow data manifest /data/nih"))
+def manifest(
+    folder: Annotated[Path, typer.Argument(help="Folder in Kaggle's layout.")],
+) -> None:
+    """List a large folder's images once, so that no start of a run looks at each of them."""
+    from cxrflow.components.ingest.folder import write_manifest
+    from cxrflow.components.ingest.manifest import FILE
+
+    images = write_manifest(folder)
+    print(f"{images:,} images listed in {folder / FILE}")
+    print("write it again when images come, go or change")
+
+
 @data.command(
     epilog=examples(
         "cxrflow data download --dataset sample --to /data/sample",

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from cxrflow.components.ingest.check import check_folder, render
-from cxrflow.components.ingest.folder import find_folder, fingerprint
+from cxrflow.components.ingest.folder import find_folder, fingerprint, write_manifest
 from cxrflow.components.ingest.plan import check_cheaply, make_plan
 from cxrflow.schema.errors import CxrflowError
 
@@ -258,3 +258,34 @@ def _as_nobody(ask, root: Path) -> str:
     for parent, mode in zip(own, modes, strict=True):
         parent.chmod(mode)
     return answer
+
+
+def test_a_manifest_stands_for_the_images_until_a_folder_changes(data_folder, monkeypatch, picture):
+    root = data_folder(ROWS, images="images_001/images", test=[ROWS[0][0]])
+    images = root / "images_001" / "images"
+    for name in ODD:
+        (images / os.fsdecode(name)).write_bytes(picture())
+    (images / "00000009_000.png").symlink_to("00000009_000.png")
+    before = find_folder(root), fingerprint(root)
+    assert write_manifest(root) == len(before[0].images) == len(ODD) + len(ROWS) + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", None)
+        assert (find_folder(root), fingerprint(root)) == before
+
+    (images / "00000003_000.png").write_bytes(picture())
+    for side in (find_folder, fingerprint):
+        with pytest.raises(CxrflowError, match=r"isn't of the images that are in images_001/imag"):
+            side(root)
+    assert write_manifest(root) == len(before[0].images) + 1
+    assert fingerprint(root) != before[1]
+    (root / "images").mkdir()  # a further folder
+    with pytest.raises(CxrflowError, match=r"in images now: run .*manifest .* or delete it"):
+        find_folder(root)
+    write_manifest(root)
+    manifest = root / "manifest.jsonl"
+    for damaged in ("", "[]", manifest.read_text()[:-5], '{"images": 1'):
+        manifest.write_text(damaged)
+        with pytest.raises(CxrflowError, match=r"can't be read|isn't of the images"):
+            fingerprint(root)
+    manifest.unlink()
+    assert len(find_folder(root).images) == len(before[0].images) + 1
