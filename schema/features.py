@@ -9,6 +9,7 @@ SEX = "patient/sex"  # M or F
 VIEW = "view"  # PA or AP
 FOLLOW_UP = "follow_up"  # number of the examination, from 0
 FINDINGS = "findings"  # names of classes; empty for No Finding
+UNKNOWN_FINDINGS = "findings/unknown"  # classes of which a described source knows nothing
 HEIGHT = "image/height"  # pixels
 WIDTH = "image/width"
 
@@ -18,7 +19,7 @@ UNKNOWN_AGE = -1
 
 # Transformed examples, besides IMAGE_ID, PATIENT_ID, AGE, SEX and VIEW.
 T_IMAGE = "image"  # compact bytes
-T_LABELS = "labels"  # float32 [C], k-hot
+T_LABELS = "labels"  # float32 [C], k-hot; NaN where nothing is known, see schema/labels.py
 AGE_BAND = "age_band"  # one of preprocessing.AGE_BANDS, or unknown
 SPLIT = "split"  # one of SPLITS; with it one evaluation can tell the splits apart
 

@@ -18,9 +18,10 @@ class SplitCounts:
     patients: int
     women: float  # share of the images of which it is known, likewise the next
     pa: float
-    no_finding: float  # of all images
+    no_finding: float  # of all images: none of the findings, and none of them unknown
     ages: tuple[int, float, int] | None  # lowest, median, highest; None where none is known
     positives: dict[str, int] = field(default_factory=dict)  # images by class
+    unknown: dict[str, int] = field(default_factory=dict)  # those of which a class isn't known
 
 
 def count_splits(records: Path, classes: Sequence[str]) -> tuple[SplitCounts, ...]:
@@ -41,6 +42,7 @@ def _count(name: str, folder: Path, classes: Sequence[str]) -> SplitCounts:
     ages: list[int] = []
     seen: Counter[str] = Counter()
     positives: Counter[str] = Counter(dict.fromkeys(classes, 0))
+    unknown: Counter[str] = Counter()
     for record in split_records(folder):
         example = tf.train.Example.FromString(record.numpy()).features.feature
         patients.add(example[features.PATIENT_ID].bytes_list.value[0])
@@ -51,7 +53,9 @@ def _count(name: str, folder: Path, classes: Sequence[str]) -> SplitCounts:
             said = example[feature].bytes_list.value[0].decode()
             seen[what] += said == value
             seen[f"{what} known"] += said != features.UNKNOWN
-        seen["none"] += not findings
+        not_known = {v.decode() for v in example[features.UNKNOWN_FINDINGS].bytes_list.value}
+        unknown.update(not_known & set(classes))
+        seen["none"] += not (findings or not_known)
     images = max(len(ages), 1)
     known = [age for age in ages if age != features.UNKNOWN_AGE]
     return SplitCounts(
@@ -63,4 +67,5 @@ def _count(name: str, folder: Path, classes: Sequence[str]) -> SplitCounts:
         no_finding=seen["none"] / images,
         ages=(min(known), median(known), max(known)) if known else None,
         positives=dict(positives),
+        unknown=dict(unknown),
     )

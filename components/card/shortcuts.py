@@ -9,6 +9,7 @@ from cxrflow.components.card.figures import Scores
 from cxrflow.components.evaluate.scores import class_scores
 from cxrflow.components.floor.settings import METADATA
 from cxrflow.components.score.files import read_scores, scored_models
+from cxrflow.schema.labels import known_columns
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ def shortcuts(baselines: Path, split: str, of_model: Sequence[Scores]) -> tuple[
     if METADATA not in scored_models(baselines):
         return ()
     found = read_scores(baselines, METADATA, split)
+    of_class = known_columns(found.images.labels, found.probabilities)
     aucs = {
-        name: class_scores(found.images.labels[:, i], found.probabilities[:, i])["auc"]
-        for i, name in enumerate(found.classes)
+        name: class_scores(truth, probabilities)["auc"]
+        for name, (truth, probabilities, _) in zip(found.classes, of_class, strict=True)
     }
     return tuple(Shortcut(one.name, _known(aucs.get(one.name)), one.auc) for one in of_model)
 

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
 
 from cxrflow.components.ensemble.settings import EnsembleConfig
+from cxrflow.schema.labels import known_columns
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def fit(
 ) -> Combination:
     """What `method` learns from labelled images; means and `max_vote` learn nothing.
 
-    log_odds: [M, N, C]; labels: k-hot [N, C].
+    log_odds: [M, N, C]; labels: k-hot [N, C], of which unknown ones don't count.
     """
     members = len(log_odds)
     equal = np.full(members, 1 / members)
@@ -52,7 +53,7 @@ def fit(
         return Combination(method, _fit_weights(log_odds, labels, settings.equal_weights_images))
     if method == "hard_vote":
         thresholds = [
-            [_vote_threshold(x, y) for x, y in zip(member.T, labels.T, strict=True)]
+            [_vote_threshold(x, y) for y, x, _ in known_columns(labels, member)]
             for member in log_odds
         ]
         return Combination(method, equal, thresholds=np.array(thresholds))
@@ -98,8 +99,9 @@ def _fit_weights(log_odds: np.ndarray, labels: np.ndarray, equal_images: float) 
     images do.
     """
     members, images, _ = log_odds.shape
-    # Probability that each member gives to what is true, [M, N × C].
-    right = expit(np.where(labels > 0, log_odds, -log_odds)).reshape(members, -1)
+    known = ~np.isnan(labels)
+    # Probability that each member gives to what is true, of all known labels [M, n].
+    right = expit(np.where(labels > 0, log_odds, -log_odds))[:, known]
     right = np.maximum(right, 1e-12)
     strength = equal_images / images
 
@@ -146,9 +148,9 @@ def _fit_stack(
     """One logistic regression a class; the members' mean where a class has one label only."""
     members, _, classes = log_odds.shape
     coefficients, intercepts = np.full((members, classes), 1 / members), np.zeros(classes)
-    for c in range(classes):
-        if 0 < labels[:, c].sum() < len(labels):
+    for c, (truth, known) in enumerate(known_columns(labels)):
+        if 0 < truth.sum() < len(truth):
             model = LogisticRegression(C=inverse_penalty, max_iter=1000)
-            model.fit(log_odds[:, :, c].T, labels[:, c] > 0)
+            model.fit(log_odds[:, known, c].T, truth > 0)
             coefficients[:, c], intercepts[c] = model.coef_[0], model.intercept_[0]
     return coefficients, intercepts

@@ -21,7 +21,10 @@ SCORES = (
 
 
 class ClassScores(metric_types.Metric):
-    """The scores of module `scores` for each class of a k-hot label, keyed by name and class id."""
+    """The scores of module `scores` for each class of a k-hot label, keyed by name and class id.
+
+    Each is of the examples whose label of the class is known (no NaN).
+    """
 
     def __init__(self, num_classes: int, code_version: str = "", name: str = "class_scores"):
         """Metric for labels, `probabilities` and `logits` of shape [num_classes].
@@ -98,7 +101,8 @@ class _ClassScoresCombiner(beam.CombineFn):
         table = np.frombuffer(rows, np.float32).reshape(-1, 3, self._num_classes)
         found: dict[metric_types.MetricKey, float | Plot] = {}
         for i in range(self._num_classes):
-            labels, probabilities, logits = table[:, :, i].T
+            of_class = table[:, :, i]
+            labels, probabilities, logits = of_class[~np.isnan(of_class[:, 0])].T
             scores = class_scores(labels, probabilities)
             scores |= calibration_scores(labels, probabilities, logits)
             for score, value in scores.items():

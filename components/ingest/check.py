@@ -1,5 +1,6 @@
 """`cxrflow data check`: what a run would make of a data folder, without running it."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class CheckReport:
     patients: dict[str, int]  # their patients per split
     shared_patients: int  # in more than one split; 0 unless the code is wrong
     positives: dict[str, dict[str, int]]  # class or No Finding -> split -> good images
+    unknown: dict[str, int]  # class of a described source -> good images whose label is ignored
     problems: list[Problem]
     unlisted: list[str]  # image files that no row names
     broken_invariants: list[str]  # of the published set, one sentence each
@@ -80,6 +82,7 @@ def check_folder(
         patients=_patients(good),
         shared_patients=int((good.groupby("patient_id")["split"].nunique() > 1).sum()),
         positives=_positives(good, source.labels.names if source else CLASSES_14),
+        unknown=_unknown(good),
         problems=problems,
         unlisted=plan.unlisted,
         broken_invariants=[] if plan.folder.synthetic or source else _broken_invariants(plan),
@@ -118,6 +121,9 @@ def _patients(rows: "pd.DataFrame") -> dict[str, int]:
 
 
 def _positives(rows: "pd.DataFrame", classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    if "unknown" in rows:  # an image with an unknown class isn't known to have no finding
+        known = rows["findings"].map(bool) | ~rows["unknown"].map(bool).astype(bool)
+        rows = rows[known.astype(bool)]
     findings = rows["findings"].map(lambda names: names or (NO_FINDING,))
     exploded = rows.assign(findings=findings).explode("findings")
     counts = exploded.groupby(["findings", "split"]).size().to_dict()
@@ -125,6 +131,12 @@ def _positives(rows: "pd.DataFrame", classes: Sequence[str]) -> dict[str, dict[s
         name: {split: int(counts.get((name, split), 0)) for split in SPLITS}
         for name in (*classes, NO_FINDING)
     }
+
+
+def _unknown(rows: "pd.DataFrame") -> dict[str, int]:
+    if "unknown" not in rows:
+        return {}
+    return dict(Counter(name for names in rows["unknown"] for name in names).most_common())
 
 
 def _broken_invariants(plan: Plan) -> list[str]:
@@ -177,6 +189,9 @@ def render(report: CheckReport) -> "RenderableType":
         row(counts, name, positives, style="dim" if name == NO_FINDING else "")
     parts.append(counts)
     parts.append(Text(f"{report.shared_patients} patients in more than one split"))
+    if report.unknown:
+        said = ", ".join(f"{name} {count:,}" for name, count in report.unknown.items())
+        parts.append(Text(f"unknown labels, in no loss and no figure of their class: {said}"))
     if report.outside:
         parts.append(Text(f"{report.outside:,} rows outside the cohort"))
     if report.problems:

@@ -141,11 +141,13 @@ def raw_example(row: dict[str, Any], header: Header) -> tf.train.Example:
     def number(value: int) -> tf.train.Feature:
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
-    slices = {name: text(row[name]) for name in row if name.startswith(features.SLICE_PREFIX)}
+    further = {name: text(row[name]) for name in row if name.startswith(features.SLICE_PREFIX)}
+    if row.get("unknown"):
+        further[features.UNKNOWN_FINDINGS] = text(*row["unknown"])
     return tf.train.Example(
         features=tf.train.Features(
             feature={
-                **slices,
+                **further,
                 features.IMAGE_ID: text(row["image_id"]),
                 features.PATIENT_ID: text(row["patient_id"]),
                 features.AGE: number(row["age"]),

@@ -1,5 +1,6 @@
 """What a run would read: folder, table, split and cohort put together, before images are opened."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,16 +191,24 @@ def why_stop(
             "More patients are needed, other official lists, or with a split by hash other "
             "ingest.eval_share, ingest.test_share or ingest.split_salt"
         )
-    return _without_positives(good_rows(plan, problems), settings) if plan.source else None
+    return _one_sided(good_rows(plan, problems), settings) if plan.source else None
 
 
-def _without_positives(rows: "pd.DataFrame", settings: Settings) -> str | None:
+def _one_sided(rows: "pd.DataFrame", settings: Settings) -> str | None:
     """Which class of a described source can't be learned, in words."""
-    there = {name for names in rows.loc[rows["split"] == "train", "findings"] for name in names}
-    missing = [name for name in settings["classes"] if name not in there]
-    if not missing:
-        return None
-    return (
-        f"no image of train is positive for {', '.join(missing)}: leave such a class out of "
-        "ingest.classes, correct data.labels, or try another ingest.split_salt"
-    )
+    train = rows[rows["split"] == "train"]
+    positive = Counter(name for names in train["findings"] for name in names)
+    unknown = Counter(name for names in train["unknown"] for name in names)
+    of_kind = {
+        "positive": [name for name in settings["classes"] if not positive[name]],
+        "negative": [
+            name for name in settings["classes"] if positive[name] + unknown[name] == len(train)
+        ],
+    }
+    for kind, missing in of_kind.items():
+        if missing:
+            return (
+                f"no image of train is {kind} for {', '.join(missing)}: leave such a class out of "
+                "ingest.classes, correct data.labels, or try another ingest.split_salt"
+            )
+    return None

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.labels import known_columns
 
 # Standard deviation of the prior of log(slope), about 0: it weighs as much as some four positives,
 # so that a class of three keeps a slope near 1 and one of a hundred doesn't feel it.
@@ -60,7 +61,8 @@ def fit(logits: np.ndarray, labels: np.ndarray, slope_prior: float = SLOPE_PRIOR
     """Platt scaling of each class (Platt, "Probabilistic Outputs for Support Vector Machines",
     1999), with his smoothed targets and a prior that keeps the slope near 1 where data are few.
 
-    A class without positives or without negatives has nothing to be fitted to and stays as it is.
+    A class without positives or without negatives has nothing to be fitted to and stays as it is;
+    unknown labels count as neither.
 
     Args:
         logits: [N, C], finite.
@@ -77,7 +79,7 @@ def fit(logits: np.ndarray, labels: np.ndarray, slope_prior: float = SLOPE_PRIOR
         )
     pairs = [
         _fit_class(x.astype(np.float64), y > 0, slope_prior)
-        for x, y in zip(np.transpose(logits), np.transpose(labels), strict=True)
+        for y, x, _ in known_columns(labels, logits)
     ]
     slope, intercept = np.array(pairs).reshape(-1, 2).T
     return Calibration(slope, intercept)

@@ -23,7 +23,7 @@ class OutOfFold:
 
     image_id: np.ndarray  # text [N]
     patient_id: np.ndarray  # text [N]
-    labels: np.ndarray  # float32 [N, C], k-hot
+    labels: np.ndarray  # float32 [N, C], k-hot or NaN for unknown
     logits: np.ndarray  # float32 [N, C], before calibration
     probabilities: np.ndarray  # float32 [N, C], calibrated as the model's are
 

@@ -61,7 +61,7 @@ def fit_probe(
     One strength for all classes, the one with the highest mean AUC out of fold (the smallest of
     equals): `out_of_fold` has seen this choice, and nothing else, of its patients. Mean and
     standard deviation are of all images. A class without positives or without negatives gets its
-    prevalence as a constant.
+    prevalence as a constant. Unknown labels (NaN) are not learned from.
 
     Args:
         features: [N, D], finite.
@@ -164,7 +164,8 @@ def _fit(
     """
     classes = targets.shape[1]
     weights = np.zeros((len(strengths), x.shape[1], classes))
-    prevalence = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
+    known = (~np.isnan(targets)).sum(axis=0)
+    prevalence = (np.nansum(targets, axis=0) + 0.5) / (known + 1)
     bias = np.tile(np.log(prevalence / (1 - prevalence)), (len(strengths), 1))
     for c in range(classes):
         rows, positive, share = _weighed(targets[:, c])
@@ -181,8 +182,9 @@ def _fit(
 
 
 def _weighed(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, whether each counts as positive, and its weight."""
-    every = np.arange(len(targets))
+    """Rows of which a target is known, whether each counts as positive, and its weight."""
+    every = np.flatnonzero(~np.isnan(targets))
+    targets = targets[every]
     if np.isin(targets, (0, 1)).all():
         return every, targets > 0, np.ones(len(targets))
     share = np.concatenate([targets, 1 - targets]).astype(float)

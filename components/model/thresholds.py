@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_curve
 
+from cxrflow.schema.labels import known_columns
+
 
 def operating_points(
     labels: np.ndarray, probabilities: np.ndarray, sensitivity: float, specificity: float
@@ -63,9 +65,9 @@ def class_thresholds(
 ) -> dict[str, Any]:
     """`operating_points` of every class, as model.json's `thresholds` holds them.
 
-    labels: k-hot [N, C]; probabilities: [N, C].
+    labels: k-hot [N, C], of which unknown ones don't count; probabilities: [N, C].
     """
     return {
         name: operating_points(y, p, sensitivity, specificity)
-        for name, y, p in zip(classes, labels.T, probabilities.T, strict=True)
+        for name, (y, p, _) in zip(classes, known_columns(labels, probabilities), strict=True)
     }

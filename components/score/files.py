@@ -6,7 +6,7 @@ A folder of scores holds a folder a model, and in it `scores.json` and `<split>.
   images are phantoms), `splits`, and `note` (how the scores came about, empty where a model was
   simply asked).
 - `<split>.npz`, in the order of the split's files: `image_id`, `patient_id`, `sex`, `view`,
-  `age_band` (text [N]), `age` (int64 [N], years), `labels` (uint8 [N, C], k-hot), `probabilities`
+  `age_band` (text [N]), `age` (int64 [N], years), `labels` (float32 [N, C], k-hot, NaN for unknown), `probabilities`
   (float32 [N, C], calibrated, in 0..1) and, where a model has them, `logits` (float32 [N, C],
   before calibration).
 
@@ -50,14 +50,14 @@ class Table:
     sex: np.ndarray  # text [N], M or F
     view: np.ndarray  # text [N], PA or AP
     age_band: np.ndarray  # text [N]
-    labels: np.ndarray  # uint8 [N, C], k-hot
+    labels: np.ndarray  # float32 [N, C], k-hot, NaN where nothing is known
 
     @classmethod
     def joined(cls, batches: Sequence[Mapping[str, np.ndarray]]) -> "Table":
         """From batches of features as TensorFlow gives them, text as bytes; by `COLUMNS`' names."""
         columns = {name: np.concatenate([batch[name] for batch in batches]) for name in COLUMNS}
         text = {name: _text(values) for name, values in columns.items() if values.dtype == object}
-        return cls(**{**columns, **text, "labels": columns["labels"].astype(np.uint8)})
+        return cls(**{**columns, **text})
 
     @classmethod
     def together(cls, *tables: "Table") -> "Table":
@@ -81,6 +81,11 @@ class Scores:
     probabilities: np.ndarray  # float32 [N, C]
     logits: np.ndarray | None = None  # float32 [N, C], before calibration
     note: str = ""  # how they came about, where it isn't simply asking the model
+
+    def known(self, place: int) -> np.ndarray:
+        """The images whose label of the class at `place` is known, a mask [N]."""
+        mask: np.ndarray = ~np.isnan(self.images.labels[:, place])
+        return mask
 
     def in_order_of(self, image_ids: np.ndarray) -> "Scores":
         """The same, with rows in another order.

@@ -68,15 +68,18 @@ def write_board(
                 description="X-ray and map side by side; the map's colours go from 0 to 1.",
             )
         for i, name in enumerate(classes):
+            truth = labels[known := ~np.isnan(labels[:, i]), i]
+            if not len(truth):
+                continue
             tf.summary.image(
                 f"calibration/{name}",
-                _reliability(labels[:, i], uncalibrated[:, i], probabilities[:, i])[None],
+                _reliability(truth, uncalibrated[known, i], probabilities[known, i])[None],
                 description="Share of positives over mean probability, both from 0 to 1, in bins "
                 "of equally many images: yellow before, blue after calibration.",
             )
-            if labels[:, i].any():
+            if truth.any():
                 curve = pr_curve.pb(
-                    name, labels[:, i] > 0, probabilities[:, i], num_thresholds=_THRESHOLDS
+                    name, truth > 0, probabilities[known, i], num_thresholds=_THRESHOLDS
                 )
                 tf.summary.experimental.write_raw_pb(curve.SerializeToString())
 
@@ -103,7 +106,7 @@ def _attention(network: Network, images: Stored, classes: list[str]) -> dict[str
 
     A network with one map for all classes gets one entry, of images with any finding.
     """
-    positives = [np.flatnonzero(of_class)[:MAPS] for of_class in images.labels.T]
+    positives = [np.flatnonzero(of_class > 0)[:MAPS] for of_class in images.labels.T]
     rows = np.unique(np.concatenate(positives))
     if not len(rows):
         return {}

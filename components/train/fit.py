@@ -89,11 +89,12 @@ def train(
 
 
 def _set_prior(output: keras.layers.Layer, labels: np.ndarray, recipe: TrainConfig) -> None:
-    """Starts each class at its prevalence as the loss weighs it.
+    """Starts each class at its prevalence among known labels as the loss weighs it.
 
     Absent classes get one image's worth of doubt.
     """
-    prevalence = (labels.sum(axis=0) + 0.5) / (len(labels) + 1)
+    known = (~np.isnan(labels)).sum(axis=0)
+    prevalence = (np.nansum(labels, axis=0) + 0.5) / (known + 1)
     loss = make_loss(recipe, labels)
     odds = prevalence / (1 - prevalence) * loss.positive / loss.negative
     output.bias.assign(np.log(odds))
@@ -151,7 +152,7 @@ def compile_model(
     """Gives the model its loss and optimizer; returns the steps that these count on.
 
     labels: k-hot [N, C] of the training split; tuned: the backbone's trained layers in order;
-    hard: labels are learned as they are, so that the training images have an AUC.
+    hard: labels are learned as they are and known, so that the training images have an AUC.
     """
     steps = count_steps(recipe, len(labels))
     gpus = tf.config.list_physical_devices("GPU")
@@ -174,7 +175,8 @@ def compile_model(
 def _fit(task: _Task, recipe: TrainConfig, work_dir: Path, log_dir: Path) -> list[dict[str, float]]:
     """Fits the task's model, going on where an earlier call was killed; restores the best epoch."""
     model = task.model
-    hard = task.train.soft is None
+    # Keras's AUC takes no mask of single labels.
+    hard = task.train.soft is None and not np.isnan(task.train.labels).any()
     steps = compile_model(model, recipe, task.train.labels, task.tuned, hard)
     stopping = ResumableStopping(work_dir, recipe.patience, steps.epochs)
     first_epoch = stopping.resume(model)

@@ -20,7 +20,7 @@ class Stored:
     row: tuple[int, ...]  # shape
     dtype: np.dtype
     views: int
-    labels: np.ndarray  # float32 [N, C], k-hot; the same for every view
+    labels: np.ndarray  # float32 [N, C], k-hot or NaN for unknown; the same for every view
     soft: np.ndarray | None = None  # float32 [N, C], in [0, 1]: what is learned instead of labels
 
     @property

@@ -14,6 +14,7 @@ AGE_BANDS = ("0-19", "20-39", "40-59", "60-79", "80+")  # years
 
 _COUNTS = "label_counts"  # the vocabulary file in the transform graph
 _EXAMPLES = "EXAMPLES"  # its token that every example has
+_UNKNOWN = "|"  # begins the token of a class that is unknown; no class's name has one
 
 
 def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,10 +26,13 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
             `encoding` ("jpeg" or "raw") and `jpeg_quality`; `slices`, further features to pass on.
 
     Returns:
-        `image` string [N] (see `images.encode_compact`), `labels` float32 [N, C], `age_band`
-        string [N], and the ids, age, sex and view as they came.
+        `image` string [N] (see `images.encode_compact`), `labels` float32 [N, C] (NaN where nothing
+        is known), `age_band` string [N], and the ids, age, sex and view as they came.
     """
     labels = k_hot(inputs[features.FINDINGS], custom_config["classes"])
+    if features.UNKNOWN_FINDINGS in inputs:
+        unknown = inputs[features.UNKNOWN_FINDINGS]
+        labels = with_unknown(labels, unknown, custom_config["classes"])
     _count_labels(labels, custom_config["classes"])
     passed = (
         features.IMAGE_ID,
@@ -59,6 +63,11 @@ def k_hot(findings: tf.SparseTensor, classes: Sequence[str]) -> tf.Tensor:
     return tf.cast(tf.reduce_any(matches, axis=1), tf.float32)
 
 
+def with_unknown(labels: tf.Tensor, unknown: tf.SparseTensor, classes: Sequence[str]) -> tf.Tensor:
+    """Labels, float32 [N, C], with NaN for the classes that are named, sparse string [N, n]."""
+    return tf.where(k_hot(unknown, classes) > 0, np.float32(np.nan), labels)
+
+
 def age_band(age: tf.Tensor) -> tf.Tensor:
     """Years, int64 [N], to one of AGE_BANDS or, below 0, unknown; string [N]."""
     known = tf.gather(AGE_BANDS, tf.clip_by_value(age // 20, 0, len(AGE_BANDS) - 1))
@@ -66,14 +75,19 @@ def age_band(age: tf.Tensor) -> tf.Tensor:
 
 
 def prevalence(transform_output: tft.TFTransformOutput, classes: Sequence[str]) -> np.ndarray:
-    """Returns each class's share of the training examples, float32 [C], as Transform counted it."""
+    """Returns each class's share of the training examples in which it is known, float32 [C], as
+    Transform counted them.
+    """
     counts = label_counts(transform_output)
-    total = counts[_EXAMPLES]
-    return np.array([counts.get(name, 0) / total for name in classes], np.float32)
+    known = [counts[_EXAMPLES] - counts.get(_UNKNOWN + name, 0) for name in classes]
+    positive = [counts.get(name, 0) for name in classes]
+    return np.array([p / max(n, 1) for p, n in zip(positive, known, strict=True)], np.float32)
 
 
 def label_counts(transform_output: tft.TFTransformOutput) -> dict[str, int]:
-    """Returns the training examples with each label; "EXAMPLES" counts them all."""
+    """Returns the training examples with each label; "EXAMPLES" counts them all, "|NAME" those in
+    which NAME is unknown.
+    """
     lines = [line.decode() for line in transform_output.vocabulary_by_name(_COUNTS)]
     return {name: int(count) for count, name in (line.split(" ", 1) for line in lines)}
 
@@ -86,5 +100,6 @@ def _count_labels(labels: tf.Tensor, classes: Sequence[str]) -> None:
     """
     everyone = tf.fill([tf.shape(labels)[0], 1], _EXAMPLES)
     names = tf.where(labels > 0, tf.constant(list(classes)), "")
-    tokens = tf.concat([everyone, names], axis=1)  # TFT drops empty tokens
+    unknown = tf.where(tf.math.is_nan(labels), tf.constant([_UNKNOWN + c for c in classes]), "")
+    tokens = tf.concat([everyone, names, unknown], axis=1)  # TFT drops empty tokens
     tft.vocabulary(tokens, vocab_filename=_COUNTS, store_frequency=True)

@@ -61,7 +61,7 @@ def test_a_runs_record_reads_back(tmp_path):
         ("data.columns.patient=", "columns.patient names no column"),
         ("data.slices.Ward=x", "data.slices"),
         ("ingest.classes=[Fire]", "ingest.classes.0: input should be one of Water, Big heart"),
-        ("data.labels.values={'1': ignore}", "'ignore' needs a mask"),
+        ("data.labels.values={'1': maybe}", "data.labels.values.1: input should be"),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_field(tmp_path, override, says):

@@ -12,7 +12,15 @@ from cxrflow.components.images.decoding import compact_batch
 from cxrflow.components.images.records import split_records
 from cxrflow.components.train.inputs import model_images
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.features import FINDINGS, IMAGE, IMAGE_ID, PATIENT_ID, T_IMAGE, T_LABELS
+from cxrflow.schema.features import (
+    FINDINGS,
+    IMAGE,
+    IMAGE_ID,
+    PATIENT_ID,
+    T_IMAGE,
+    T_LABELS,
+    UNKNOWN_FINDINGS,
+)
 from cxrflow.schema.model_json import CompactFormat
 
 
@@ -61,7 +69,7 @@ def _model_pixels(images: tf.Tensor, compact: CompactFormat, image_size: int) ->
 class _Row:
     image_id: str
     patient: str
-    labels: np.ndarray  # k-hot [C]
+    labels: np.ndarray  # k-hot [C], NaN for unknown
 
 
 def _chosen(split: Path, image: str, classes: Sequence[str], count: int) -> dict[str, bytes]:
@@ -89,8 +97,11 @@ def _row(features: dict[str, tf.train.Feature], classes: Sequence[str]) -> _Row:
     if T_LABELS in features:
         labels = np.array(features[T_LABELS].float_list.value)
     else:
-        findings = {name.decode() for name in features[FINDINGS].bytes_list.value}
-        labels = np.array([float(name in findings) for name in classes])
+        findings, unknown = (
+            {name.decode() for name in features[key].bytes_list.value} if key in features else set()
+            for key in (FINDINGS, UNKNOWN_FINDINGS)
+        )
+        labels = np.array([np.nan if c in unknown else float(c in findings) for c in classes])
     image_id, patient = (
         features[name].bytes_list.value[0].decode() for name in (IMAGE_ID, PATIENT_ID)
     )

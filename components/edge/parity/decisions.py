@@ -111,7 +111,9 @@ class Decisions:
             for point, old in (of_source or {}).items():
                 if old and point in cuts:
                     cut = float(cuts[point][column])
-                    rates = _rates(self._labels[:, column] > 0, variant[:, column] >= cut)
+                    known = ~np.isnan(self._labels[:, column])
+                    truth = self._labels[known, column] > 0
+                    rates = _rates(truth, variant[known, column] >= cut)
                     found[name][point] = {**old, "threshold": cut, **rates}
         return found
 

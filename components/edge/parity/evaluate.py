@@ -50,6 +50,7 @@ def evaluate(
             config.evaluation_images,
             Path(work_dir, "pixels.npy"),
         )
+        positives = np.nansum(sample.labels, axis=0)
         found = ParityReport(
             model=info["name"],
             synthetic=info["synthetic"],
@@ -60,7 +61,7 @@ def evaluate(
             max_auc_loss=config.max_auc_loss,
             max_class_decision_change=config.max_class_decision_change,
             decision_folds=config.decision_folds,
-            positives={c: int(n) for c, n in zip(classes, sample.labels.sum(axis=0), strict=True)},
+            positives={c: int(n) for c, n in zip(classes, positives, strict=True)},
         )
         with tf.device("/CPU:0"):  # as all variants
             source = Source(saved_model).probabilities(np.load(sample.pixels, mmap_mode="r"))

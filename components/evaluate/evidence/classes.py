@@ -38,7 +38,7 @@ def judge_classes(
         figures: of these scores.
         last: the last blessed model's, on the same images and draws.
         evaluated: what TFX's Evaluator found by the exported model, on the same split.
-        shares: each class's share of the images on eval, [C].
+        shares: each class's share of the images on eval of which it is known, [C].
         bars: the lowest AUC, by class.
         draws: of the patients of these images.
         limits: what must be reached.
@@ -48,7 +48,8 @@ def judge_classes(
     enough = np.minimum(positive, negative) >= limits.min_positive_patients
     verdicts = []
     for c, result in enumerate(evaluated):
-        probabilities, truth = scores.probabilities[:, c], labels[:, c]
+        known = ~np.isnan(labels[:, c])
+        probabilities, truth = scores.probabilities[known, c], labels[known, c]
         against = (
             {
                 metric: change(
@@ -63,7 +64,7 @@ def judge_classes(
             if last and enough[c]
             else {}
         )
-        of_share = drawn_brier(truth, np.full(len(truth), shares[c]), draws)
+        of_share = drawn_brier(truth, np.full(len(truth), shares[c]), draws.within(known))
         reasons = _broken(probabilities) or (_uncomputed(figures, c, limits) if enough[c] else [])
         if not reasons and enough[c]:
             reasons = [
@@ -80,7 +81,7 @@ def judge_classes(
                 reason="; ".join(reasons) if judged else too_few,
                 min_auc=bars[result.name],
                 auc=estimate(figures.auc[c]),
-                delong=clustered_delong(truth > 0, probabilities, patients),
+                delong=clustered_delong(truth > 0, probabilities, patients[known]),
                 ece=pivotal(figures.ece[c]),
                 brier=estimate(figures.brier[c]),
                 brier_of_share=float(of_share[0]),

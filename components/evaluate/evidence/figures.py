@@ -8,6 +8,7 @@ from cxrflow.components.evaluate.statistics.auc import drawn_aucs
 from cxrflow.components.evaluate.statistics.calibration import drawn_brier, drawn_ece
 from cxrflow.components.evaluate.statistics.draws import Draws
 from cxrflow.components.score.files import Scores
+from cxrflow.schema.labels import known_columns
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,16 @@ class Figures:
     @classmethod
     def of(cls, scores: Scores, draws: Draws) -> "Figures":
         """Of scores whose images are those of the draws."""
-        pairs = [*zip(scores.images.labels.T, scores.probabilities.T, strict=True)]
+        of_class = [
+            (truth, probabilities, draws.within(known))
+            for truth, probabilities, known in known_columns(
+                scores.images.labels, scores.probabilities
+            )
+        ]
         return cls(
             drawn_aucs(scores.images.labels, scores.probabilities, draws),
-            np.array([drawn_ece(*pair, draws) for pair in pairs]),
-            np.array([drawn_brier(*pair, draws) for pair in pairs]),
+            np.array([drawn_ece(*one) for one in of_class]),
+            np.array([drawn_brier(*one) for one in of_class]),
         )
 
     def by_metric(self) -> dict[str, np.ndarray]:

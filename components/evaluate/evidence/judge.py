@@ -23,6 +23,7 @@ from cxrflow.components.floor.settings import SHUFFLED
 from cxrflow.components.score.files import Scores
 from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.labels import shares
 from cxrflow.schema.portable.scores import mean_auc
 
 SPLIT = "test"
@@ -82,8 +83,8 @@ def judge(
     draws = Draws.of(evidence.test.images.patient_id, limits.draws)
     figures = Figures.of(evidence.test, draws)
     last = _last(evidence, draws)
-    shares = evidence.eval.images.labels.mean(axis=0)
-    judged = judge_classes(evidence.test, figures, last, results, shares, bars, draws, limits)
+    on_eval = shares(evidence.eval.images.labels)
+    judged = judge_classes(evidence.test, figures, last, results, on_eval, bars, draws, limits)
     rows = np.array([c for c, item in enumerate(judged) if item.status != "not judged"], int)
     means = {metric: mean_of(drawn[rows]) for metric, drawn in figures.by_metric().items()}
     against = _against_last(means, last, rows, limits)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from cxrflow.components.evaluate.statistics.draws import CONFIDENCE, Draws, Estimate
+from cxrflow.schema.labels import known_columns
 
 _BLOCK = 1 << 22  # values of the largest table that is held at once, 32 MB
 
@@ -49,11 +50,14 @@ def drawn_auc(positive: np.ndarray, scores: np.ndarray, draws: Draws) -> np.ndar
 
 
 def drawn_aucs(labels: np.ndarray, scores: np.ndarray, draws: Draws) -> np.ndarray:
-    """The same for each class of k-hot labels [N, C] and scores [N, C]: float64 [C, 1 + draws]."""
+    """The same for each class of k-hot labels [N, C] and scores [N, C]: float64 [C, 1 + draws].
+
+    Each is of the images whose label is known, on draws of all patients.
+    """
     return np.array(
         [
-            drawn_auc(truth > 0, score, draws)
-            for truth, score in zip(labels.T, scores.T, strict=True)
+            drawn_auc(truth > 0, score, draws.within(known))
+            for truth, score, known in known_columns(labels, scores)
         ]
     )
 

@@ -282,7 +282,10 @@ def _label_lines(guess: _Guess) -> Iterator[str]:
     if labels.column:
         yield "  others: drop # words that are in no list"
     if labels.values:
-        yield "  values: # positive, negative, or leave_out: the image stays out"
+        yield (
+            "  values: # positive, negative, ignore (unknown for this image), or leave_out (the "
+            "image stays out)"
+        )
         for value, (policy, count) in labels.values.items():
             yield f"    {_yaml(value)}: {policy} # {count:,} values"
 

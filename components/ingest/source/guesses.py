@@ -53,7 +53,9 @@ class Labels:
     def unsure(self) -> list[str]:
         """Values that neither say yes nor no."""
         return [
-            value or "blank" for value, (policy, _) in self.values.items() if policy == "leave_out"
+            value or "blank"
+            for value, (policy, _) in self.values.items()
+            if policy in ("ignore", "leave_out")
         ]
 
 
@@ -132,4 +134,4 @@ def _of_column(name: str, values: Sequence[str]) -> Labels:
 
 def _policy(value: str) -> str:
     plain = canonical(value)
-    return "positive" if plain in _POSITIVE else "negative" if plain in _NEGATIVE else "leave_out"
+    return "positive" if plain in _POSITIVE else "negative" if plain in _NEGATIVE else "ignore"

@@ -1,14 +1,23 @@
-"""From a row's label values to the classes that it is positive for."""
+"""From a row's label values to the classes that it is positive for, and those it doesn't tell."""
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from cxrflow.components.ingest.quarantine import Reason
 from cxrflow.components.ingest.source.settings import LabelsConfig, Policy
 from cxrflow.schema.portable.label_table import BadValue, shown
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}([.,][0-9]*)?|[+-]?[.,][0-9]+")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a row, or all rows of an image, say of the classes; the others are negative."""
+
+    positive: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()  # values that the description says to ignore
 
 
 class LabelReader:
@@ -30,8 +39,8 @@ class LabelReader:
         given = self._labels
         return (given.column,) if given.column else (*given.classes, *given.none)
 
-    def read(self, row: Mapping[str, str]) -> frozenset[str]:
-        """The classes that a row is positive for.
+    def read(self, row: Mapping[str, str]) -> Said:
+        """What a row says of the classes.
 
         Args:
             row: text by column; a class's column that the row's table lacks is left out.
@@ -42,26 +51,39 @@ class LabelReader:
         """
         return self._of_column(row) if self._labels.column else self._of_columns(row)
 
-    def together(self, found: Sequence[frozenset[str]]) -> frozenset[str]:
-        """What several rows of one image say, by `several_rows`.
+    def together(self, found: Sequence[Said]) -> Said:
+        """What several rows of one image say, by `several_rows`; who doesn't know has no say.
 
         Raises:
-            BadValue: they must say the same, and don't.
+            BadValue: they must say the same, and don't; or no class is known.
         """
-        if len(set(found)) == 1:
-            return found[0]
+        of_none = [one for one in self._labels.names if all(one in row.unknown for row in found)]
+        unknown = frozenset(of_none)
+        if len(unknown) == len(self._labels.names):
+            raise BadValue(Reason.LABEL_LEFT_OUT.value, "no class is known: left out")
+        readers = {
+            name: sum(name not in row.unknown for row in found)
+            for name in self._labels.names
+            if name not in unknown
+        }
+        votes = Counter(name for row in found for name in row.positive)
         how = self._labels.several_rows
         if how == "same":
-            names = sorted(frozenset.union(*found) - frozenset.intersection(*found))
-            raise BadValue(
-                Reason.DUPLICATE_IMAGE.value,
-                f"{len(found)} rows of this image contradict each other: {shown(', '.join(names))}",
-            )
-        votes = Counter(name for one in found for name in one)
-        least = {"any": 1, "all": len(found), "majority": len(found) // 2 + 1}[how]
-        return frozenset(name for name, count in votes.items() if count >= least)
+            names = sorted(name for name, count in votes.items() if count < readers[name])
+            if names:
+                raise BadValue(
+                    Reason.DUPLICATE_IMAGE.value,
+                    f"{len(found)} rows of this image contradict each other: "
+                    f"{shown(', '.join(names))}",
+                )
+        positive = {
+            name
+            for name, count in votes.items()
+            if count >= {"any": 1, "majority": readers[name] // 2 + 1}.get(how, readers[name])
+        }
+        return Said(frozenset(positive), unknown)
 
-    def _of_column(self, row: Mapping[str, str]) -> frozenset[str]:
+    def _of_column(self, row: Mapping[str, str]) -> Said:
         text, given = row[self._labels.column], self._labels
         words = [_stripped(word, given.strip) for word in text.split(given.separator)]
         words = list(dict.fromkeys(word for word in words if word))
@@ -81,28 +103,34 @@ class LabelReader:
         for word in words:
             if canonical(word) in self._none:
                 self._refuse_conflict(word, found)
-        return frozenset(found)
+        return Said(frozenset(found))
 
-    def _blank(self, text: str) -> frozenset[str]:
+    def _blank(self, text: str) -> Said:
         """No word at all: what `values` says of blank; by default that isn't known."""
         policy = self._values.get("")
         if policy == "negative":
-            return frozenset()
+            return Said()
+        if policy == "ignore":
+            return Said(unknown=frozenset(self._labels.names))
         if policy == "leave_out":
             raise BadValue(Reason.LABEL_LEFT_OUT.value, "no finding given: left out")
         raise BadValue(Reason.UNKNOWN_FINDING.value, "no finding given, nor a word of labels.none")
 
-    def _of_columns(self, row: Mapping[str, str]) -> frozenset[str]:
-        found = set()
+    def _of_columns(self, row: Mapping[str, str]) -> Said:
+        found, unknown = set(), set()
         for column, name in self._labels.classes.items():
             if column not in row:
                 continue
-            if self._policy(column, name, row[column]) == "positive":
+            policy = self._policy(column, name, row[column])
+            if policy == "positive":
                 found.add(name)
+            elif policy == "ignore":
+                unknown.add(name)
         for column in self._labels.none:
             if column in row and self._says_none(row[column]):
                 self._refuse_conflict(column, found)
-        return frozenset(found)
+                unknown &= set(self._labels.beside_none)  # it denies all the others
+        return Said(frozenset(found), frozenset(unknown - found))
 
     def _policy(self, column: str, name: str, text: str) -> Policy:
         value = canonical(text)

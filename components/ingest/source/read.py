@@ -28,7 +28,8 @@ _UNSEEN = "(not shown)"  # in place of what may name a patient
 class SourceTable:
     """Usable rows, one an image, and the others.
 
-    `rows` has the columns of `table.Table.rows`, and: path (absolute), names (what lists may call
+    `rows` has the columns of `table.Table.rows`, and: unknown (classes of which nothing is known, a
+    tuple), path (absolute), names (what lists may call
     the image or patient, a tuple), said_split (train, eval, test or "") and a column
     `slice/NAME` for each further slice. sex, view and slices may be UNKNOWN, age UNKNOWN_AGE.
     """
@@ -138,15 +139,17 @@ class _Reader:
         if found.reason:
             raise BadValue(found.reason, self._harmless(found.detail))
         each = [self._of_row({**row.values, **found.values}, row.split) for row in image.rows]
-        labels = [one.pop("findings") for one in each]
+        labels = [one.pop("labels") for one in each]
         if any(one != each[0] for one in each[1:]):
             which = [key for key in each[0] if any(one[key] != each[0][key] for one in each)]
             detail = f"{len(each)} rows of this image differ in {', '.join(which)}"
             raise BadValue(Reason.DUPLICATE_IMAGE.value, detail)
+        said = self._labels.together(labels)
         return {
             **each[0],
             "image_id": self.image_id(found),
-            "findings": tuple(sorted(self._labels.together(labels))),
+            "findings": tuple(sorted(said.positive)),
+            "unknown": tuple(sorted(said.unknown)),
             "path": found.path,
             "names": self._list_names(image),
         }
@@ -168,7 +171,7 @@ class _Reader:
 
     def _of_row(self, row: dict[str, str], split: str) -> dict[str, Any]:
         return {
-            "findings": self._labels.read(row),
+            "labels": self._labels.read(row),
             "follow_up": self._follow_up(row),
             "patient_id": self._patient(row),
             "age": self._age(row),
@@ -284,7 +287,13 @@ def _frame(rows: list[dict[str, Any]], data: DataConfig) -> "pd.DataFrame":
     import pandas as pd
 
     names = ("row", "image_id", "findings", "follow_up", "patient_id", "age", "sex", "view")
-    further = ("path", "names", "said_split", *(f"{SLICE_PREFIX}{name}" for name in data.slices))
+    further = (
+        "unknown",
+        "path",
+        "names",
+        "said_split",
+        *(f"{SLICE_PREFIX}{name}" for name in data.slices),
+    )
     return pd.DataFrame(
         {
             name: pd.Series(

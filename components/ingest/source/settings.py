@@ -20,10 +20,6 @@ DICOM_SLICES = (
     *("PatientOrientation", "PhotometricInterpretation", "ViewPosition", "Grid"),
 )
 _RESERVED = (NO_FINDING, "EXAMPLES")  # EXAMPLES counts a split's images in Transform
-_NO_MASK = (
-    "'ignore' needs a mask for unknown labels in loss and figures, which there is not yet: take "
-    "leave_out (the image stays out), negative or positive"
-)
 
 
 def _plain_keys(given: Any) -> Any:
@@ -123,8 +119,9 @@ class LabelsConfig:
     """A word of `column` that is in neither list: refuse sets the row aside, drop ignores the
     word."""
     values: Annotated[dict[str, Policy], Keys] = Field(default_factory=_yes_or_no)
-    """What a class's column may hold, "" for blank: positive, negative, or leave_out (the image
-    stays out of the run). Numbers are compared as numbers; other values set the row aside."""
+    """What a class's column may hold, "" for blank: positive, negative, ignore (the class is unknown
+    for this image: it counts in no loss and no figure of the class), or leave_out (the image stays
+    out of the run). Numbers are compared as numbers; other values set the row aside."""
     values_of: dict[str, Annotated[dict[str, Policy], Keys]] = Field(default_factory=dict)
     """Class -> values that mean something else for it."""
     several_rows: Literal["same", "any", "majority", "all"] = "same"
@@ -133,9 +130,6 @@ class LabelsConfig:
 
     @model_validator(mode="after")
     def _consistent(self) -> "LabelsConfig":
-        for policies in (self.values, *self.values_of.values()):
-            if "ignore" in policies.values():
-                raise ValueError(_NO_MASK)
         for name in self.names:
             if not _is_class_name(name):
                 raise ValueError(
@@ -150,6 +144,11 @@ class LabelsConfig:
         if self.column and not self.separator.strip(" ") and self.separator != " ":
             raise ValueError("separator is empty")
         return self
+
+    @property
+    def has_unknown(self) -> bool:
+        """Whether a class may be unknown for an image."""
+        return any("ignore" in one.values() for one in (self.values, *self.values_of.values()))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from cxrflow.components.ingest.source.read import key_path
 from cxrflow.components.ingest.source.rows import table_paths
 from cxrflow.components.ingest.source.settings import DataConfig
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.features import SLICE_PREFIX, UNKNOWN, UNKNOWN_AGE
+from cxrflow.schema.features import SLICE_PREFIX, UNKNOWN, UNKNOWN_AGE, UNKNOWN_FINDINGS
 from cxrflow.schema.pseudonyms import Pseudonyms
 
 
@@ -58,6 +58,8 @@ def contract(schema: str, data: DataConfig) -> str:
     domains["finding"].value.extend(sorted(data.labels.names))
     for name in ("sex", "view"):
         domains[name].value.append(UNKNOWN)
+    if data.labels.has_unknown:
+        made.feature.add(name=UNKNOWN_FINDINGS, type=schema_pb2.BYTES, domain="finding")
     for name in data.slices:
         feature = made.feature.add(name=f"{SLICE_PREFIX}{name}", type=schema_pb2.BYTES)
         feature.presence.min_fraction, feature.presence.min_count = 1.0, 1

@@ -131,7 +131,7 @@ def agreement(found: Evidence, read: Scores, name: str, panel: np.ndarray) -> Ag
     places = [found.classes.index(c) for c in FINDINGS[name] if c in found.classes]
     if not places:
         return None
-    nih = np.asarray(read.images.labels[:, places].any(axis=1))
+    nih = np.asarray((read.images.labels[:, places] > 0).any(axis=1))
     # Any of the classes: as likely as the likeliest of them, at least.
     score = read.probabilities[:, places].max(axis=1)
     draws = Draws.of(read.images.patient_id, DRAWS)

@@ -48,8 +48,8 @@ def _each(found: Evidence, read: Scores, draw: Callable[[int, str], Chart]) -> G
     """A chart for each class, or words where it has too few positives or negatives."""
     items: list[Chart | Missing] = []
     for place, name in enumerate(found.classes):
-        positives = int(read.images.labels[:, place].sum())
-        few = too_few(positives, len(read.images.labels) - positives, found.run.min_shown)
+        labels = read.images.labels[:, place]
+        few = too_few(int((labels == 1).sum()), int((labels == 0).sum()), found.run.min_shown)
         if few:
             items.append(Missing(finding(name), f"Nothing to draw: {few}."))
         elif not np.isfinite(read.probabilities[:, place]).all():
@@ -74,30 +74,32 @@ def curve_sections(found: Evidence) -> list[Section]:
     )
 
     def one_roc(place: int, name: str) -> Chart:
-        truth = read.images.labels[:, place] > 0
-        curves = [charts.Curve("model", *_roc(truth, read.probabilities[:, place]))]
+        known = read.known(place)
+        truth, p = read.images.labels[known, place] > 0, read.probabilities[known, place]
+        curves = [charts.Curve("model", *_roc(truth, p))]
         if probe:
-            curves.append(charts.Curve(PROBE, *_roc(truth, probe.probabilities[:, place])))
+            curves.append(charts.Curve(PROBE, *_roc(truth, probe.probabilities[known, place])))
         at = counts_at(read, place, thresholds(found.info, name), draws)
         points = {p: (c.false_rate, c.sensitivity.value) for p, c in at.items()}
-        auc = roc_auc_score(truth, read.probabilities[:, place])
+        auc = roc_auc_score(truth, p)
         note = f"AUC {auc:.3f}, {int(truth.sum()):,} of {len(truth):,} positive"
         return Chart(
             finding(name), charts.roc(curves, points, f"ROC curve of {name}: {note}."), note
         )
 
     def one_pr(place: int, name: str) -> Chart:
-        truth = read.images.labels[:, place] > 0
-        curves = [charts.Curve("model", *pr_points(truth, read.probabilities[:, place]))]
+        known = read.known(place)
+        truth, p = read.images.labels[known, place] > 0, read.probabilities[known, place]
+        curves = [charts.Curve("model", *pr_points(truth, p))]
         if probe:
-            curves.append(charts.Curve(PROBE, *pr_points(truth, probe.probabilities[:, place])))
+            curves.append(charts.Curve(PROBE, *pr_points(truth, probe.probabilities[known, place])))
         at = counts_at(read, place, thresholds(found.info, name), draws)
         points = {
             p: (c.sensitivity.value, c.precision.value)
             for p, c in at.items()
             if math.isfinite(c.precision.value)
         }
-        area = average_precision_score(truth, read.probabilities[:, place])
+        area = average_precision_score(truth, p)
         share = float(truth.mean())
         note = f"AUPRC {area:.3f}, a coin {share:.3f}"
         words = f"Precision-recall curve of {name}: {note}."
@@ -140,11 +142,13 @@ def calibration_sections(found: Evidence) -> list[Section]:
     draws = Draws.of(read.images.patient_id, DRAWS)
 
     def one_reliability(place: int, name: str) -> Chart:
-        truth, p = read.images.labels[:, place], read.probabilities[:, place].astype(np.float64)
+        known = read.known(place)
+        truth = read.images.labels[known, place]
+        p = read.probabilities[known, place].astype(np.float64)
         of_bin = np.searchsorted(np.unique(equal_mass_edges(p, _BINS)), p)
         counts, sums, _ = bin_sums(truth, p, _BINS)
         filled = np.flatnonzero(counts)
-        seen = [rate(truth > 0, of_bin == k, draws) for k in filled]
+        seen = [rate(truth > 0, of_bin == k, draws.within(known)) for k in filled]
         shown = charts.reliability(
             sums[filled] / counts[filled],
             np.array([one.value for one in seen]),
@@ -163,7 +167,8 @@ def calibration_sections(found: Evidence) -> list[Section]:
         return Chart(finding(name), shown, note)
 
     def one_distribution(place: int, name: str) -> Chart:
-        truth, p = read.images.labels[:, place] > 0, read.probabilities[:, place]
+        known = read.known(place)
+        truth, p = read.images.labels[known, place] > 0, read.probabilities[known, place]
         middle = [float(np.median(p[truth])), float(np.median(p[~truth]))]
         note = f"medians {middle[0]:.3f} with the finding, {middle[1]:.3f} without"
         shown = charts.distribution(

@@ -64,7 +64,7 @@ def data_sections(run: RunFolder) -> list[Section]:
 def _facts(run: RunFolder, records: Mapping[str, Records], shared: int) -> Facts:
     images = sum(len(part.age) for part in records.values())
     everyone = {one for part in records.values() for one in part.patient_id}
-    normal = sum(not found for part in records.values() for found in part.findings)
+    normal = sum(map(_normal, records.values()))
     return Facts(
         (
             Fact("X-rays", f"{images:,}", f"in {visible(run.data_dir.name)}"),
@@ -93,7 +93,7 @@ def _splits(records: Mapping[str, Records], shared: int) -> Table:
             Cell(age, float(middle)),
             _share(part.sex.count("F"), n),
             _share(part.view.count("AP"), n),
-            _share(sum(not found for found in part.findings), n),
+            _share(_normal(part), n),
         )
 
     names = ("split", "images", "patients", "age, median and quartiles", "women", "AP view")
@@ -104,6 +104,13 @@ def _splits(records: Mapping[str, Records], shared: int) -> Table:
         note=("" if shared else "No patient is in two of them. ")
         + "The model learned from train, everything was chosen on "
         "eval, and test was read once.",
+    )
+
+
+def _normal(part: Records) -> int:
+    """Images without a finding, and without one that is unknown."""
+    return sum(
+        not (has or not_known) for has, not_known in zip(part.findings, part.unknown, strict=True)
     )
 
 
@@ -128,7 +135,8 @@ def _classes(records: Mapping[str, Records], classes: Sequence[str]) -> Section:
         row = [Cell(finding(name))]
         for split, part in records.items():
             n = found[split][name]
-            row += [whole(n), whole(patients[split][name]), _share(n, len(part.age))]
+            known = sum(name not in one for one in part.unknown)
+            row += [whole(n), whole(patients[split][name]), _share(n, max(known, 1))]
         rows.append(tuple(row))
     total = {name: sum(part[name] for part in found.values()) for name in classes}
     order = sorted(classes, key=lambda name: -total[name])
@@ -148,6 +156,15 @@ def _classes(records: Mapping[str, Records], classes: Sequence[str]) -> Section:
     ]
     if left_out:
         blocks.append(Text(f"Not among the model's classes: {', '.join(left_out)}.", "note"))
+    unknown = Counter(name for part in records.values() for one in part.unknown for name in one)
+    if said := ", ".join(f"{finding(n)} {unknown[n]:,}" for n in classes if unknown[n]):
+        blocks.append(
+            Text(
+                f"Images of which a finding is unknown, by finding: {said}. They count in no "
+                "share, no loss and no figure of it.",
+                "note",
+            )
+        )
     if empty := [
         f"{name} in {split}" for split in found for name in classes if not found[split][name]
     ]:

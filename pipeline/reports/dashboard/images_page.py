@@ -145,7 +145,7 @@ def _nothing(why: str, localised: Section) -> tuple[list[Section], list[Section]
 
 def _surest(read: Scores, place: int) -> Shown | None:
     """The image with the class that has the highest probability."""
-    positive = np.flatnonzero(read.images.labels[:, place])
+    positive = np.flatnonzero(read.images.labels[:, place] > 0)
     if not len(positive):
         return None
     return Shown(int(positive[np.argmax(read.probabilities[positive, place])]), place)
@@ -156,7 +156,7 @@ def _mistakes(read: Scores, place: int) -> list[Shown]:
     surest isn't.
     """
     labels, p = read.images.labels[:, place], read.probabilities[:, place]
-    without, having = np.flatnonzero(labels == 0), np.flatnonzero(labels)
+    without, having = np.flatnonzero(labels == 0), np.flatnonzero(labels > 0)
     found = []
     if len(without) and len(having):
         found.append(Shown(int(without[np.argmax(p[without])]), place, "false alarm"))
@@ -209,7 +209,9 @@ def _case(found: Evidence, album: Album, one: Shown, others: Sequence[int] = ())
     sex = {"F": "woman", "M": "man"}.get(images.sex[one.row], "patient")
     age = images.age[one.row]
     who = f"{sex} of {age if age >= 0 else 'unknown age'}, {images.view[one.row]}"
-    labels = [finding(c) for c, on in zip(found.classes, images.labels[one.row], strict=True) if on]
+    of_image = dict(zip(map(finding, found.classes), images.labels[one.row], strict=True))
+    labels = [name for name, value in of_image.items() if value > 0]
+    unknown = [name for name, value in of_image.items() if np.isnan(value)]
     boxes = [box for box in album.boxes(str(images.image_id[one.row])) if box.name == name]
     said = finding(name)
     pictures = [Picture(album.xray(one.row), f"X-ray {images.image_id[one.row]}", "X-ray")]
@@ -226,7 +228,8 @@ def _case(found: Evidence, album: Album, one: Shown, others: Sequence[int] = ())
     below = float((read.probabilities[:, one.place] < p).mean())
     lines = [
         f"{said} {p:.3f}{beside}; higher than {below:.0%} of the test images",
-        f"labelled {', '.join(labels) or 'No Finding'}",
+        f"labelled {', '.join(labels) or ('nothing' if unknown else 'No Finding')}",
+        *([f"unknown: {', '.join(unknown)}"] if unknown else []),
         who,
     ]
     if boxes:
@@ -236,10 +239,14 @@ def _case(found: Evidence, album: Album, one: Shown, others: Sequence[int] = ())
             album.xray(row, SMALL),
             f"X-ray {images.image_id[row]} of the same patient",
             f"{said} {read.probabilities[row, one.place]:.3f}, "
-            + ("labelled" if images.labels[row, one.place] else "not labelled"),
+            + _labelled(images.labels[row, one.place]),
         )
         for row in others
         if str(images.image_id[row]) in album.pixels
     )
     title = f"{one.why or said}: {visible(Path(str(images.image_id[one.row])).name)}"
     return Case(title[0].upper() + title[1:], tuple(pictures), tuple(lines), small)
+
+
+def _labelled(label: float) -> str:
+    return "label unknown" if np.isnan(label) else "labelled" if label else "not labelled"

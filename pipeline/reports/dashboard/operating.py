@@ -58,12 +58,15 @@ def point_words(info: ModelJson | None, name: str, point: str) -> str:
 def counts_at(
     read: Scores, place: int, points: Mapping[str, float], draws: Draws | None = None
 ) -> dict[str, Counts]:
-    """Counts of the class at `place` by point; an image is positive from the threshold on."""
-    draws = draws or Draws.of(read.images.patient_id, DRAWS)
-    truth = read.images.labels[:, place] > 0
+    """Counts of the class at `place` by point, of the images of which it is known; an image is
+    positive from the threshold on. `draws` are of all images.
+    """
+    known = read.known(place)
+    draws = (draws or Draws.of(read.images.patient_id, DRAWS)).within(known)
+    truth = read.images.labels[known, place] > 0
     found = {}
     for point, threshold in points.items():
-        called = read.probabilities[:, place] >= threshold
+        called = read.probabilities[known, place] >= threshold
         found[point] = Counts(
             threshold,
             int((called & truth).sum()),

@@ -46,7 +46,7 @@ def operating_sections(found: Evidence) -> list[Section]:
             if limit is None:
                 without.append(finding(name))
                 continue
-            if not read.images.labels[:, place].any():
+            if not (read.images.labels[:, place] > 0).any():
                 empty.append(finding(name))
             rows.append(
                 (Cell(finding(name)), *_cells(counts_at(read, place, {point: limit}, draws)[point]))

@@ -1,5 +1,6 @@
 """What ingest took in: one row an X-ray, without its pixels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import numpy as np
 
 from cxrflow.schema import features
 from cxrflow.schema.errors import CxrflowError
+
+_LISTS = (features.FINDINGS, features.UNKNOWN_FINDINGS)
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Records:
     age: np.ndarray  # years
     sex: tuple[str, ...]
     view: tuple[str, ...]
-    findings: tuple[tuple[str, ...], ...]  # empty for No Finding
+    findings: tuple[tuple[str, ...], ...]  # empty for No Finding, where nothing is unknown
+    unknown: tuple[tuple[str, ...], ...]  # classes of which nothing is known
 
 
 def read_records(folder: Path, split: str) -> Records:
@@ -36,16 +40,14 @@ def read_records(folder: Path, split: str) -> Records:
     spec = {
         **{name: tf.io.FixedLenFeature([], tf.string) for name in names},
         features.AGE: tf.io.FixedLenFeature([], tf.int64),
-        features.FINDINGS: tf.io.RaggedFeature(tf.string),
+        **{name: tf.io.RaggedFeature(tf.string) for name in _LISTS},
     }
     of_split = folder / f"Split-{split}"
     rows: dict[str, list[Any]] = {name: [] for name in spec}
     try:
         for batch in split_records(of_split).batch(1024):
             for name, values in tf.io.parse_example(batch, spec).items():
-                rows[name] += (
-                    values.to_list() if name == features.FINDINGS else list(values.numpy())
-                )
+                rows[name] += values.to_list() if name in _LISTS else list(values.numpy())
     except tf.errors.OpError as error:
         raise CxrflowError(f"{of_split} can't be read: {error.message[:200]}") from None
     if not rows[features.AGE]:
@@ -57,5 +59,10 @@ def read_records(folder: Path, split: str) -> Records:
         age=np.array(rows[features.AGE]),
         sex=text[features.SEX],
         view=text[features.VIEW],
-        findings=tuple(tuple(name.decode() for name in names) for names in rows[features.FINDINGS]),
+        findings=_names(rows[features.FINDINGS]),
+        unknown=_names(rows[features.UNKNOWN_FINDINGS]),
     )
+
+
+def _names(rows: Sequence[Sequence[bytes]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(name.decode() for name in names) for names in rows)

@@ -49,6 +49,20 @@ def test_splits_are_counted(tmp_path):
     assert (test.images, test.ages, test.women) == (0, None, 0)
 
 
+def test_unknown_findings_are_counted_apart_and_are_no_no_finding(tmp_path):
+    from cxrflow.components.card.data import count_splits
+
+    rows = [
+        row("1", 30, "F", "PA", "Mass"),
+        {**row("2", 30, "F", "PA"), "unknown": ("Mass", "Edema")},
+        row("3", 30, "F", "PA"),
+    ]
+    write(tmp_path / "Split-train", rows)
+    (train,) = count_splits(tmp_path, ("Mass", "Effusion"))
+    assert (train.positives, train.unknown) == ({"Mass": 1, "Effusion": 0}, {"Mass": 1})
+    assert train.no_finding == 1 / 3
+
+
 def test_cost_is_what_the_logs_tell(tmp_path):
     import tensorflow as tf
 

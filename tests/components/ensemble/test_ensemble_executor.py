@@ -271,7 +271,7 @@ def test_scores_of_all_models_are_what_the_exported_ones_say(made, probabilities
     assert found.classes == tuple(CLASSES) and found.synthetic
     assert found.images.image_id.tolist() == [f"{i}.png" for i in range(20)]
     assert found.images.patient_id[:3].tolist() == ["0", "0", "1"]
-    assert found.images.labels.dtype == np.uint8 and found.images.labels.sum(axis=0)[2] == 0
+    assert found.images.labels.dtype == np.float32 and found.images.labels.sum(axis=0)[2] == 0
     assert len(read_scores(scores, "ensemble", "eval").images) == 80
 
 

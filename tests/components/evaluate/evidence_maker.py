@@ -52,7 +52,8 @@ def results_of(scores: Scores) -> tuple[ClassResult, ...]:
     """What the Evaluator finds."""
     found = []
     for c, name in enumerate(scores.classes):
-        y, p = scores.images.labels[:, c], scores.probabilities[:, c]
+        known = ~np.isnan(scores.images.labels[:, c])
+        y, p = scores.images.labels[known, c], scores.probabilities[known, c]
         values = class_scores(y, p)
         counts = {key: int(values.pop(key)) for key in ("positives", "negatives")}
         ece = expected_calibration_error(y, p)

@@ -24,7 +24,7 @@ def scores(split: str = "test", model: str = "narrow", images: int = 3) -> Score
         sex=np.array(["F"] * images),
         view=np.array(["AP"] * images),
         age_band=np.array(["40-59"] * images),
-        labels=random.integers(0, 2, (images, 2)).astype(np.uint8),
+        labels=random.choice([0, 1, np.nan], (images, 2)).astype(np.float32),
     )
     p = random.random((images, 2)).astype(np.float32)
     return Scores(model, ("Edema", "Mass"), split, True, table, p, logits=np.log(p / (1 - p)))
@@ -62,7 +62,7 @@ def test_a_table_from_tensorflows_batches() -> None:
         "labels": np.array([[1, 0]], np.float32),
     }
     table = Table.joined([batch, batch])
-    assert table.image_id.tolist() == ["ä.png"] * 2 and table.labels.dtype == np.uint8
+    assert table.image_id.tolist() == ["ä.png"] * 2 and table.labels.dtype == np.float32
 
 
 def test_rows_are_put_in_anothers_order() -> None:

@@ -39,6 +39,31 @@ def test_by_hand(recipe, expected):
     np.testing.assert_allclose(loss.call(LABELS, LOGITS), np.array(expected) / 2, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["bce", "wcel", "focal"])
+def test_an_unknown_label_adds_nothing_and_has_no_gradient(name):
+    labels = np.array([[1.0, np.nan], [0.0, 0.0]], np.float32)
+    loss = make_loss(TrainConfig(loss=name), labels)
+    logits = tf.constant(LOGITS)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        found = loss.call(labels, logits)
+    wanted = loss.call(np.nan_to_num(labels), LOGITS).numpy()
+    alone = loss.call(np.array([[1.0]], np.float32), LOGITS[:1, :1]).numpy() / 2
+    np.testing.assert_allclose(found, [alone[0], wanted[1]], rtol=1e-6)
+    slopes = tape.gradient(found, logits).numpy()
+    assert (
+        slopes[0, 1] == 0
+        and np.isfinite(slopes).all()
+        and (slopes[[0, 1, 1], [0, 0, 1]] != 0).all()
+    )
+
+
+def test_unknown_labels_count_in_no_class_weight():
+    few = np.array([[1, np.nan], [0, 0], [np.nan, 0]], np.float32)  # one of four is positive
+    loss = make_loss(TrainConfig(loss="wcel"), few)
+    assert (loss.positive, loss.negative) == (4, pytest.approx(4 / 3))
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_agrees_with_keras(gamma, smoothing):

@@ -49,6 +49,15 @@ def test_k_hot_of_normals_only() -> None:
     np.testing.assert_array_equal(k_hot(_sparse([[], []]), DEFAULT_CLASSES), np.zeros((2, 13)))
 
 
+def test_an_unknown_class_is_nan_and_the_others_stay() -> None:
+    from cxrflow.components.transform.preprocessing import with_unknown
+
+    labels = k_hot(_sparse([["Mass"], [], []]), ("Nodule", "Mass"))
+    unknown = _sparse([["Nodule"], ["Hernia", "Mass"], []])
+    found = with_unknown(labels, unknown, ("Nodule", "Mass"))
+    np.testing.assert_array_equal(found, [[np.nan, 1], [0, np.nan], [0, 0]])
+
+
 def test_age_bands() -> None:
     ages = [0, 19, 20, 39, 40, 59, 60, 79, 80, 95, 120]
     bands = ["0-19"] * 2 + ["20-39"] * 2 + ["40-59"] * 2 + ["60-79"] * 2 + ["80+"] * 3

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxrflow.components.ingest.source.labels import LabelReader, canonical
+from cxrflow.components.ingest.source.labels import LabelReader, Said, canonical
 from cxrflow.components.ingest.source.settings import LabelsConfig
 from cxrflow.schema.portable.label_table import BadValue
 
@@ -25,6 +25,10 @@ WORDS = LabelsConfig(
 )
 
 
+def said(*positive, unknown=()):
+    return Said(frozenset(positive), frozenset(unknown))
+
+
 @pytest.mark.parametrize(
     "row, found",
     [
@@ -37,7 +41,7 @@ WORDS = LabelsConfig(
     ],
 )
 def test_columns_mean_what_the_policies_say(row, found):
-    assert LabelReader(COLUMNS).read(row) == found
+    assert LabelReader(COLUMNS).read(row) == Said(frozenset(found))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +70,7 @@ def test_other_values_keep_the_row_out(row, reason, says):
     ],
 )
 def test_words_of_one_column(text, found):
-    assert LabelReader(WORDS).read({"Findings": text}) == found
+    assert LabelReader(WORDS).read({"Findings": text}) == Said(frozenset(found))
 
 
 @pytest.mark.parametrize(
@@ -86,29 +90,78 @@ def test_words_that_keep_the_row_out(text, reason):
 
 def test_words_in_no_list_can_be_dropped():
     dropping = LabelReader(LabelsConfig(column="F", classes={"mass": "Mass"}, others="drop"))
-    assert dropping.read({"F": "scoliosis|mass"}) == {"Mass"}
-    assert dropping.read({"F": "scoliosis"}) == frozenset()
+    assert dropping.read({"F": "scoliosis|mass"}) == said("Mass")
+    assert dropping.read({"F": "scoliosis"}) == said()
 
 
 @pytest.mark.parametrize(
     "how, found", [("any", {"A", "B", "C"}), ("majority", {"A", "B"}), ("all", {"A"})]
 )
 def test_several_readers_are_put_together(how, found):
-    reader = LabelReader(LabelsConfig(classes={"A": "A"}, several_rows=how))
-    votes = [frozenset("ABC"), frozenset("AB"), frozenset("A")]
-    assert reader.together(votes) == found
+    classes = {name: name for name in "ABC"}
+    reader = LabelReader(LabelsConfig(classes=classes, several_rows=how))
+    assert reader.together([said(*"ABC"), said(*"AB"), said("A")]).positive == found
 
 
 def test_half_of_the_readers_are_no_majority():
     reader = LabelReader(LabelsConfig(classes={"A": "A"}, several_rows="majority"))
-    assert reader.together([frozenset("A"), frozenset()]) == frozenset()
+    assert reader.together([said("A"), said()]) == said()
+
+
+@pytest.mark.parametrize(
+    "how, votes, positive, unknown",
+    [
+        ("same", [said("A"), said(unknown="A")], "A", ""),  # who doesn't know contradicts nobody
+        ("same", [said(), said(unknown="A")], "", ""),
+        ("same", [said("B", unknown="A"), said("B", unknown="A")], "B", "A"),
+        ("majority", [said("A"), said(unknown="A"), said(unknown="A")], "A", ""),
+        ("majority", [said("A"), said(), said(unknown="A")], "", ""),
+        ("all", [said("A"), said(unknown="A")], "A", ""),
+        ("any", [said(), said("A"), said(unknown="A")], "A", ""),
+    ],
+)
+def test_who_does_not_know_has_no_say(how, votes, positive, unknown):
+    reader = LabelReader(LabelsConfig(classes={"A": "A", "B": "B"}, several_rows=how))
+    assert reader.together(votes) == said(*positive, unknown=unknown)
+
+
+@pytest.mark.parametrize(
+    "row, positive, unknown",
+    [
+        ({"E": "-1", "H": "1"}, {"Heart"}, {"Water"}),
+        ({"E": "", "H": "0"}, set(), {"Water"}),
+        ({"E": "-1", "H": "0", "Oedema": "1"}, {"Water"}, set()),  # its other column knows
+        ({"E": "-1", "H": "0", "Normal": "1"}, set(), set()),  # no finding denies what is unsure
+        ({"E": "-1", "H": "-1", "Normal": ""}, set(), {"Water", "Heart"}),
+        ({"E": "0", "H": "-1", "Normal": "1"}, set(), {"Heart"}),  # nothing said of what is beside
+    ],
+)
+def test_a_value_to_ignore_leaves_its_class_unknown(row, positive, unknown):
+    labels = LabelsConfig(
+        classes={"E": "Water", "Oedema": "Water", "H": "Heart"},
+        none=("Normal",),
+        beside_none=("Heart",),
+        values={"1": "positive", "0": "negative", "-1": "ignore"},
+        values_of={"Water": {"": "ignore"}},
+    )
+    assert labels.has_unknown
+    assert LabelReader(labels).read(row) == Said(frozenset(positive), frozenset(unknown))
+
+
+def test_an_image_of_which_no_class_is_known_stays_out():
+    labels = LabelsConfig(column="F", classes={"mass": "Mass"}, values={"": "ignore"})
+    reader = LabelReader(labels)
+    assert reader.read({"F": ""}) == said(unknown=["Mass"])
+    with pytest.raises(BadValue, match="no class is known") as error:
+        reader.together([reader.read({"F": ""})])
+    assert error.value.reason == "label_left_out"
 
 
 def test_rows_that_must_agree_and_do_not_contradict():
     reader = LabelReader(LabelsConfig(classes={"A": "A"}))
-    assert reader.together([frozenset("A"), frozenset("A")]) == {"A"}
+    assert reader.together([said("A"), said("A")]) == said("A")
     with pytest.raises(BadValue, match="2 rows of this image contradict each other: A"):
-        reader.together([frozenset("A"), frozenset()])
+        reader.together([said("A"), said()])
 
 
 @given(st.integers(-999, 999))
@@ -120,7 +173,6 @@ def test_numbers_are_compared_as_numbers(number):
 @pytest.mark.parametrize(
     "fields, says",
     [
-        ({"classes": {"A": "A"}, "values": {"-1": "ignore"}}, "'ignore' needs a mask"),
         ({"classes": {"A": "No Finding"}}, "can't name a class"),
         ({"classes": {"A": "EXAMPLES"}}, "can't name a class"),
         ({"classes": {"A": "a|b"}}, "can't name a class"),
@@ -139,6 +191,6 @@ def test_keys_that_yaml_takes_for_numbers_are_text():
     labels = LabelsConfig(
         classes={"A": "A"}, values={1: "positive", -1.0: "negative", None: "negative"}
     )
-    assert LabelReader(labels).read({"A": "1"}) == {"A"}
-    assert LabelReader(labels).read({"A": "-1"}) == frozenset()
-    assert LabelReader(labels).read({"A": ""}) == frozenset()
+    assert LabelReader(labels).read({"A": "1"}) == said("A")
+    assert LabelReader(labels).read({"A": "-1"}) == said()
+    assert LabelReader(labels).read({"A": ""}) == said()

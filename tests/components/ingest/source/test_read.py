@@ -211,6 +211,21 @@ def test_check_judges_a_source_and_a_class_without_a_positive(table, images, des
     assert check_folder(str(tmp_path), settings(), source=data).stop is None
 
 
+def test_check_counts_unknown_labels_and_a_class_without_a_known_negative(
+    table, images, describe_as, tmp_path
+):
+    twenty(table, images)
+    labels = {
+        "classes": {"Water": "Water", "part": "Air"},
+        "values": {"1": "positive", "0": "negative", "a": "positive", "b": "ignore"},
+    }
+    data = describe_as(tables=[{"file": "t.csv"}], columns=COLUMNS, labels=labels)
+    report = check_folder(str(tmp_path), settings(classes=("Water", "Air")), source=data)
+    assert report.unknown == {"Air": 5}
+    assert "no image of train is negative for Air" in (report.stop or "")
+    assert render(report)
+
+
 def test_what_was_left_out_on_purpose_does_not_count_as_bad(table, images, describe_as, tmp_path):
     twenty(table, images, v="PA")
     data = describe_as(
