@@ -27,7 +27,13 @@ from cxrflow.components.localise.settings import LocaliserSettings
 from cxrflow.components.publish.component import Pusher, ServingCheck, infra_validator
 from cxrflow.components.publish.settings import PusherSettings
 from cxrflow.pipeline import beam_options
-from cxrflow.pipeline.data_nodes import Data, code_version, data_nodes, recipe_check
+from cxrflow.pipeline.data_nodes import (
+    Data,
+    code_version,
+    data_nodes,
+    further_slices,
+    recipe_check,
+)
 from cxrflow.pipeline.facts import Facts, edge_folder, serving_folder
 from cxrflow.pipeline.judges import baselines, judged, judged_member, scorer
 from cxrflow.pipeline.metadata_server import pipeline_name
@@ -162,6 +168,7 @@ def _ensemble(
         compact=config.transform,
         synthetic=data.facts.synthetic,
         data_version=data.facts.data_version,
+        slices=further_slices(config),
     )
     return Ensemble(
         settings,

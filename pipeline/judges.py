@@ -84,6 +84,7 @@ def judged(
             classes=config.ingest.classes,
             limits=FinalLimits(**limits),
             name=name,
+            slices=tuple(config.data.slices) if config.data else (),
             split_kind=_split_kind(config, data),
             synthetic=data.facts.synthetic,
         ),
@@ -106,7 +107,11 @@ def _split_kind(config: PipelineConfig, data: Data) -> SplitKind:
 
 def scorer(model: BaseChannel, data: Data, config: PipelineConfig) -> Scorer:
     """What a model that no ensemble has asked says about eval and test."""
-    settings = ScorerSettings(classes=config.ingest.classes, synthetic=data.facts.synthetic)
+    settings = ScorerSettings(
+        classes=config.ingest.classes,
+        synthetic=data.facts.synthetic,
+        slices=further_slices(config),
+    )
     return Scorer(
         settings,
         code_version(data.facts, Scorer),

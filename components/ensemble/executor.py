@@ -51,7 +51,13 @@ class Executor(base_executor.BaseExecutor):
         members = Members(chosen_members)
         batch_size = settings.ensemble.batch_size
         predictions = {
-            split: predict(members, split_files(input_dict["examples"], split), compact, batch_size)
+            split: predict(
+                members,
+                split_files(input_dict["examples"], split),
+                compact,
+                batch_size,
+                settings.slices,
+            )
             for split in ("eval", "test")
         }
         known, note = honest_predictions(chosen_members, predictions["eval"])
@@ -108,7 +114,8 @@ class Executor(base_executor.BaseExecutor):
         learned, on_eval = None, predictions["eval"].images
         # More than eval: all members were cross-fitted.
         if on_eval is not None and len(known.labels) > len(on_eval):
-            train = read_table(split_files(input_dict["examples"], "train"), len(classes))
+            files = split_files(input_dict["examples"], "train")
+            train = read_table(files, len(classes), settings.slices)
             learned = Table.together(train, on_eval)
         for scored in all_scores(names, predictions, known, method, calibration, settings, learned):
             write_scores(scored, Path(scores.uri))

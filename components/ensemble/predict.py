@@ -15,15 +15,20 @@ from cxrflow.schema.progress import report
 
 
 def predict(
-    members: Members, paths: Sequence[str], compact: CompactFormat, batch_size: int
+    members: Members,
+    paths: Sequence[str],
+    compact: CompactFormat,
+    batch_size: int,
+    slices: Sequence[str] = (),
 ) -> Predictions:
     """Predictions for the transformed examples in these TFRecords (gzip if named .gz).
 
+    slices: features of further groups, which stay with the images.
     Raises CxrflowError if there are none.
     """
     batches, tables = [], []
     for pixels, columns in pixel_batches(
-        split_records(paths), compact, members.image_size, members.classes, batch_size
+        split_records(paths), compact, members.image_size, members.classes, batch_size, slices
     ):
         batches.append(members.log_odds(pixels).numpy())
         tables.append(columns)
@@ -32,6 +37,4 @@ def predict(
         raise CxrflowError("an ensemble needs eval and test images; give more data")
     images = Table.joined(tables)
     log_odds = np.concatenate(batches, axis=1)
-    return Predictions(
-        log_odds, images.labels.astype(np.float32), images.patient_id, images.image_id, images
-    )
+    return Predictions(log_odds, images.labels, images.patient_id, images.image_id, images)

@@ -59,6 +59,8 @@ class EnsembleSettings:
     """The images are phantoms."""
     data_version: str
     """Of the data, for model.json."""
+    slices: tuple[str, ...] = ()
+    """Features of a described source's further groups."""
 
 
 def final_model(trained: Collection[str]) -> str:

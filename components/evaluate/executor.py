@@ -40,6 +40,7 @@ class Executor(base_executor.BaseExecutor):
             _evidence(input_dict, settings, baselines[0].uri if baselines else ""),
             settings.limits,
             name=settings.name,
+            slices=settings.slices,
             split_kind=settings.split_kind,
             synthetic=settings.synthetic,
         )

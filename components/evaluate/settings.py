@@ -32,6 +32,8 @@ class GateSettings:
     """What the model must reach."""
     name: str
     """The model's, for the verdict."""
+    slices: tuple[str, ...] = ()
+    """A described source's further groups, which are compared as evaluate.subgroups are."""
     split_kind: SplitKind = "hash of patients"
     """How test was split off, which published figures must share to be comparable."""
     synthetic: bool = False

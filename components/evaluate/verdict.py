@@ -82,7 +82,7 @@ class Difference:
 class SubgroupVerdict:
     """The model on one group of patients against all others, by the mean AUC of some classes."""
 
-    attribute: str  # sex, view or age_band
+    attribute: str  # sex, view, age_band or a described source's further slice
     group: str
     images: int
     patients: int

@@ -41,5 +41,6 @@ class Executor(base_executor.BaseExecutor):
             classes=settings.classes,
             synthetic=settings.synthetic,
             batch_size=settings.batch_size,
+            slices=settings.slices,
         )
         write_scores([*found], Path(output.uri))

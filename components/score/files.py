@@ -6,9 +6,9 @@ A folder of scores holds a folder a model, and in it `scores.json` and `<split>.
   images are phantoms), `splits`, and `note` (how the scores came about, empty where a model was
   simply asked).
 - `<split>.npz`, in the order of the split's files: `image_id`, `patient_id`, `sex`, `view`,
-  `age_band` (text [N]), `age` (int64 [N], years), `labels` (float32 [N, C], k-hot, NaN for unknown), `probabilities`
-  (float32 [N, C], calibrated, in 0..1) and, where a model has them, `logits` (float32 [N, C],
-  before calibration).
+  `age_band` (text [N]), `age` (int64 [N], years), `labels` (float32 [N, C], k-hot, NaN for
+  unknown), `probabilities` (float32 [N, C], calibrated, in 0..1), where a model has them, `logits`
+  (float32 [N, C], before calibration), and of a described source `slice/NAME` (text [N]).
 
 A model that was cross-fitted has a third split, `out_of_fold`: the images of train and eval, each
 scored by a model that was fitted on other patients. Its scores of eval are taken from there.
@@ -17,13 +17,22 @@ scored by a model that was fitted on other patients. Its scores of eval are take
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.features import AGE, AGE_BAND, IMAGE_ID, PATIENT_ID, SEX, T_LABELS, VIEW
+from cxrflow.schema.features import (
+    AGE,
+    AGE_BAND,
+    IMAGE_ID,
+    PATIENT_ID,
+    SEX,
+    SLICE_PREFIX,
+    T_LABELS,
+    VIEW,
+)
 from cxrflow.schema.files import whole_file, write_whole
 
 DESCRIPTION = "scores.json"
@@ -51,19 +60,42 @@ class Table:
     view: np.ndarray  # text [N], PA or AP
     age_band: np.ndarray  # text [N]
     labels: np.ndarray  # float32 [N, C], k-hot, NaN where nothing is known
+    slices: Mapping[str, np.ndarray] = field(default_factory=dict)  # text [N] by a further group
 
     @classmethod
     def joined(cls, batches: Sequence[Mapping[str, np.ndarray]]) -> "Table":
-        """From batches of features as TensorFlow gives them, text as bytes; by `COLUMNS`' names."""
-        columns = {name: np.concatenate([batch[name] for batch in batches]) for name in COLUMNS}
-        text = {name: _text(values) for name, values in columns.items() if values.dtype == object}
-        return cls(**{**columns, **text})
+        """From batches of features as TensorFlow gives them, text as bytes; by `COLUMNS`' names,
+        and further groups by their features'.
+        """
+        names = batches[0].keys()
+        columns = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
+        return cls.of({n: _text(v) if v.dtype == object else v for n, v in columns.items()})
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> "Table":
+        """From what `arrays` gives; other arrays are left out."""
+        named = {name: arrays[name] for name in COLUMNS}
+        further = {n.removeprefix(SLICE_PREFIX): arrays[n] for n in arrays if _is_slice(n)}
+        return cls(**named, slices=further)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All columns by the names that they have in a file."""
+        named = {name: getattr(self, name) for name in COLUMNS}
+        return named | {f"{SLICE_PREFIX}{name}": one for name, one in self.slices.items()}
+
+    def groups(self, attribute: str) -> np.ndarray:
+        """The group of each image, text [N], by sex, view, age_band or a further slice."""
+        found: np.ndarray = (
+            self.slices[attribute] if attribute in self.slices else getattr(self, attribute)
+        )
+        return found
 
     @classmethod
     def together(cls, *tables: "Table") -> "Table":
         """All rows of several tables."""
-        columns = (f.name for f in fields(cls))
-        return cls(**{c: np.concatenate([getattr(t, c) for t in tables]) for c in columns})
+        each = [table.arrays for table in tables]
+        return cls.of({name: np.concatenate([one[name] for one in each]) for name in each[0]})
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -104,7 +136,7 @@ class Scores:
 
     def rows(self, rows: np.ndarray) -> "Scores":
         """The rows of these indices or this mask."""
-        table = Table(**{f.name: getattr(self.images, f.name)[rows] for f in fields(Table)})
+        table = Table.of({name: values[rows] for name, values in self.images.arrays.items()})
         logits = None if self.logits is None else self.logits[rows]
         return Scores(
             self.model,
@@ -133,7 +165,7 @@ def write_scores(by_split: Sequence[Scores], folder: Path) -> Path:
     to.mkdir(parents=True, exist_ok=True)
     for scores in by_split:
         shape = (len(scores.images), len(scores.classes))
-        arrays = {f.name: getattr(scores.images, f.name) for f in fields(Table)}
+        arrays = scores.images.arrays
         arrays["probabilities"] = scores.probabilities.astype(np.float32)
         if scores.logits is not None:
             arrays["logits"] = scores.logits.astype(np.float32)
@@ -173,7 +205,7 @@ def read_scores(folder: Path, model: str, split: str) -> Scores:
     try:
         described = json.loads((path.parent / DESCRIPTION).read_text(encoding="utf-8"))
         with np.load(path, allow_pickle=False) as arrays:
-            table = Table(**{f.name: arrays[f.name] for f in fields(Table)})
+            table = Table.of(arrays)
             logits = arrays.get("logits")
             return Scores(
                 described["model"],
@@ -189,6 +221,10 @@ def read_scores(folder: Path, model: str, split: str) -> Scores:
         raise CxrflowError(f"there are no scores of {model} on {split} in {folder}") from None
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise CxrflowError(f"{path} can't be read ({error}): run the pipeline again") from error
+
+
+def _is_slice(name: str) -> bool:
+    return name.startswith(SLICE_PREFIX)
 
 
 def _text(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Transformed examples as a network's pixels, with what is known of each image beside them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +18,7 @@ def pixel_batches(
     image_size: int,
     classes: int,
     batch_size: int,
+    slices: Sequence[str] = (),
 ) -> Iterator[tuple[tf.Tensor, dict[str, np.ndarray]]]:
     """Pixels float32 [n, S, S, 3], 0 to 255, and columns by the names of `COLUMNS`.
 
@@ -27,8 +28,9 @@ def pixel_batches(
         image_size: S.
         classes: of their labels.
         batch_size: n, but for the last batch.
+        slices: features of further groups.
     """
-    spec = {T_IMAGE: tf.io.FixedLenFeature([], tf.string), **table_features(classes)}
+    spec = {T_IMAGE: tf.io.FixedLenFeature([], tf.string), **table_features(classes, slices)}
 
     def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         example = tf.io.parse_example(serialized, spec)

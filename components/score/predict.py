@@ -10,26 +10,31 @@ from cxrflow.components.images.records import split_records
 from cxrflow.components.model.out_of_fold import read_out_of_fold
 from cxrflow.components.score.files import COLUMNS, OUT_OF_FOLD, Scores, Table
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.features import SLICE_PREFIX
 from cxrflow.schema.progress import report
 
 SIGNATURE = "transformed_examples"
 NOTE = "on eval, by models that were fitted on other patients"
 
 
-def table_features(classes: int) -> dict[str, tf.io.FixedLenFeature]:
-    """How `COLUMNS` are parsed from transformed examples with k-hot labels [classes]."""
+def table_features(classes: int, slices: Sequence[str] = ()) -> dict[str, tf.io.FixedLenFeature]:
+    """How `COLUMNS` are parsed from transformed examples with k-hot labels [classes].
+
+    slices: features of further groups.
+    """
     kinds = {"age": tf.int64, "labels": tf.float32}
     return {
         feature: tf.io.FixedLenFeature(
             [classes] if name == "labels" else [], kinds.get(name, tf.string)
         )
-        for name, feature in COLUMNS.items()
+        for name, feature in [*COLUMNS.items(), *zip(slices, slices, strict=True)]
     }
 
 
 def table_columns(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Parsed features by the names of `COLUMNS`."""
-    return {name: example[feature] for name, feature in COLUMNS.items()}
+    """Parsed features by the names of `COLUMNS`, further groups by their own."""
+    slices = {name: values for name, values in example.items() if name.startswith(SLICE_PREFIX)}
+    return {name: example[feature] for name, feature in COLUMNS.items()} | slices
 
 
 def as_arrays(columns: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
@@ -37,12 +42,12 @@ def as_arrays(columns: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
     return {name: values.numpy() for name, values in columns.items()}
 
 
-def read_table(paths: Sequence[str], classes: int) -> Table:
+def read_table(paths: Sequence[str], classes: int, slices: Sequence[str] = ()) -> Table:
     """What transformed examples in these TFRecords say of their images; no image is decoded.
 
     Raises CxrflowError if there are none.
     """
-    features = table_features(classes)
+    features = table_features(classes, slices)
     tables = [
         as_arrays(table_columns(tf.io.parse_example(batch, features)))
         for batch in split_records(paths).batch(1024)
@@ -60,6 +65,7 @@ def score_model(
     classes: Sequence[str],
     synthetic: bool,
     batch_size: int,
+    slices: Sequence[str] = (),
 ) -> Iterator[Scores]:
     """Asks a SavedModel's signature `transformed_examples` about each split.
 
@@ -73,13 +79,14 @@ def score_model(
         classes: names in the order of the labels.
         synthetic: the images are phantoms.
         batch_size: images at once.
+        slices: features of further groups that are kept with the scores.
 
     Raises:
         CxrflowError: a split has no images.
     """
     loaded = tf.saved_model.load(str(folder))
     ask = loaded.signatures[SIGNATURE]
-    features = table_features(len(classes))
+    features = table_features(len(classes), slices)
     learned = read_out_of_fold(folder)
     done = 0
     by_split: dict[str, Table] = {}
@@ -105,7 +112,8 @@ def score_model(
             note = NOTE
         yield Scores(name, tuple(classes), split, synthetic, table, probabilities, logits, note)
     if learned:
-        table = Table.together(read_table(files["train"], len(classes)), by_split["eval"])
+        learned_from = read_table(files["train"], len(classes), slices)
+        table = Table.together(learned_from, by_split["eval"])
         rows = learned.rows_of(table.image_id)
         yield Scores(
             name,

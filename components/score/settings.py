@@ -11,5 +11,7 @@ class ScorerSettings:
     """Names in the order of the labels."""
     synthetic: bool
     """The images are phantoms."""
+    slices: tuple[str, ...] = ()
+    """Features of a described source's further groups."""
     batch_size: Positive = 16
     """Images at once."""

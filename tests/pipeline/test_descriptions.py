@@ -60,6 +60,7 @@ def test_a_runs_record_reads_back(tmp_path):
         ("data.tables=[]", "tables names no file"),
         ("data.columns.patient=", "columns.patient names no column"),
         ("data.slices.Ward=x", "data.slices"),
+        ("data.slices.sex=x", "slices.sex: figures by sex are given anyway"),
         ("ingest.classes=[Fire]", "ingest.classes.0: input should be one of Water, Big heart"),
         ("data.labels.values={'1': maybe}", "data.labels.values.1: input should be"),
     ],
@@ -90,6 +91,16 @@ def test_the_contract_takes_classes_and_groups_from_the_description(tmp_path):
     assert features["patient/age"].int_domain.min == -1
     plain = text_format.Parse(text, schema_pb2.Schema())
     assert len(features) == len(plain.feature) + 1
+
+
+def test_the_contract_knows_unknown_labels_where_a_value_is_ignored(tmp_path):
+    from google.protobuf import text_format
+
+    (tmp_path / "data.yaml").write_text(OWN)
+    ignoring = config.load("own", ["data.labels.values={'1': positive, '': ignore}"], tmp_path)
+    made = text_format.Parse(contract(SCHEMA.read_text(), ignoring.data), schema_pb2.Schema())
+    (unknown,) = [feature for feature in made.feature if feature.name == "findings/unknown"]
+    assert unknown.domain == "finding" and not unknown.HasField("presence")
 
 
 @pytest.mark.tf

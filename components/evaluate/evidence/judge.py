@@ -1,6 +1,6 @@
 """Decides from what is known of a model whether it may be pushed, and says by what."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,6 +48,7 @@ def judge(
     limits: FinalLimits,
     *,
     name: str = "",
+    slices: Sequence[str] = (),
     split_kind: SplitKind = "hash of patients",
     synthetic: bool = False,
 ) -> Verdict:
@@ -61,6 +62,7 @@ def judge(
         evidence: what is known.
         limits: what it must reach.
         name: of the model.
+        slices: further groups of patients than `limits.subgroups`.
         split_kind: how test was split off.
         synthetic: the images are phantoms.
 
@@ -88,7 +90,7 @@ def judge(
     rows = np.array([c for c, item in enumerate(judged) if item.status != "not judged"], int)
     means = {metric: mean_of(drawn[rows]) for metric, drawn in figures.by_metric().items()}
     against = _against_last(means, last, rows, limits)
-    subgroups = judge_subgroups(evidence.test, draws, limits)
+    subgroups = judge_subgroups(evidence.test, draws, limits, slices)
     of_eval = Draws.of(evidence.eval.images.patient_id, limits.draws)
     from_floor = differences(evidence.eval, evidence.floor, of_eval)
     floor = judge_floor(from_floor, limits)

@@ -1,6 +1,6 @@
 """Gaps between groups of patients."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from cxrflow.components.score.files import Scores
 
 
 def judge_subgroups(
-    scores: Scores, draws: Draws, limits: FinalLimits
+    scores: Scores, draws: Draws, limits: FinalLimits, slices: Sequence[str] = ()
 ) -> tuple[SubgroupVerdict, ...]:
     """Each group against all other images, by the mean AUC of the classes that both can tell.
 
@@ -25,8 +25,9 @@ def judge_subgroups(
         scores: the model's, of the split that decides.
         draws: of the patients of `scores`.
         limits: the groups, and what is allowed.
+        slices: names of further groups, of a described source.
     """
-    found = [*_compared(scores, draws, limits)]
+    found = [*_compared(scores, draws, limits, (*limits.subgroups, *slices))]
     judged = sum(gap is not None for _, gap in found)
     return tuple(
         group if gap is None else _judged(group, gap, judged, limits) for group, gap in found
@@ -34,12 +35,12 @@ def judge_subgroups(
 
 
 def _compared(
-    scores: Scores, draws: Draws, limits: FinalLimits
+    scores: Scores, draws: Draws, limits: FinalLimits, attributes: Sequence[str]
 ) -> Iterator[tuple[SubgroupVerdict, np.ndarray | None]]:
     """Each group, not judged yet, and its gap on each draw; None where no class can tell."""
     images = scores.images
-    for attribute in limits.subgroups:
-        values = getattr(images, attribute)
+    for attribute in attributes:
+        values = images.groups(attribute)
         known: dict[bytes, np.ndarray] = {}  # AUCs by the images that they are of
         for group in np.unique(values):
             inside = values == group

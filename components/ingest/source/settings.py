@@ -21,6 +21,8 @@ DICOM_SLICES = (
 )
 _RESERVED = (NO_FINDING, "EXAMPLES")  # EXAMPLES counts a split's images in Transform
 
+_OUR_GROUPS = ("sex", "view", "age_band")
+
 
 def _plain_keys(given: Any) -> Any:
     """A mapping whose keys YAML took for numbers or for nothing, as text again."""
@@ -119,9 +121,9 @@ class LabelsConfig:
     """A word of `column` that is in neither list: refuse sets the row aside, drop ignores the
     word."""
     values: Annotated[dict[str, Policy], Keys] = Field(default_factory=_yes_or_no)
-    """What a class's column may hold, "" for blank: positive, negative, ignore (the class is unknown
-    for this image: it counts in no loss and no figure of the class), or leave_out (the image stays
-    out of the run). Numbers are compared as numbers; other values set the row aside."""
+    """What a class's column may hold, "" for blank: positive, negative, ignore (the class is
+    unknown for this image, and counts in no loss and no figure of the class), or leave_out (the
+    image stays out of the run). Numbers are compared as numbers; other values set the row aside."""
     values_of: dict[str, Annotated[dict[str, Policy], Keys]] = Field(default_factory=dict)
     """Class -> values that mean something else for it."""
     several_rows: Literal["same", "any", "majority", "all"] = "same"
@@ -211,7 +213,7 @@ class DataConfig:
     splits: SplitsConfig = Field(default_factory=SplitsConfig)
     """Who decides the splits."""
     slices: dict[SliceName, Column] = Field(default_factory=dict)
-    """Further groups that scores are given for: name -> column."""
+    """Further groups that scores are given for, and that the gate compares: name -> column."""
     pseudonym_key: str = ""
     """File with a secret of 16 bytes or more: ids of patients and images become keyed hashes.
     DICOM needs one."""
@@ -238,6 +240,8 @@ class DataConfig:
                 "`openssl rand -hex 32 > KEYFILE` makes one"
             )
         for name, column in self.slices.items():
+            if name in _OUR_GROUPS:
+                raise ValueError(f"slices.{name}: figures by {name} are given anyway; rename it")
             keyword = column.removeprefix("dicom:")
             if keyword != column and keyword not in DICOM_SLICES:
                 raise ValueError(

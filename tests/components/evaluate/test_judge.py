@@ -234,6 +234,24 @@ def test_a_subgroup_fails_only_by_a_gap_that_is_large_and_no_chance() -> None:
     assert all(g.status == "passed" for g in judge(evidence(), LIMITS).subgroups)
 
 
+def test_a_described_source_s_further_groups_are_compared_as_ours() -> None:
+    images = table(1800, 1)
+    ward = np.where(images.sex == "M", "Icu", "Lab")  # so that a known answer is there
+    scores = scored(replace(images, slices={"ward": ward}), 1.6, 2)
+    blind = scored(images, 0.01, 2)
+    mixed = replace(
+        scores,
+        probabilities=np.where((ward == "Icu")[:, None], blind.probabilities, scores.probabilities),
+    )
+    limits = FinalLimits(draws=200, max_ece=1.0, metrics=("auc",))
+    found = judge(with_test(mixed), limits, slices=("ward",))
+    groups = {(group.attribute, group.group): group for group in found.subgroups}
+    assert groups["ward", "Icu"].status == "failed" and groups["ward", "Lab"].status == "passed"
+    assert groups["ward", "Icu"].gap.value == groups["sex", "M"].gap.value
+    assert any(reason.startswith("ward Icu: mean AUC 0.") for reason in found.reasons)
+    assert not any(group.attribute == "ward" for group in judge(with_test(mixed), limits).subgroups)
+
+
 def test_published_figures_are_bounds_only_for_the_same_patients() -> None:
     (found,) = judge_references(("Wang 2017",), "official test list", 25_596, synthetic=False)
     assert found.comparable

@@ -1,6 +1,7 @@
 """Scores survive their files, whole or not at all."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,23 @@ def test_scores_survive_their_files(tmp_path) -> None:
         "scores.json",
         "test.npz",
     ]
+
+
+def test_further_groups_stay_with_their_images(tmp_path) -> None:
+    one = scores()
+    one = replace(one, images=replace(one.images, slices={"ward": np.array(["A", "B", "ä"])}))
+    write_scores([one], tmp_path)
+    read = read_scores(tmp_path, "narrow", "test").images
+    assert read.groups("ward").tolist() == ["A", "B", "ä"]
+    assert read.groups("sex").tolist() == ["F"] * 3
+    assert one.rows(np.array([2, 0])).images.groups("ward").tolist() == ["ä", "A"]
+    both = Table.together(one.images, one.rows(np.array([1])).images)
+    assert both.groups("ward").tolist() == ["A", "B", "ä", "B"]
+    batch = {
+        name: np.array([t.encode() for t in values], object) if values.dtype.kind == "U" else values
+        for name, values in one.images.arrays.items()
+    }
+    assert Table.joined([batch, batch]).groups("ward").tolist() == ["A", "B", "ä"] * 2
 
 
 def test_a_table_from_tensorflows_batches() -> None:
