@@ -98,7 +98,7 @@ def create_pipeline(
         localiser = _localiser(models[name], config, data)
         reports["localisation"] = localiser.outputs["report"]
         judges.append(localiser)
-    card = _card(models[name], gate, reports, config, data)
+    card = _card(models[name], gate, scores, reports, config, data)
     nodes += [*judges, gate, card, *_pushed(models[name], gate, card, config, data, root)]
     if config.edge.enabled:
         # A member goes to the devices only where the model that is served is good too.
@@ -198,6 +198,7 @@ def _localiser(model: BaseChannel, config: PipelineConfig, data: Data) -> Locali
 def _card(
     model: BaseChannel,
     gate: Gate,
+    scores: BaseChannel,
     reports: dict[str, BaseChannel],
     config: PipelineConfig,
     data: Data,
@@ -212,6 +213,8 @@ def _card(
         model=model,
         verdict=gate.outputs["verdict"],
         records=data.example_gen.outputs["records"],
+        examples=data.example_gen.outputs["examples"],
+        scores=scores,
         quarantine=data.example_gen.outputs["quarantine"],
         **reports,
     )

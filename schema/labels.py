@@ -32,4 +32,5 @@ def shares(labels: np.ndarray) -> np.ndarray:
     """
     known = (~np.isnan(labels)).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.nansum(labels, axis=0, dtype=np.float64) / known
+        found: np.ndarray = np.nansum(labels, axis=0, dtype=np.float64) / known
+    return found

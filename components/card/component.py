@@ -12,7 +12,8 @@ class ModelCard(Node):
     """Writes what a run knows of its model for people and machines.
 
     Outputs `card`, a folder with `model_card.md`, `model_card.html`, `metadata.json` and
-    `sbom.cdx.json`, which Pusher puts beside the model.
+    `sbom.cdx.json`, and `training_statistics.pb` for `cxrflow monitor`; Pusher puts them beside the
+    model.
     """
 
     EXECUTOR = Executor
@@ -20,7 +21,9 @@ class ModelCard(Node):
 
     model: Input[Model]  # the one that may be pushed
     verdict: Input[artifacts.Verdict]  # on it
-    records: Input[Examples]  # ImageExampleGen's, with all splits
+    records: Input[Examples]  # ImageExampleGen's, with all splits, without pixels
+    examples: Input[Examples]  # the same with pixels
+    scores: Input[artifacts.Scores]  # of the model
     quarantine: Input[artifacts.Quarantine]
     networks: Input[artifacts.RecipeReport]
     model_runs: Input[ModelRun]  # of all Trainers

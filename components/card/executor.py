@@ -9,6 +9,7 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from cxrflow.components.card.evidence import Folders, gather
+from cxrflow.components.card.reference import write_reference
 from cxrflow.components.card.settings import CardSettings
 from cxrflow.components.card.write import write_card
 from cxrflow.components.node import read_settings
@@ -37,7 +38,16 @@ class Executor(base_executor.BaseExecutor):
             baselines=_folder(input_dict, "baselines"),
         )
         card = artifact_utils.get_single_instance(output_dict["card"])
-        write_card(gather(folders, settings), Path(card.uri))
+        evidence = gather(folders, settings)
+        write_card(evidence, Path(card.uri))
+        write_reference(
+            folders.records,
+            examples=Path(_only(input_dict, "examples") or ""),
+            scores=Path(_only(input_dict, "scores") or ""),
+            model=evidence.info.name,
+            images=settings.card.reference_images,
+            folder=Path(card.uri),
+        )
         card.set_int_custom_property("synthetic", int(settings.synthetic))
 
 

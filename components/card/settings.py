@@ -1,6 +1,6 @@
 """What only people can say of a model, for its card."""
 
-from cxrflow.schema.settings import settings
+from cxrflow.schema.settings import Positive, settings
 
 
 @settings
@@ -24,6 +24,8 @@ class CardConfig:
     """Where images and labels come from; phantoms say so by themselves."""
     authors: str = "The cxrflow maintainers"
     """Who made the model."""
+    reference_images: Positive = 2000
+    """Training images whose gray levels are measured at most, for `cxrflow monitor`."""
     copyright: str = "Apache-2.0; the data keep their owners' terms"
     """Under which terms it may be used."""
 

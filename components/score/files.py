@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -165,7 +166,7 @@ def write_scores(by_split: Sequence[Scores], folder: Path) -> Path:
     to.mkdir(parents=True, exist_ok=True)
     for scores in by_split:
         shape = (len(scores.images), len(scores.classes))
-        arrays = scores.images.arrays
+        arrays: dict[str, Any] = scores.images.arrays
         arrays["probabilities"] = scores.probabilities.astype(np.float32)
         if scores.logits is not None:
             arrays["logits"] = scores.logits.astype(np.float32)

@@ -15,6 +15,7 @@ from cxrflow.pipeline.cli import (  # noqa: F401 (they add commands)
     doctor,
     gateway,
     models,
+    monitor,
     nodes,
     reports,
     run,

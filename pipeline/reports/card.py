@@ -41,4 +41,13 @@ def card_of_run(run: Run, to: Path) -> list[Path]:
         cohort=run.config["ingest"]["cohort"],
         synthetic=run.synthetic,
     )
-    return write_card(gather(folders, settings), to)
+    evidence = gather(folders, settings)
+    written = write_card(evidence, to)
+    examples = folder("ImageExampleGen", "examples")
+    scores = folder("Ensemble", "scores") or folder("Scorer", "scores")
+    if examples and scores:
+        from cxrflow.components.card.reference import write_reference
+
+        images, name = settings.card.reference_images, evidence.info.name
+        written.append(write_reference(folders.records, examples, scores, name, images, to))
+    return written

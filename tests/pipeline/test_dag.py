@@ -56,7 +56,7 @@ def judged(model: str, scores: str, *trainers: str) -> dict[str, set[str]]:
         },
         "Localiser": {model, "ImageExampleGen"},
         "ServingCheck": {model, "Gate", "ImageExampleGen", "Transform"},
-        "ModelCard": {*known, "Baselines", "Gate", "Localiser"},
+        "ModelCard": {*known, scores, "Baselines", "Gate", "Localiser"},
         "Pusher": {model, "Gate", "ServingCheck", "ModelCard"},
     }
 

@@ -1,13 +1,8 @@
 """Writes a run's dashboard: static pages that open from disk, without a network."""
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cxrflow.pipeline.reports.dashboard.adjudicated_page import adjudicated_sections
 from cxrflow.pipeline.reports.dashboard.blocks import Section
@@ -15,6 +10,7 @@ from cxrflow.pipeline.reports.dashboard.classes_page import class_sections
 from cxrflow.pipeline.reports.dashboard.curves_page import calibration_sections, curve_sections
 from cxrflow.pipeline.reports.dashboard.data_page import data_sections
 from cxrflow.pipeline.reports.dashboard.evidence import Evidence, gather
+from cxrflow.pipeline.reports.dashboard.frame import whole_pages, write_pages
 from cxrflow.pipeline.reports.dashboard.gate_history import history_sections
 from cxrflow.pipeline.reports.dashboard.images_page import FOLDER, image_pages
 from cxrflow.pipeline.reports.dashboard.lineage_page import lineage_sections
@@ -24,7 +20,6 @@ from cxrflow.pipeline.reports.dashboard.overview_page import overview_sections
 from cxrflow.pipeline.reports.dashboard.run_folder import Page, RunFolder
 from cxrflow.pipeline.reports.dashboard.subgroups_page import subgroup_sections
 from cxrflow.pipeline.reports.dashboard.tfma_pages import copy_scripts, tfma_pages
-from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.progress import report as report_progress
 from cxrflow.schema.text import visible
 
@@ -133,65 +128,10 @@ def write_dashboard(run: RunFolder, to: Path) -> list[Path]:
         report_progress(done, len(own), "pages")
     pages += tfma_pages(found)
 
-    with _whole(to) as aside:
+    with whole_pages(to) as aside:
         copy_scripts(aside)
-        write_pages(pages, run, aside)
+        write_pages(pages, f"run {visible(run.root.name)}", run.synthetic, aside)
         (aside / FOLDER).mkdir()
         for name, data in pictures.items():
             (aside / name).write_bytes(data)
     return [to / page.file for page in pages]
-
-
-@contextmanager
-def _whole(to: Path) -> Iterator[Path]:
-    """A folder whose files move to `to` when the block is done; if it fails, `to` stays as it was.
-
-    Other files in `to` are left alone.
-    """
-    new = not to.exists()
-    try:
-        to.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".pages-", dir=to) as aside:
-            yield Path(aside)
-            for path in Path(aside).iterdir():
-                if path.is_dir():
-                    shutil.rmtree(to / path.name, ignore_errors=True)
-                path.replace(to / path.name)
-    except BaseException as error:
-        if new:
-            with suppress(OSError):
-                to.rmdir()
-        if isinstance(error, OSError):
-            raise _unwritable(to, error) from None
-        raise
-
-
-def _unwritable(to: Path, error: OSError) -> CxrflowError:
-    reason = error.strerror or error
-    return CxrflowError(f"{to} can't be written: {reason}; --to names another folder")
-
-
-def write_pages(pages: Sequence[Page], run: RunFolder, folder: Path) -> None:
-    """Draws pages into a folder."""
-    environment = Environment(
-        loader=PackageLoader("cxrflow.pipeline.reports.dashboard"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # as the model has them
-    groups: dict[str, list[Page]] = {}
-    for page in pages:
-        if page.group:
-            groups.setdefault(page.group, []).append(page)
-    for page in pages:
-        text = environment.get_template(page.template).render(
-            groups=groups,
-            file=page.file,
-            title=page.title,
-            run=visible(run.root.name),
-            synthetic=run.synthetic,
-            **page.content,
-        )
-        (folder / page.file).write_text(text, encoding="utf-8")

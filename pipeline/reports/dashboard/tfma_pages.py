@@ -13,6 +13,7 @@ from cxrflow.pipeline.reports.dashboard.evaluations import (
     slicing_views,
 )
 from cxrflow.pipeline.reports.dashboard.evidence import NO_EVALUATION, Evidence
+from cxrflow.pipeline.reports.dashboard.frame import copy_own_scripts
 from cxrflow.pipeline.reports.dashboard.run_folder import SPLITS, Page, RunFolder
 from cxrflow.schema.errors import CxrflowError
 
@@ -41,10 +42,9 @@ def tfma_pages(found: Evidence) -> list[Page]:
 
 def copy_scripts(to: Path) -> None:
     """Copies what pages need beside them."""
-    own = files("cxrflow.pipeline.reports.dashboard") / "static"
+    copy_own_scripts(to)
     tfma = files("tensorflow_model_analysis") / "static" / "vulcanized_tfma.js"
-    for source in (*own.iterdir(), tfma):
-        (to / source.name).write_bytes(source.read_bytes())
+    (to / tfma.name).write_bytes(tfma.read_bytes())
 
 
 def file_name(name: str) -> str:

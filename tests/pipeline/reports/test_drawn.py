@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from cxrflow.components.evaluate.plots import class_plots
 from cxrflow.components.evaluate.scores import class_scores
 from cxrflow.pipeline.reports.dashboard.evaluations import Evaluation, plot_views
-from cxrflow.pipeline.reports.dashboard.pages import write_pages
+from cxrflow.pipeline.reports.dashboard.frame import write_pages
 from cxrflow.pipeline.reports.dashboard.run_folder import RunFolder
 from cxrflow.pipeline.reports.dashboard.tfma_pages import copy_scripts, plots_page
 from tests.pipeline.reports.browser import DEEP, assert_clean
@@ -71,7 +71,7 @@ def test_drawn_areas_are_the_reported_ones(tab, tmp_path):
     run = RunFolder(tmp_path, {}, {}, tmp_path, synthetic=False, min_shown=FEW)
     evaluation = hand_made()
     page = plots_page(run, "hand", evaluation, {"hand": "plots-hand.html"})
-    write_pages([page], run, tmp_path)
+    write_pages([page], "run x", run.synthetic, tmp_path)
     copy_scripts(tmp_path)
     tab.open(tmp_path / "plots-hand.html", f"{DEEP}('svg').length >= {3 * len(HAND_MADE) - 2}")
     sizes = set()
