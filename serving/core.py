@@ -9,7 +9,7 @@ highest one loaded, so that a canary sees only requests that ask for it; and Cla
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -49,8 +49,14 @@ class Core:
     to a few threads, the model to its own.
     """
 
-    def __init__(self, manager: Manager, config: ServerConfig):
-        self.manager, self._config = manager, config
+    def __init__(
+        self,
+        manager: Manager,
+        config: ServerConfig,
+        observers: Sequence[Callable[[Question, Values], None]] = (),
+    ):
+        """`observers` are told each question and its outputs; they return at once."""
+        self.manager, self._config, self._observers = manager, config, observers
         self._questions = Questions(manager, config)
         batching = config.batching
         most = batching.max_queue + batching.threads * batching.max_batch_size
@@ -145,7 +151,11 @@ class Core:
         with self.places.take(), ExitStack() as leases:
             question = await self._in_thread(ask, leases)
             call.version = question.version.number
-            return answer(question, await self._run(question, call))
+            values = await self._run(question, call)
+            answered = answer(question, values)
+            for observe in self._observers:
+                observe(question, values)
+            return answered
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
         """Runs `work` in one of the checking threads; if cancelled, only once it has ended."""

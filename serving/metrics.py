@@ -72,7 +72,7 @@ class Metrics:
             "cxrflow_serving_queue_seconds",
             "How long a batch's first request waited for a free thread.",
         )
-        self.registry.register(_Collected(self._request_counts))
+        self.show(self._request_counts)
         ProcessCollector(registry=self.registry)  # memory, processor time, open files
 
     def count(
@@ -108,7 +108,11 @@ class Metrics:
     def watch(self, models: Models) -> None:
         """Shows these models' versions."""
         self._models = models
-        self.registry.register(_Collected(lambda: _versions(models)))
+        self.show(lambda: _versions(models))
+
+    def show(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        """Adds metrics that are made at each look."""
+        self.registry.register(_Collected(collect))
 
     def page(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -18,15 +18,18 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.serving.addresses import bare, cannot_listen, family, join, require_free
 from cxrflow.serving.connections import allow_connections, end_connections
-from cxrflow.serving.core import Core
+from cxrflow.serving.core import Core, Values
 from cxrflow.serving.grpc_services import REFLECTION, SERVICES, Services, add_reflection
 from cxrflow.serving.http import BACKLOG, HttpServer
 from cxrflow.serving.loop import front
 from cxrflow.serving.manager import Manager
 from cxrflow.serving.memory import return_large_blocks, return_small_blocks
 from cxrflow.serving.metrics import Metrics
+from cxrflow.serving.questions import Question
+from cxrflow.serving.recent import Recent
 from cxrflow.serving.rest import Rest
 from cxrflow.serving.settings import ServerConfig
+from cxrflow.serving.shadow.shadow import Shadow
 from cxrflow.serving.tls import Certificate
 
 logger = logging.getLogger(__name__)
@@ -52,7 +55,8 @@ class Server:
             config: the defaults without it.
 
         Raises:
-            CxrflowError: the root isn't there, a port is taken, the TLS files can't be read.
+            CxrflowError: the root isn't there, a port is taken, the TLS files can't be read, or the
+                shadow's log can't be written.
         """
         if not root.is_dir():
             raise CxrflowError(f"{root} is no folder; name a serving root or a run's folder")
@@ -61,7 +65,16 @@ class Server:
         self.metrics = Metrics()
         self.manager = Manager(root, config, self.metrics.batch, self.metrics.run)
         self.metrics.watch(self.manager)
-        self._core = Core(self.manager, config)
+        recent = Recent(config.recent_images)
+        self.metrics.show(recent.metrics)
+        observers: list[Callable[[Question, Values], None]] = [
+            lambda question, values: recent.answered(question.version, values)
+        ]
+        self._shadow = Shadow(self.manager, config) if config.shadow.label else None
+        if self._shadow:
+            self.metrics.show(self._shadow.metrics)
+            observers.append(self._shadow.offer)
+        self._core = Core(self.manager, config, observers)
         self._services = Services(self._core, self.metrics, config)
         self._rest = Rest(self._core, self.metrics, config)
         self._health = health.aio.HealthServicer()
@@ -93,6 +106,8 @@ class Server:
             return
         if need_model and not self.manager.served():
             raise CxrflowError(self._why_no_model())
+        if self._shadow:
+            self._shadow.start()
         # What is there now stays; without this, full collections would stop requests for 100 ms.
         gc.collect()
         gc.freeze()
@@ -110,6 +125,8 @@ class Server:
         self._stopped = True
         self._front.run(self._stop(notice))
         self._core.close()
+        if self._shadow:
+            self._shadow.close()
         self.manager.stop()
 
     async def _start(self) -> None:

@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.image_rules import ImageLimits
 from cxrflow.schema.settings import Count, Positive, settings
+from cxrflow.schema.store.versions import STABLE
 from cxrflow.schema.yaml_file import read_yaml
 
 T = TypeVar("T")
@@ -41,6 +42,32 @@ class GatewayConfig:
     """Requests under way."""
     client_rate: Positive = 500
     """Requests a second."""
+
+
+@settings
+class ShadowConfig:
+    """A second version that is asked the same as the first, in the background."""
+
+    label: str = ""
+    """Its label, such as canary; empty: there is none."""
+    log: str = "shadow.jsonl"
+    """File with a JSON line for both answers to an image; put aside as the server's own log is."""
+    point: Literal["youden", "sensitivity", "specificity"] = "youden"
+    """Operating point of model.json by which decisions are compared."""
+    max_queue: Positive = 32
+    """Requests that wait for the second version; more are dropped, and counted."""
+    max_bytes: Positive = 64 * 2**20
+    """Bytes of their images."""
+    seconds: Seconds = 300.0
+    """Seconds for an answer, loading the version included; then its process is started anew."""
+    niceness: Annotated[int, Field(ge=0, le=19)] = 19
+    """Of its process; 19: it gets what the server leaves of the processors."""
+
+    @model_validator(mode="after")
+    def _is_second(self) -> "ShadowConfig":
+        if self.label == STABLE:
+            raise ValueError(f"label {STABLE} is the version that answers: name another one")
+        return self
 
 
 @settings
@@ -90,6 +117,11 @@ class ServerConfig:
     """Seconds of requests without a deadline or with a longer one."""
     batching: BatchingConfig = BatchingConfig()
     """How requests share a run of the model."""
+    recent_images: Positive = 1000
+    """Images of each version over which metrics give mean scores and the share of those that may be
+    no chest X-ray."""
+    shadow: ShadowConfig = ShadowConfig()
+    """A second version that is asked in the background."""
     gateway: GatewayConfig = GatewayConfig()
     """Limits of nginx in front of the server, if there is one."""
     load_seconds: Seconds = 300.0

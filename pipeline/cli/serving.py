@@ -38,6 +38,17 @@ def serve(
     tls_client_ca: Annotated[
         str, typer.Option(help="CA that clients' certificates must be signed by, PEM.")
     ] = "",
+    shadow: Annotated[
+        str,
+        typer.Option(
+            metavar="LABEL",
+            help="Ask the version of this label the same in the background, and log both answers.",
+        ),
+    ] = "",
+    shadow_log: Annotated[
+        Path | None,
+        typer.Option(help="That log; default: shadow.jsonl in the run's logs or here."),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file with any field of serving/settings.py.")
     ] = None,
@@ -76,6 +87,7 @@ def serve(
         "tls_client_ca": tls_client_ca or None,
     }
     settings = read_config(config, **{k: v for k, v in given.items() if v is not None})
+    settings = _with_shadow(settings, shadow, shadow_log, root)
     if not root.is_dir():
         raise CxrflowError(f"--root {root} is no folder: name a run's folder or one of models")
     if to and not print_config:
@@ -99,6 +111,31 @@ def serve(
             lambda ready: console.print(f"{ready.describe()}{said}", soft_wrap=True),
         )
         console.print("stopped")
+
+
+def _with_shadow(
+    settings: "ServerConfig", label: str, log: Path | None, root: Path
+) -> "ServerConfig":
+    """The settings with what the command says of a shadow."""
+    from dataclasses import replace
+
+    from pydantic import ValidationError
+
+    from cxrflow.serving.settings import ShadowConfig
+
+    label = label or settings.shadow.label
+    if log and not label:
+        raise CxrflowError("--shadow-log is the log of --shadow LABEL: give both, or neither")
+    if not label:
+        return settings
+    usual = settings.shadow.log == ShadowConfig().log and (root / "serving").is_dir()
+    inside = str(root / "logs" / settings.shadow.log) if usual else settings.shadow.log
+    try:
+        of = replace(settings.shadow, label=label, log=str(log or inside))
+    except ValidationError as error:
+        text = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise CxrflowError(f"--shadow: {text}") from None
+    return replace(settings, shadow=of)
 
 
 def _require_servable(root: Path, config: "ServerConfig") -> None:
