@@ -67,7 +67,8 @@ def gray_levels(pictures: Iterator[bytes], most: int) -> Columns:
     for _, data in zip(range(most), pictures, strict=False):
         gray = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
         if gray is not None:  # ingest has decoded it: the codecs differ about few
-            found.append((gray.mean(), gray.std()))
+            mean, deviation = cv2.meanStdDev(gray)
+            found.append((float(mean[0, 0]), float(deviation[0, 0])))
     table = np.array(found, np.float64).reshape(-1, 2)
     return {IMAGE_MEAN: table[:, 0], IMAGE_DEVIATION: table[:, 1]}
 

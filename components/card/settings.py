@@ -24,7 +24,7 @@ class CardConfig:
     """Where images and labels come from; phantoms say so by themselves."""
     authors: str = "The cxrflow maintainers"
     """Who made the model."""
-    reference_images: Positive = 2000
+    reference_images: Positive = 500
     """Training images whose gray levels are measured at most, for `cxrflow monitor`."""
     copyright: str = "Apache-2.0; the data keep their owners' terms"
     """Under which terms it may be used."""

@@ -63,6 +63,45 @@ def test_unknown_findings_are_counted_apart_and_are_no_no_finding(tmp_path):
     assert train.no_finding == 1 / 3
 
 
+def test_what_travels_with_a_model_is_of_training_images_and_of_scores_it_has_not_learned(tmp_path):
+    import cv2
+    import numpy as np
+    import tensorflow as tf
+
+    from cxrflow.components.card.reference import write_reference
+    from cxrflow.components.monitor.statistics import features_of, known, median, read_statistics
+    from cxrflow.components.score.files import Scores, write_scores
+    from cxrflow.schema.features import IMAGE
+    from tests.components.evaluate.evidence_maker import table
+
+    rows = [row(str(i), 20 + i, "FM"[i % 2], "PA") for i in range(4)]
+    write(tmp_path / "records" / "Split-train", rows)
+    write(tmp_path / "records" / "Split-test", [row("9", 99, "M", "AP")])
+    (tmp_path / "examples" / "Split-train").mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(tmp_path / "examples" / "Split-train" / "data")) as writer:
+        for i in range(4):
+            half = np.repeat([[10 * i, 10 * i + 8]], 8, axis=0).astype(np.uint8)  # mean 10 i + 4
+            example = tf.train.Example()
+            png = cv2.imencode(".png", half)[1].tobytes()
+            example.features.feature[IMAGE].bytes_list.value.append(png)
+            writer.write(example.SerializeToString())
+    p = np.full((6, 2), 0.5, np.float32)
+    for split, said in (("eval", 0.75), ("test", 0.1)):
+        found = Scores("m", ("A", "B"), split, False, table(6, 1, (0.5, 0.5)), p * 2 * said)
+        write_scores([found], tmp_path / split)
+    (tmp_path / "v" / "assets.extra").mkdir(parents=True)
+    places = (tmp_path / name for name in ("records", "examples", "eval"))
+    write_reference(*places, "m", 3, tmp_path / "v" / "assets.extra")
+
+    read = read_statistics(tmp_path / "v")
+    train, scores = features_of(read["train"]), features_of(read["held_out"])
+    assert known(train["image/mean"]) == 3 and median(train["image/mean"]) == 14  # of 4, 14, 24
+    assert median(train["image/standard_deviation"]) == 4
+    assert known(train["patient/age"]) == 4 and train["patient/age"].num_stats.max == 23
+    assert scores.keys() == {"score/A", "score/B"}
+    assert median(scores["score/A"]) == pytest.approx(np.log(3))
+
+
 def test_cost_is_what_the_logs_tell(tmp_path):
     import tensorflow as tf
 
