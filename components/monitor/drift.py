@@ -116,7 +116,11 @@ def _compared(
             if now.HasField("string_stats")
             else chance_of_numbers(count, known(then))
         )
-        limit = min(1.0, config.max_distance + chance)
+        limit = config.max_distance + chance
+        if limit >= 1:  # no distance is larger
+            reason = f"{count:,} answers and {known(then):,} images of training are too few to tell"
+            yield Finding(name, title, "not judged", count, math.nan, math.nan, reason)
+            continue
         far = distances[name] > limit
         yield Finding(
             name,

@@ -105,6 +105,13 @@ def test_too_few_answers_and_what_they_do_not_know_is_not_judged(trained):
     assert by_name[SEX].status == "none"
 
 
+def test_where_no_distance_could_exceed_chance_nothing_is_judged(trained):
+    asked = statistics_of(asked_columns([*decisions(30, 1, older=60)], CLASSES), "asked")
+    findings = judge(asked, trained[TRAIN], trained[HELD_OUT], MonitorConfig(min_answers=10))
+    age = next(one for one in findings if one.feature == AGE)
+    assert age.status == "not judged" and age.words.endswith("are too few to tell")
+
+
 def test_an_unknown_sex_or_view_is_a_change_of_the_data(trained):
     rows = [type(d)(**{**vars(d), "view": None}) for d in decisions(200, 1)]
     asked = statistics_of(asked_columns(rows, CLASSES), "asked")
