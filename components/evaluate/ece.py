@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 BINS = 15  # Guo et al., "On Calibration of Modern Neural Networks", ICML 2017
+ENOUGH = 2 * BINS  # examples; with a bin for each, the distance is that of a coin from its odds
 
 
 def expected_calibration_error(

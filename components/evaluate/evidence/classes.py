@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from cxrflow.components.evaluate.ece import ENOUGH
 from cxrflow.components.evaluate.evidence.figures import Figures, patients_with
 from cxrflow.components.evaluate.evidence.last_blessed import NAMES, change, margins, told
 from cxrflow.components.evaluate.gate import ALL_ALIKE, NOT_FINITE
@@ -69,7 +70,7 @@ def judge_classes(
         if not reasons and enough[c]:
             reasons = [
                 *_too_low(figures.auc[c], result, bars[result.name]),
-                *_miscalibrated(figures, c, of_share, int(enough.sum()), limits),
+                *_miscalibrated(figures, c, of_share, len(truth), int(enough.sum()), limits),
                 *(told(m, found) for m, found in against.items() if found.finding == "worse"),
             ]
         judged = bool(reasons) or bool(enough[c])
@@ -118,11 +119,16 @@ def _too_low(drawn: np.ndarray, result: ClassResult, bar: float) -> list[str]:
 
 
 def _miscalibrated(
-    figures: Figures, c: int, of_share: np.ndarray, comparisons: int, limits: FinalLimits
+    figures: Figures,
+    c: int,
+    of_share: np.ndarray,
+    images: int,
+    comparisons: int,
+    limits: FinalLimits,
 ) -> list[str]:
     reasons: list[str] = []
     ece = pivotal(figures.ece[c])
-    if "ece" in limits.metrics and ece.low > limits.max_ece:
+    if "ece" in limits.metrics and images >= ENOUGH and ece.low > limits.max_ece:
         reasons.append(f"ECE {ece}, {limits.max_ece:.3f} allowed")
     if "brier" in limits.metrics and below_zero(of_share - figures.brier[c], comparisons):
         reasons.append(

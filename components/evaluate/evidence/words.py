@@ -1,5 +1,6 @@
 """What a verdict says in plain words: the sentence, by what it judged, and what it couldn't."""
 
+from cxrflow.components.evaluate.ece import ENOUGH
 from cxrflow.components.evaluate.evidence.differences import signed
 from cxrflow.components.evaluate.evidence.floor import NAMES as BASELINES
 from cxrflow.components.evaluate.evidence.last_blessed import NAMES as METRICS
@@ -30,7 +31,7 @@ def judged_by(found: Verdict, limits: FinalLimits) -> tuple[str, ...]:
         f"{found.patients:,} patients: AUC at least {limits.min_auc:.3f} or the class's own bar, "
         f"in the mean {limits.min_mean_auc:.3f}"
     ]
-    if "ece" in limits.metrics:
+    if "ece" in limits.metrics and found.images >= ENOUGH:
         lines.append(f"calibration: ECE of each at most {limits.max_ece:.3f}, beyond noise")
     if "brier" in limits.metrics:
         lines.append("calibration: Brier score no worse than saying each class's share on eval")
@@ -66,6 +67,8 @@ def not_judged(found: Verdict, limits: FinalLimits) -> tuple[str, ...]:
         for item in found.classes
         if item.status == "not judged"
     ]
+    if "ece" in limits.metrics and found.images < ENOUGH:
+        lines.append(f"calibration by ECE: {found.images} images, {ENOUGH} needed")
     if not found.baseline:
         lines.append("against the last blessed model: there is none that can be compared")
     elif not found.against_last:

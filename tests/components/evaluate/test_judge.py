@@ -116,6 +116,16 @@ def test_ruined_calibration_fails_at_equal_auc(ruin) -> None:
     assert all("ECE" in reason or "Brier" in reason for reason in found.reasons)
 
 
+def test_an_ece_of_fewer_images_than_its_bins_can_tell_is_not_judged() -> None:
+    """Each bin would hold one image, whose distance from its odds says nothing."""
+    few = evidence().test.rows(np.arange(29))
+    lax = FinalLimits(draws=200, max_ece=0.0, min_positive_patients=1, must_beat=(), min_auc=0)
+    found = judge(with_test(few), lax)
+    assert not any("ECE" in reason for reason in found.reasons)
+    assert "calibration by ECE: 29 images, 30 needed" in found.not_judged
+    assert not any("ECE" in line for line in found.judged_by)
+
+
 def test_calibration_worse_than_the_last_blessed_models_fails() -> None:
     scores = evidence().test
     off = replace(scores, probabilities=expit(scores.logits * 2.5).astype(np.float64))
