@@ -47,7 +47,7 @@ def of_run(root: Path) -> Iterator[dict[str, Any]]:
                 "interval above 0",
                 gap.low > 0,
                 other=round(one.auc, 4),
-                name=one.name,
+                of=one.name,
                 text=f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})",
             )
     interval = found.judged_auc
