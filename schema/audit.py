@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.json_log import parse_line, read_lines
 
 FORMAT = 1
 # By the model; no, says its header; no, says the model's score of how unlike its X-rays it is.
@@ -80,35 +80,17 @@ def parse_decision(line: str) -> Decision:
     Raises:
         ValueError: it is none.
     """
-    try:
-        return _ADAPTER.validate_json(line)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(": ".join(filter(None, (where, first["msg"])))) from None
+    return parse_line(line, _ADAPTER)
 
 
 def read_audit(path: Path) -> Iterator[Decision]:
-    """The decisions of a log, each once.
+    """The decisions of a log, each once; a last line that is being written is left out.
 
     Raises:
-        CxrflowError: it can't be read, or a line isn't one of it; a last line that is being
-            written is left out.
+        CxrflowError: it can't be read, or a line isn't one of it.
     """
     seen: set[str] = set()
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith("\n"):
-                    return
-                try:
-                    found = parse_decision(line)
-                except ValueError as error:
-                    raise CxrflowError(f"{path}, line {number} is no decision: {error}") from None
-                if found.id not in seen:
-                    seen.add(found.id)
-                    yield found
-    except OSError as error:
-        raise CxrflowError(f"{path} can't be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise CxrflowError(f"{path} is no audit log: it isn't UTF-8") from None
+    for found in read_lines(path, _ADAPTER, "decision", "audit log"):
+        if found.id not in seen:
+            seen.add(found.id)
+            yield found

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.json_log import read_lines
 
 FORMAT = 1
 
@@ -46,25 +46,9 @@ _ADAPTER = TypeAdapter(Pair)
 
 
 def read_pairs(path: Path) -> Iterator[Pair]:
-    """The pairs of a log.
+    """The pairs of a log; a last line that is being written is left out.
 
     Raises:
-        CxrflowError: it can't be read, or a line isn't one of it; a last line that is being
-            written is left out.
+        CxrflowError: it can't be read, or a line isn't one of it.
     """
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith("\n"):
-                    return
-                try:
-                    yield _ADAPTER.validate_json(line)
-                except ValidationError as error:
-                    first = error.errors()[0]
-                    where = ".".join(map(str, first["loc"]))
-                    said = ": ".join(filter(None, (where, first["msg"])))
-                    raise CxrflowError(f"{path}, line {number} is no pair: {said}") from None
-    except OSError as error:
-        raise CxrflowError(f"{path} can't be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise CxrflowError(f"{path} is no log of a shadow: it isn't UTF-8") from None
+    return read_lines(path, _ADAPTER, "pair", "log of a shadow")

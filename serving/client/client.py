@@ -1,9 +1,7 @@
 """The client: X-rays to a server and typed results back."""
 
 import hashlib
-import json
 import socket
-import ssl
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -28,7 +26,8 @@ from cxrflow.schema.model_json import (
 from cxrflow.schema.store.manifest import MANIFEST
 from cxrflow.schema.store.versions import serving_root
 from cxrflow.schema.text import written
-from cxrflow.serving.addresses import join, split
+from cxrflow.serving.addresses import split
+from cxrflow.serving.client.channel import connect
 from cxrflow.serving.client.diagnose import missing_model, what_answers
 from cxrflow.serving.client.images import Image, read_image
 from cxrflow.serving.client.protos import (
@@ -73,7 +72,7 @@ class Client:
         for option, name in (("--model", config.model), ("--label", config.label)):
             if written(name) != name:
                 raise CxrflowError(f"{option} {name} isn't UTF-8")
-        self._channel = _connect(config)
+        self._channel = connect(config)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models: dict[int, Model] = {}
         self._digests: dict[int, str] = {}
@@ -294,63 +293,6 @@ class Client:
         except grpc.RpcError:
             return None
         return str(text.value) or None
-
-
-def _connect(config: ClientConfig) -> grpc.Channel:
-    target = join(*split(config.server))
-    retry = config.retry
-    policy = {
-        "maxAttempts": retry.attempts,
-        "initialBackoff": f"{retry.pause}s",
-        "maxBackoff": f"{retry.max_pause}s",
-        "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
-    }
-    methods = [
-        {"name": [{"service": "tensorflow.serving.PredictionService"}], "retryPolicy": policy}
-    ]
-    options = [
-        ("grpc.service_config", json.dumps({"methodConfig": methods})),
-        # A larger request wouldn't be sent again; its image is wrapped in a few hundred bytes.
-        ("grpc.per_rpc_retry_buffer_size", config.images.max_bytes + 2**16),
-        ("grpc.initial_reconnect_backoff_ms", int(1000 * retry.pause)),
-        ("grpc.max_reconnect_backoff_ms", int(1000 * retry.max_pause)),
-        ("grpc.max_receive_message_length", -1),
-        ("grpc.enable_http_proxy", 0),  # X-rays go to the server, and nowhere else
-    ]
-    if bool(config.tls_certificate) != bool(config.tls_key):
-        raise CxrflowError("A certificate and its key go together: give both, or neither")
-    if not (config.tls_ca or config.tls_certificate):
-        return grpc.insecure_channel(target, options)
-    files = (config.tls_ca, config.tls_key, config.tls_certificate)
-    texts = [_read(path) if path else None for path in files]
-    _require_pem(config)  # gRPC would only say that the server is unavailable
-    credentials = grpc.ssl_channel_credentials(*texts)
-    return grpc.secure_channel(target, credentials, options)
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise CxrflowError(f"{path} can't be read: {error.strerror}") from None
-
-
-def _require_pem(config: ClientConfig) -> None:
-    context = ssl.create_default_context()
-    try:
-        if config.tls_ca:
-            context.load_verify_locations(config.tls_ca)
-    except ssl.SSLError:
-        raise CxrflowError(f"{config.tls_ca} holds no certificate in PEM format") from None
-    try:
-        if config.tls_certificate:
-            context.load_cert_chain(config.tls_certificate, config.tls_key, password="")
-    except ssl.SSLError:
-        raise CxrflowError(
-            f"{config.tls_certificate} and {config.tls_key} are no certificate and its key, "
-            "in PEM format and without a password"
-        ) from None
 
 
 def _parsed(text: str | bytes) -> ModelJson | None:
