@@ -13,7 +13,7 @@ setup: ## make the environment .venv (the other targets do it too when it is mis
 	@$(PYTHON) pipeline/setup/bootstrap.py $(if $(GPU),--gpu)
 
 demo: setup ## synthetic X-rays through the whole pipeline, from ingest to a pushed model
-	@$(BIN)/cxrflow run --profile demo
+	@$(BIN)/cxrflow run --profile demo --jobs 2
 
 test: setup ## the whole test suite, two files at a time; TESTS="-k name" chooses
 	@$(BIN)/python -m pytest $(SPREAD) $(TESTS)

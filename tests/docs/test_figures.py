@@ -193,13 +193,18 @@ def test_an_excerpt_of_the_demo_has_ten_lines():
 ──────────────
  lse    0.8
    ensemble, test split
- class     AUC
-──────────────
- Edema    0.99
+           the
+ class     AUC  gate
+──────────────────────
+ Edema    0.99  not
+                judged
  Hernia   0.98
  Mass     0.97
 
  mean     0.98
+   ensemble against others on the same images: mean AUC
+──────────────
+ test    probe
 gate: blessed: 3 of 3 gated classes pass
 synthetic X-rays: these figures say nothing about real ones
 calibration: 0.1
@@ -210,13 +215,13 @@ edge         runs/demo/edge/1
 """
     assert excerpt(output) == [
         "   ensemble, test split",
-        " class     AUC",
-        " Edema    0.99",
+        "           the",
+        " class     AUC  gate",
+        " Edema    0.99  not",
         " Hernia   0.98",
         " mean     0.98",
         "gate: blessed: 3 of 3 gated classes pass",
         "synthetic X-rays: these figures say nothing about real ones",
         "edge bundle: 6 of 6 variants blessed",
         "pushed       runs/demo/serving/cxrflow/1",
-        "edge         runs/demo/edge/1",
     ]

@@ -268,7 +268,7 @@ def test_the_operations_page_names_what_is_there():
     page = (REPO / "docs" / "operations.md").read_text()
     for target in re.findall(r"\]\((\.\./[^)]+)\)", page):
         assert (REPO / "docs" / target).exists(), target
-    files = (REPO / "serving" / name for name in ("metrics.py", "recent.py"))
+    files = (REPO / "serving" / name for name in ("metrics.py", "recent.py", "shadow/shadow.py"))
     metrics = "".join(file.read_text() for file in files)
     for name in re.findall(r"cxrflow_serving_\w+", page):
         assert name.removesuffix("_total") in metrics, name
