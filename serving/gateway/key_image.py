@@ -1,7 +1,5 @@
 """The key image: a Secondary Capture that every viewer shows, in the study of its X-ray."""
 
-from importlib.metadata import version
-
 from highdicom.sc import SCImage
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as published
@@ -9,9 +7,9 @@ from pydicom.sr.codedict import codes as published
 from cxrflow.schema.pseudonyms import Pseudonyms
 from cxrflow.serving.gateway.decide import Judged
 from cxrflow.serving.gateway.drawing import draw
-from cxrflow.serving.gateway.report import DEVICE, DISCLAIMER
+from cxrflow.serving.gateway.report import DISCLAIMER, made_by
 from cxrflow.serving.gateway.settings import ResultsConfig
-from cxrflow.serving.gateway.subject import MAKER, UTF_8, add_patient
+from cxrflow.serving.gateway.subject import add_patient
 
 _DESCRIPTION = "Key images by cxrflow, not for diagnosis"
 
@@ -40,12 +38,7 @@ def build_key_image(
         series_number=config.key_image_series,
         sop_instance_uid=names.uid("key image", image.decision.id),
         instance_number=number,
-        manufacturer=MAKER,
-        manufacturer_model_name=DEVICE,
-        software_versions=version("cxrflow"),
-        device_serial_number=names.of("device", ""),
         series_description=_DESCRIPTION,
-        institution_name=config.institution or None,
         patient_id=header.PatientID,
         patient_name=header.PatientName,
         patient_birth_date=header.PatientBirthDate,
@@ -55,7 +48,7 @@ def build_key_image(
         study_date=header.StudyDate,
         study_time=header.StudyTime,
         referring_physician_name=header.ReferringPhysicianName,
-        specific_character_set=UTF_8,
+        **made_by(names, config),
     )
     # The picture has more than the X-ray on it: no side of it is the patient's.
     made["PatientOrientation"].value = None

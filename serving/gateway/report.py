@@ -6,6 +6,7 @@ whether it is reached. An image without findings gets a group that says why.
 
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -67,20 +68,27 @@ def build_report(images: Sequence[Judged], names: Pseudonyms, config: ResultsCon
             "report", study.StudyInstanceUID, *(image.decision.id for image in images)
         ),
         instance_number=1,
-        manufacturer=MAKER,
-        manufacturer_model_name=DEVICE,
-        software_versions=version("cxrflow"),
-        device_serial_number=names.of("device", ""),
         series_description=_DESCRIPTION,
-        institution_name=config.institution or None,
         is_complete=True,
         is_final=False,
         is_verified=False,
         coding_schemes=codes.SCHEMES,
-        specific_character_set=UTF_8,
+        **made_by(names, config),
     )
     add_patient(report, study)
     return report
+
+
+def made_by(names: Pseudonyms, config: ResultsConfig) -> dict[str, Any]:
+    """What every result says of who made it and how it is written, as highdicom's arguments."""
+    return {
+        "manufacturer": MAKER,
+        "manufacturer_model_name": DEVICE,
+        "software_versions": version("cxrflow"),
+        "device_serial_number": names.of("device", ""),
+        "institution_name": config.institution or None,
+        "specific_character_set": UTF_8,
+    }
 
 
 def _observer(names: Pseudonyms) -> ObserverContext:

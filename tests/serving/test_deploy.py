@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from cxrflow.serving.settings import ServerConfig, read_config
+from tests.support.systemd import read_unit
 
 REPO = Path(__file__).parents[2]
 DEPLOY = REPO / "serving" / "deploy"
@@ -231,10 +232,7 @@ def test_images_and_arguments_are_those_of_the_command():
 
 
 def unit() -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(delimiters=("=",), strict=True, interpolation=None)
-    parser.optionxform = str
-    parser.read(DEPLOY / "cxrflow.service")
-    return parser
+    return read_unit(DEPLOY / "cxrflow.service")
 
 
 def test_the_unit_is_whole():

@@ -81,3 +81,19 @@ def copy_own_scripts(to: Path) -> None:
     """Copies styles and scripts that pages need beside them."""
     for source in (files(_PACKAGE) / "static").iterdir():
         (to / source.name).write_bytes(source.read_bytes())
+
+
+def write_page_alone(page: Page, subject: str, synthetic: bool, to: Path) -> Path:
+    """Writes a page that is no part of a run's report, with what it needs; returns its path.
+
+    Args:
+        page: the page; subject, synthetic: as for `write_pages`.
+        to: the folder, which stays as it was where this fails.
+
+    Raises:
+        CxrflowError: the folder can't be written.
+    """
+    with whole_pages(to) as aside:
+        copy_own_scripts(aside)
+        write_pages([page], subject, synthetic, aside)
+    return to / page.file

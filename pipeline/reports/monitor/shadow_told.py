@@ -19,7 +19,7 @@ from cxrflow.pipeline.reports.dashboard.blocks import (
     signed,
     whole,
 )
-from cxrflow.pipeline.reports.dashboard.frame import copy_own_scripts, whole_pages, write_pages
+from cxrflow.pipeline.reports.dashboard.frame import write_page_alone
 from cxrflow.pipeline.reports.dashboard.run_folder import Page
 from cxrflow.pipeline.reports.monitor.shadow import Compared, OfClass
 from cxrflow.schema.text import visible
@@ -96,10 +96,7 @@ def write_page(found: Compared, to: Path) -> Path:
     }
     page = Page("shadow.html", "Two versions", "report.html", content, "Monitoring")
     subject = f"{visible(found.model)} {found.first} and {found.second}"
-    with whole_pages(to) as aside:
-        copy_own_scripts(aside)
-        write_pages([page], subject, found.synthetic, aside)
-    return to / page.file
+    return write_page_alone(page, subject, found.synthetic, to)
 
 
 def _table(found: Compared) -> Table:

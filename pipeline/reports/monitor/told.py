@@ -18,7 +18,7 @@ from cxrflow.pipeline.reports.dashboard.blocks import (
     number,
     whole,
 )
-from cxrflow.pipeline.reports.dashboard.frame import copy_own_scripts, whole_pages, write_pages
+from cxrflow.pipeline.reports.dashboard.frame import write_page_alone
 from cxrflow.pipeline.reports.dashboard.run_folder import Page
 from cxrflow.pipeline.reports.monitor.asked import Monitored, Week
 from cxrflow.schema.text import visible
@@ -83,10 +83,7 @@ def write_page(found: Monitored, to: Path) -> Path:
     }
     page = Page("monitor.html", "What was asked", "report.html", content, "Monitoring")
     subject = f"{visible(found.model)} {found.version}"
-    with whole_pages(to) as aside:
-        copy_own_scripts(aside)
-        write_pages([page], subject, found.info.synthetic, aside)
-    return to / page.file
+    return write_page_alone(page, subject, found.info.synthetic, to)
 
 
 def _overview(found: Monitored) -> Section:

@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from cxrflow.pipeline.cli import app
 from cxrflow.serving.gateway.settings import read_gateway_config
+from tests.support.systemd import read_unit
 
 REPO = Path(__file__).parents[3]
 DEPLOY = REPO / "serving" / "deploy"
@@ -23,10 +24,7 @@ OPTIONS = {
 
 
 def unit() -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(delimiters=("=",), strict=True, interpolation=None)
-    parser.optionxform = str
-    parser.read(DEPLOY / "cxrflow-gateway.service")
-    return parser
+    return read_unit(DEPLOY / "cxrflow-gateway.service")
 
 
 def test_the_settings_are_taken():
