@@ -169,6 +169,8 @@ def compile_model(
         # Keras would use XLA, whose compilation takes minutes and gigabytes on a CPU.
         jit_compile=bool(gpus) and model.distribute_strategy.num_replicas_in_sync == 1,
     )
+    # Variables that the first traced step makes have it traced once more.
+    model.optimizer.build(model.trainable_variables)
     return steps
 
 
