@@ -64,7 +64,7 @@ def export_ensemble(
             "attention": mean_map(maps, combination.weights.tolist())
         }
 
-    export(network, calibration, members, compact, members.image_size, folder, detector)
+    export(network, calibration, compact, members.image_size, folder, detector)
 
 
 def combine(combination: Combination, log_odds: tf.Tensor) -> dict[str, tf.Tensor]:

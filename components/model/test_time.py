@@ -21,7 +21,8 @@ def with_views(network: Network, views: int) -> Network:
     """
     if not views:
         return network
-    once = tf.function(network, reduce_retracing=True)  # one copy in the graph, however many views
+    # One copy in the graph, however many views.
+    once = tf.function(network, reduce_retracing=True, autograph=False)
 
     def mean_of_views(pixels: tf.Tensor) -> dict[str, Any]:
         plain = once(pixels)

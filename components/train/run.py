@@ -72,14 +72,14 @@ def run_fn(fn_args: Any) -> None:
     if fn_args.base_model:
         teacher = Path(fn_args.base_model)
         known = taught(known, fn_args.train_files, teacher, config["soft_share"])
-    forward, model, judged = fit(fn_args, recipe, known, new, work_dir)
+    forward, judged = fit(fn_args, recipe, known, new, work_dir)
     calibration = calibrate(config["calibrate"]["method"], judged.logits, judged.labels)
     probabilities = calibration.apply(judged.logits)
     saved_model = Path(fn_args.serving_model_dir)
     detector, unlike_training = out_of_distribution.fit(
         train_images, eval_images, OutOfDistributionConfig(**config["out_of_distribution"])
     )
-    export(forward, calibration, model, compact, recipe.image_size, saved_model, detector)
+    export(forward, calibration, compact, recipe.image_size, saved_model, detector)
     write_assets(
         saved_model,
         ModelJson(
@@ -130,8 +130,8 @@ class _Judged:
     ids: tuple[np.ndarray, ...] = ()  # of images and patients, text [N]; of a cross-fitted model
 
 
-# The network as it is exported, the model that holds its weights, and what both are judged by.
-_Fitted = tuple[Network, keras.Model, _Judged]
+# The network as it is exported, and what it is judged by.
+_Fitted = tuple[Network, _Judged]
 
 
 def _train(
@@ -154,7 +154,7 @@ def _train(
     forward = with_views(lambda pixels: model(pixels, training=False), recipe.test_time_views)
     if not folds:
         judged = _Judged(new.labels, predict_logits(forward, new))
-    return forward, model, judged
+    return forward, judged
 
 
 def _fit_probe(
@@ -169,9 +169,9 @@ def _fit_probe(
         return network.full(pixels, training=False)
 
     if folds:
-        return forward, network.full, _Judged(labels, probe.out_of_fold, ids)
+        return forward, _Judged(labels, probe.out_of_fold, ids)
     new = eval_images.stored
-    return forward, network.full, _Judged(new.labels, predict_logits(forward, new))
+    return forward, _Judged(new.labels, predict_logits(forward, new))
 
 
 def _folds(

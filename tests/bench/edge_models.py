@@ -215,7 +215,6 @@ def _export(folder: Path, network: Any, backbone: str, side: int) -> Path:
     export(
         lambda pixels: network(pixels, training=False),
         calibration,
-        network,
         CompactFormat(**compact),
         side,
         folder,

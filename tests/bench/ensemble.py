@@ -148,7 +148,6 @@ def _write_member(folder: Path, name: str) -> Any:
     export(
         lambda pixels: network(pixels, training=False),
         calibration,
-        network,
         CompactFormat(**COMPACT),
         IMAGE_SIZE,
         folder,

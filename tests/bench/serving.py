@@ -433,7 +433,6 @@ def _write_model(folder: Path) -> None:
     export(
         lambda pixels: network(pixels, training=False),
         Calibration.identity(classes),
-        network,
         CompactFormat(512, "jpeg", 95),
         SIDE,
         folder,

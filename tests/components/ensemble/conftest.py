@@ -66,7 +66,6 @@ def write_member(folder: Path, name: str, head: str, seed: int) -> None:
     export(
         lambda pixels: network(pixels, training=False),
         calibration,
-        network,
         CompactFormat(**COMPACT),
         64,
         folder,

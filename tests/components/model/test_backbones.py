@@ -121,14 +121,13 @@ def test_fine_tuning_of_the_last_stage(built):
 def test_a_step_of_training_and_what_is_served(backbone, built, tmp_path, monkeypatch):
     if backbone[0] not in EXPORTED:
         return
-    add = keras.export.ExportArchive.add_endpoint
+    save = tf.saved_model.save
 
-    def add_served(archive: keras.export.ExportArchive, name: str, *args, **more) -> None:
-        if name == "serving_default":
-            add(archive, name, *args, **more)
+    def save_served(module: tf.Module, folder: str, signatures: dict[str, object]) -> None:
+        save(module, folder, {"serving_default": signatures["serving_default"]})
 
     # Each signature takes all weights once more, a thousand of them; below, all six are made.
-    monkeypatch.setattr(keras.export.ExportArchive, "add_endpoint", add_served)
+    monkeypatch.setattr(tf.saved_model, "save", save_served)
     train_and_serve(built, SIZE, tmp_path)
 
 
@@ -157,7 +156,6 @@ def train_and_serve(built: network.Network, size: int, folder: Path) -> None:
     export(
         lambda image: built.full(image, training=False),
         Calibration.identity(2),
-        built.full,
         CompactFormat(size, "raw", 95),
         size,
         folder / "model",

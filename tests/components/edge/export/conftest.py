@@ -81,7 +81,6 @@ def _write_model(folder: Path, head: str) -> Path:
     export(
         lambda pixels: network(pixels, training=False),
         calibration,
-        network,
         CompactFormat(**COMPACT),
         64,
         folder,
