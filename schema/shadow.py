@@ -37,6 +37,12 @@ class Pair:
     synthetic: bool = False  # a version was trained on phantoms
     format: int = field(default=FORMAT)
 
+    def differs(self) -> bool:
+        """Whether a decision that both make is another one."""
+        one, other = self.first.decisions, self.second.decisions
+        known = [name for name in one if one[name] is not None and other.get(name) is not None]
+        return any(one[name] != other[name] for name in known)
+
     def line(self) -> str:
         """As it stands in the log, without the line's end."""
         return json.dumps(asdict(self), allow_nan=False)

@@ -8,6 +8,7 @@ import logging
 import ssl
 import threading
 from pathlib import Path
+from typing import Protocol
 
 import grpc
 
@@ -83,8 +84,24 @@ class Certificate:
         return found
 
 
-def server_context(config: ServerConfig) -> ssl.SSLContext | None:
-    """For REST; None without encryption. Raises CxrflowError for files that can't be used."""
+class Encrypted(Protocol):
+    """Settings that name PEM files; empty: none."""
+
+    @property
+    def tls_certificate(self) -> str:
+        """Of the service."""
+
+    @property
+    def tls_key(self) -> str:
+        """Of its certificate."""
+
+    @property
+    def tls_client_ca(self) -> str:
+        """That signed its clients' certificates."""
+
+
+def server_context(config: Encrypted) -> ssl.SSLContext | None:
+    """For what Python's own sockets serve; None without encryption. Raises CxrflowError for files that can't be used."""
     if not config.tls_certificate:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

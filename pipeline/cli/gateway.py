@@ -33,7 +33,7 @@ def gateway(
     from cxrflow.serving.gateway.settings import read_gateway_config
 
     settings = read_gateway_config(config)
-    for package in ("pynetdicom", "highdicom", "cv2", "PIL"):
+    for package in ("pynetdicom", "highdicom", "cv2", "PIL", "prometheus_client"):
         extras.require(package, "gateway")
     here = str(log) == "-"
     with nullcontext(Console()) if here else redirected_to(log) as console:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cxrflow.serving.gateway.later import Later, pause
+from cxrflow.serving.gateway.metrics import Metrics
 from cxrflow.serving.gateway.queue import Batch
 from cxrflow.serving.gateway.send import DicomSender, NotNow, Sender, Unreachable
 from cxrflow.serving.gateway.settings import DestinationConfig, GatewayConfig
@@ -29,13 +30,17 @@ class Parcel:
 class Delivery:
     """A thread for one destination, so that none waits for another's."""
 
-    def __init__(self, config: GatewayConfig, destination: DestinationConfig, done: Done):
+    def __init__(
+        self, config: GatewayConfig, destination: DestinationConfig, metrics: Metrics, done: Done
+    ):
         """`done` is called when a batch's results are there, or will never be."""
         self._to, self._retry, self._done = destination, config.retry, done
+        self._failed = metrics.failed_sends.labels(destination.name)
+        self._sent = metrics.sent.labels(destination.name)
         self._sender: Sender = (
             StowSender(destination)
             if destination.stow_url
-            else DicomSender(config.ae_title, destination)
+            else DicomSender(config, destination)
         )
         self._parcels: Later[Parcel] = Later()
         self._stop = threading.Event()
@@ -58,8 +63,9 @@ class Delivery:
     def _work(self) -> None:
         down = 0  # attempts in a row that found nobody
         while (parcel := self._parcels.get()) is not None:
+            there = parcel.batch.path.is_dir()  # or an operator took it
             try:
-                refused = self._send(parcel.batch) if parcel.batch.path.is_dir() else []
+                refused = self._send(parcel.batch) if there else []
             except Unreachable as error:
                 down += 1
                 self._again(parcel, str(error), 0.0)
@@ -71,6 +77,8 @@ class Delivery:
                 self._again(parcel, line, pause(parcel.attempts + 1, self._retry))
             else:
                 down = 0
+                if there and not refused:
+                    self._sent.inc()
                 self._done(parcel.batch, self._to.name, refused)
 
     def _send(self, batch: Batch) -> list[str]:
@@ -84,6 +92,7 @@ class Delivery:
 
     def _again(self, parcel: Parcel, why: str, delay: float) -> None:
         """Puts a batch back, or gives it up."""
+        self._failed.inc()
         attempts, most = parcel.attempts + 1, self._retry.give_up_seconds
         if most and time.monotonic() - parcel.since > most:
             self._done(parcel.batch, self._to.name, [f"gave up after {attempts} attempts: {why}"])

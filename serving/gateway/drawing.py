@@ -47,7 +47,8 @@ def draw(gray: np.ndarray, answer: Answer, side: int) -> np.ndarray:
         canvas.paste(Image.fromarray(each), (left, 0))
         _label(pen, (left, xray.shape[0]), each.shape[1], letter)
         left += each.shape[1]
-    _write(canvas, list(_lines(answer, looked[0] if looked else "")), left, letter)
+    lines = findings_lines(answer, looked[0] if looked else "", "map")
+    _write(canvas, list(lines), left, letter)
     return np.asarray(canvas)
 
 
@@ -91,13 +92,19 @@ def shown_map(answer: Answer) -> tuple[str, np.ndarray] | None:
     return first.name, found[..., names.index(first.name)]
 
 
-def _lines(answer: Answer, looked: str) -> Iterator[_Line]:
-    """The findings, the highest above their thresholds first."""
+def findings_lines(answer: Answer, looked: str, shown: str) -> Iterator[_Line]:
+    """The findings, the highest above their thresholds first; texts with their colours.
+
+    Args:
+        answer: of the model.
+        looked: class whose map is shown; empty: it is of no single one.
+        shown: how, in a word.
+    """
     yield NOT_FOR_DIAGNOSIS, _RED
     yield _RESEARCH, _RED
     yield f"{answer.model.name} version {answer.model.version}", _GRAY
     if looked:
-        yield f"map: where it looks for {looked}", _GRAY
+        yield f"{shown}: where it looks for {looked}", _GRAY
     for note in answer.model.notes:
         yield note, _GRAY
     yield "", _GRAY

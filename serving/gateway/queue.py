@@ -195,6 +195,14 @@ class Queue:
             ]
         return []
 
+    def came(self, state: State) -> list[float]:
+        """When the first image of each batch in a state came, Unix time."""
+        found = []
+        for batch in self.batches(state):
+            with contextlib.suppress(OSError, ValueError):  # it goes on meanwhile
+                found.append(min(path.stat().st_mtime for path in batch.images()))
+        return found
+
     def forget(self, days: float) -> int:
         """Removes batches that were answered so many days ago; says how many."""
         count, before = 0, time.time() - days * 86400

@@ -32,6 +32,8 @@ from cxrflow.schema.dicom.file import read_file
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.image_rules import BadImage
 from cxrflow.schema.text import visible
+from cxrflow.serving.gateway import wire
+from cxrflow.serving.gateway.metrics import Metrics
 from cxrflow.serving.gateway.queue import BadUid, Queue, require_uid
 from cxrflow.serving.gateway.settings import GatewayConfig
 from cxrflow.serving.gateway.stored import file_start
@@ -55,9 +57,9 @@ logger = logging.getLogger("cxrflow.gateway")
 class Receiver:
     """Listens; what it takes is in the queue before its sender is told so."""
 
-    def __init__(self, config: GatewayConfig, queue: Queue):
+    def __init__(self, config: GatewayConfig, queue: Queue, metrics: Metrics):
         """Nothing listens yet."""
-        self._config, self._queue = config, queue
+        self._config, self._queue, self._metrics = config, queue, metrics
         self._peers = {peer.ae_title: peer.address for peer in config.peers}
         self._meter = _Meter(config)
         self._ae = AE(ae_title=config.ae_title)
@@ -77,18 +79,20 @@ class Receiver:
         """Listens from now on.
 
         Raises:
-            CxrflowError: the port is taken, or can't be.
+            CxrflowError: the port is taken, or can't be; a certificate can't be used.
         """
         config, ae = self._config, self._ae
         ae.maximum_associations = config.limits.max_associations
-        ae.maximum_pdu_size = _PDU_BYTES
+        ae.maximum_pdu_size = min(_PDU_BYTES, config.limits.max_pdu_bytes)
         ae.require_called_aet = True
         ae.network_timeout = ae.dimse_timeout = config.limits.network_seconds
         ae.acse_timeout = config.limits.network_seconds
         ae.add_supported_context(Verification)
         for context in AllStoragePresentationContexts:
             ae.add_supported_context(str(context.abstract_syntax), SYNTAXES)
+        encrypted: Any = wire.encryption(config)
         handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, self._opened),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_REJECTED, self._rejected),
             (evt.EVT_DATA_RECV, self._meter.count),
@@ -100,7 +104,10 @@ class Receiver:
         ]
         try:
             self._server = ae.start_server(
-                (config.host, config.port), block=False, evt_handlers=handlers
+                (config.host, config.port),
+                block=False,
+                ssl_context=encrypted,
+                evt_handlers=handlers,
             )
         except OSError as error:
             raise CxrflowError(
@@ -110,6 +117,11 @@ class Receiver:
     def stop(self) -> None:
         """Ends the connections; senders send again what they got no answer for."""
         self._ae.shutdown()
+
+    def _opened(self, event: evt.Event) -> None:
+        """Bounds what comes, from before anybody said who it is."""
+        if not wire.guard(event, self._config.limits, len(self._ae.active_associations)):
+            self._metrics.rejected.inc()
 
     def _requested(self, event: evt.Event) -> None:
         """Rejects who isn't a peer, or comes from elsewhere."""
@@ -121,6 +133,7 @@ class Receiver:
             why = f"as a peer it has the address {self._peers[title]}"
         else:
             return
+        self._metrics.rejected.inc()
         logger.warning("rejected %s at %s: %s", visible(title), address, why)
         event.assoc.acse.send_reject(*_NOT_RECOGNISED)
         event.assoc.kill()  # once that is sent
@@ -132,13 +145,21 @@ class Receiver:
         why = f"it calls {visible(called)}, this is {self._config.ae_title}"
         if called == self._config.ae_title:
             why = f"limits.max_associations ({self._config.limits.max_associations}) are reached"
+        self._metrics.rejected.inc()
         logger.warning("rejected %s: %s", _who(event), why)
 
     def _aborted(self, event: evt.Event) -> None:
+        self._metrics.aborted.inc()
         logger.warning("connection of %s aborted", _who(event))
 
     def _store(self, event: evt.Event) -> Dataset:
         """What a C-STORE is answered with."""
+        answer = self._taken_or_not(event)
+        if answer.Status != SUCCESS:
+            self._metrics.refused.inc()
+        return answer
+
+    def _taken_or_not(self, event: evt.Event) -> Dataset:
         try:
             return self._take(event)
         except BadImage as error:
@@ -170,7 +191,9 @@ class Receiver:
             return _refuse(event, MISMATCH, f"its SOP Instance UID is '{said}', sent as {sop}")
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
             require_uid(header.text(keyword))
-        if not self._queue.store(header.text("StudyInstanceUID"), sop, data):
+        if self._queue.store(header.text("StudyInstanceUID"), sop, data):
+            self._metrics.received.inc()
+        else:
             logger.info("%s sent %s again: it isn't answered twice", _who(event), sop)
         return _status(SUCCESS)
 

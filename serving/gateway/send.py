@@ -1,5 +1,6 @@
 """How a result gets to a destination: C-STORE to a DICOM node, or STOW-RS to a DICOMweb service."""
 
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +11,8 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from cxrflow.serving.gateway.queue import Batch
-from cxrflow.serving.gateway.settings import DestinationConfig
+from cxrflow.serving.gateway.settings import DestinationConfig, GatewayConfig
+from cxrflow.serving.gateway.wire import client_context
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 60.0
 # C-STORE's statuses, PS3.4 table B.2-1 and PS3.7 annex C.
@@ -43,8 +45,12 @@ class Sender(Protocol):
 class DicomSender:
     """C-STORE, all results of a study in one association."""
 
-    def __init__(self, own_title: str, destination: DestinationConfig):
-        self._own, self._destination = own_title, destination
+    def __init__(self, config: GatewayConfig, destination: DestinationConfig):
+        """Raises CxrflowError if a file of its encryption can't be used."""
+        self._own, self._destination = config.ae_title, destination
+        self._tls: tuple[ssl.SSLContext, str] | None = None
+        if destination.tls:
+            self._tls = client_context(config, destination.ca), destination.host
 
     def send(self, batch: Batch, results: Sequence[Path]) -> list[str]:
         """See `Sender`."""
@@ -73,14 +79,15 @@ class DicomSender:
         ae.add_requested_context(Verification)
         for kind in sorted(kinds):
             ae.add_requested_context(kind, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        association = ae.associate(to.host, to.port, ae_title=to.ae_title)
+        association = ae.associate(to.host, to.port, ae_title=to.ae_title, tls_args=self._tls)
         if association.is_established:
             return association
         where = f"{to.ae_title} at {to.host}:{to.port}"
         if association.is_rejected:
             said = getattr(association.acceptor.primitive, "reason_str", "")
             raise Unreachable(f"{where} rejects {self._own}: {said.lower()}")
-        raise Unreachable(f"{where}: no association, is it running?")
+        trusted = ", with a certificate that `ca` signed" if to.tls else ""
+        raise Unreachable(f"{where}: no association, is it running{trusted}?")
 
     def _store(self, association: Any, batch: Batch, path: Path) -> str:
         """Why a result is never taken; empty where it was."""

@@ -15,6 +15,7 @@ from cxrflow.serving.gateway.audit import AuditLog
 from cxrflow.serving.gateway.decide import Judge, ServersFault
 from cxrflow.serving.gateway.deliver import Delivery
 from cxrflow.serving.gateway.later import Later, pause
+from cxrflow.serving.gateway.metrics import Metrics
 from cxrflow.serving.gateway.queue import Batch, Queue
 from cxrflow.serving.gateway.receive import Receiver
 from cxrflow.serving.gateway.settings import GatewayConfig
@@ -51,12 +52,17 @@ class Gateway:
         audit = AuditLog(Path(config.audit))
         audit.require()
         self._queue = Queue(Path(config.queue))
+        self._metrics = Metrics(self._queue)
         self._judge = Judge(config.ask, names, config.attention)
-        self._answering = Answering(self._judge, names, config.results, audit)
-        self._receiver = Receiver(config, self._queue)
+        kinds = {kind for one in config.destinations for kind in one.results}
+        self._answering = Answering(
+            self._judge, names, config.results, audit, self._metrics, kinds
+        )
+        self._receiver = Receiver(config, self._queue, self._metrics)
         self._questions: Later[Question] = Later()
         self._deliveries = {
-            one.name: Delivery(config, one, self._delivered) for one in config.destinations
+            one.name: Delivery(config, one, self._metrics, self._delivered)
+            for one in config.destinations
         }
         self._lock = threading.Lock()
         # What is under way: batches to be asked, and of those to be sent, where they aren't yet.
@@ -73,7 +79,7 @@ class Gateway:
     @contextlib.contextmanager
     def running(self) -> Iterator["Gateway"]:
         """Works inside the block, beginning with what an earlier process left."""
-        with self._queue.opened():
+        with self._queue.opened(), self._metrics_page():
             threads = [
                 threading.Thread(target=self._ask, name=f"ask {number}")
                 for number in range(self._config.workers)
@@ -96,6 +102,10 @@ class Gateway:
                 for delivery in self._deliveries.values():
                     delivery.stop()
                 self._judge.close()
+
+    def _metrics_page(self) -> contextlib.AbstractContextManager[None]:
+        host, port = self._config.metrics_host, self._config.metrics_port
+        return self._metrics.served(host, port) if port else contextlib.nullcontext()
 
     def _look(self) -> None:
         """Finds complete studies, what operators put back, and what may be forgotten."""
@@ -163,6 +173,7 @@ class Gateway:
 
     def _ask_again(self, question: Question, why: str) -> None:
         """Puts a question back, or gives it up."""
+        self._metrics.failed_asks.inc()
         retry, attempts = self._config.retry, question.attempts + 1
         if retry.give_up_seconds and time.monotonic() - question.since > retry.give_up_seconds:
             self._fail(question.batch, f"gave up after {attempts} attempts: {why}")
@@ -195,6 +206,7 @@ class Gateway:
             del self._open[batch]
 
     def _fail(self, batch: Batch, reason: str) -> None:
+        self._metrics.failed_studies.inc()
         with _going_on(f"{batch}: putting it aside"):
             logger.error("%s: %s", self._queue.fail(batch, reason), reason)
 

@@ -12,7 +12,7 @@ from cxrflow.schema.yaml_file import read_yaml
 from cxrflow.serving.client.settings import ClientConfig
 from cxrflow.serving.settings import checked
 
-ResultKind = Literal["report", "key_image"]
+ResultKind = Literal["report", "key_image", "presentation"]
 
 
 def _title(text: str) -> str:
@@ -61,10 +61,12 @@ class DestinationConfig:
     """Instead of a node: a DICOMweb service's URL, to which `/studies` is added."""
     authorization_file: str = ""
     """File with the value of the header Authorization for it, such as `Bearer TOKEN`."""
+    tls: bool = False
+    """Whether a DICOM node is spoken to by TLS, with the gateway's certificate if it has one."""
     ca: str = ""
     """PEM file of the CA that signed its certificate; empty: the system's."""
     results: tuple[ResultKind, ...] = ("report", "key_image")
-    """What is sent there."""
+    """What is sent there; presentation: the findings over the X-ray itself (GSPS)."""
 
     @model_validator(mode="after")
     def _one_way(self) -> "DestinationConfig":
@@ -74,8 +76,10 @@ class DestinationConfig:
             raise ValueError("stow_url begins with http:// or https://")
         if self.ae_title:
             _title(self.ae_title)
+        if self.tls and self.stow_url:
+            raise ValueError("tls is for a DICOM node; a stow_url begins with https://")
         if not self.results:
-            raise ValueError("results: name report, key_image or both")
+            raise ValueError("results: name report, key_image or presentation")
         return self
 
 
@@ -110,8 +114,11 @@ class LimitsConfig:
     """Connections at the same time; above it others are rejected, and try again."""
     max_receiving_bytes: Positive = 512 * 2**20
     """Bytes of all images that are being received; above it a connection is aborted."""
+    max_pdu_bytes: Annotated[int, Field(ge=4096)] = 2**20
+    """Bytes of a PDU, whoever sends it; a larger one ends its connection. Senders are told to send
+    at most 128 KiB."""
     network_seconds: Seconds = 30.0
-    """Seconds without a byte from a sender; then its connection is ended."""
+    """Seconds that a sender may take for a PDU, or for none; then its connection is ended."""
     min_free_bytes: Positive = 2**30
     """Bytes that stay free on the queue's disk; below it images are refused as out of resources."""
 
@@ -124,6 +131,8 @@ class ResultsConfig:
     """Series Number of reports."""
     key_image_series: Positive = 9902
     """Series Number of key images."""
+    presentation_series: Positive = 9903
+    """Series Number of presentation states."""
     key_image_side: Annotated[int, Field(ge=256, le=2048)] = 768
     """Pixels of the X-ray's longer side in key images."""
     institution: Annotated[str, Field(max_length=64)] = ""
@@ -154,6 +163,16 @@ class GatewayConfig:
     """Where results go."""
     ask: ClientConfig = ClientConfig()
     """Which server and model are asked, as by `cxrflow predict`, and the limits of DICOM files."""
+    tls_certificate: str = ""
+    """PEM file; with one, senders are spoken to by TLS only. Read at the start."""
+    tls_key: str = ""
+    """PEM file of its key."""
+    tls_client_ca: str = ""
+    """PEM file of the CA that signed senders' certificates; empty: they need none."""
+    metrics_host: str = "127.0.0.1"
+    """Address of the page for Prometheus; 0.0.0.0 for a Prometheus on another machine."""
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Port of the page for Prometheus, at /metrics; 0: none."""
     attention: bool = True
     """Whether key images show where the model looks, if it tells."""
     workers: Annotated[int, Field(ge=1, le=64)] = 2
@@ -171,7 +190,11 @@ class GatewayConfig:
     """How results look."""
 
     @model_validator(mode="after")
-    def _names_differ(self) -> "GatewayConfig":
+    def _consistent(self) -> "GatewayConfig":
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key belong together: one of them is missing")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise ValueError("tls_client_ca needs a tls_certificate")
         for what, names in (
             ("peers", [peer.ae_title for peer in self.peers]),
             ("destinations", [one.name for one in self.destinations]),

@@ -69,6 +69,8 @@ class Shadow:
         self._worker: _Worker | None = None
         self._complaint = ""
         self.asked: Counter[str] = Counter()  # by model
+        self.images: Counter[str] = Counter()  # of these requests
+        self.changed: Counter[str] = Counter()  # images with another decision
         self.dropped: Counter[tuple[str, str]] = Counter()  # by model and reason
         self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
 
@@ -130,11 +132,23 @@ class Shadow:
             "Requests that a second version wasn't asked, or gave no answer to.",
             labels=["model_name", "reason"],
         )
+        images = CounterMetricFamily(
+            "cxrflow_serving_shadow_images",
+            "Images that a second version answered too.",
+            labels=["model_name"],
+        )
+        changed = CounterMetricFamily(
+            "cxrflow_serving_shadow_changed_images",
+            "Images about which the second version decides otherwise.",
+            labels=["model_name"],
+        )
         for model, count in self.asked.items():
             asked.add_metric([model], count)
+            images.add_metric([model], self.images[model])
+            changed.add_metric([model], self.changed[model])
         for (model, reason), count in self.dropped.items():
             dropped.add_metric([model, reason], count)
-        yield from (asked, dropped)
+        yield from (asked, images, changed, dropped)
 
     def _second(self, model: str) -> int | None:
         try:
@@ -169,6 +183,8 @@ class Shadow:
             of_both = (offer.first, second, self._of.point, said.seconds)
             for pair in pairs(offer.model, images, *of_both):
                 self._log.emit(logging.makeLogRecord({"msg": pair.line()}))
+                self.images[offer.model] += 1
+                self.changed[offer.model] += pair.differs()
         except Exception as error:
             if self._closed:
                 return

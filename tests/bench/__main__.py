@@ -29,6 +29,7 @@ BENCHES = (
     "serving",
     "serving_fuzz",
     "serving_soak",
+    "shadow",
     "gateway",
     "edge_models",
     "edge_parity",

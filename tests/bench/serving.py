@@ -272,12 +272,12 @@ class Bench:
         self._bare.run("serving_default", inputs, ("logits", "probabilities"))
 
     @contextmanager
-    def server(self, config: str = "") -> Iterator[Served]:
-        """`cxrflow serve` on free ports, with a YAML configuration."""
+    def server(self, config: str = "", rest_port: int = 0) -> Iterator[Served]:
+        """`cxrflow serve` on a free port, with a YAML configuration; REST's port if it matters."""
         settings = self.root / "server.yaml"
         settings.write_text(config)
         command = ["-m", "cxrflow.pipeline.cli", "serve", "--root", str(self.root / "serving")]
-        command += ["--port", "0", "--rest-port", "0", "--config", str(settings)]
+        command += ["--port", "0", "--rest-port", str(rest_port), "--config", str(settings)]
         process = subprocess.Popen(
             [sys.executable, *command, "--log", str(self.root / "serve.log")],
             cwd=ROOT,

@@ -259,6 +259,7 @@ def test_writes_all_files_and_keeps_what_the_operator_set(root, tmp_path):
         "config/healthcheck.sh",
         "config/monitoring.config",
         "monitoring/alerts.yml",
+        "monitoring/grafana/cxrflow-gateway.json",
         "monitoring/grafana/cxrflow.json",
         "monitoring/grafana/dashboards.yaml",
         "monitoring/grafana/datasources.yaml",

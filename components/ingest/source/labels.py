@@ -26,6 +26,7 @@ class LabelReader:
     def __init__(self, labels: LabelsConfig):
         self._labels = labels
         self._none = {canonical(name) for name in labels.none}
+        self._leave_out = {canonical(name) for name in labels.leave_out}
         self._classes = {canonical(name): one for name, one in labels.classes.items()}
         self._values = {canonical(value): policy for value, policy in labels.values.items()}
         self._values_of = {
@@ -92,6 +93,8 @@ class LabelReader:
         found = set()
         for word in words:
             key = canonical(word)
+            if key in self._leave_out:
+                raise BadValue(Reason.LABEL_LEFT_OUT.value, f"{shown(word)}: left out")
             if key in self._classes:
                 found.add(self._classes[key])
             elif key not in self._none and given.others == "refuse":

@@ -117,8 +117,10 @@ class LabelsConfig:
     """Names that say there is no finding."""
     beside_none: tuple[str, ...] = ()
     """Classes that don't contradict `none`, such as devices."""
+    leave_out: tuple[str, ...] = ()
+    """Words of `column` that leave the image out of the run, as they say nothing of the classes."""
     others: Literal["refuse", "drop"] = "refuse"
-    """A word of `column` that is in neither list: refuse sets the row aside, drop ignores the
+    """A word of `column` that is in none of these lists: refuse sets the row aside, drop ignores the
     word."""
     values: Annotated[dict[str, Policy], Keys] = Field(default_factory=_yes_or_no)
     """What a class's column may hold, "" for blank: positive, negative, ignore (the class is
@@ -143,6 +145,10 @@ class LabelsConfig:
                 raise ValueError(f"{what} has {wrong[0]!r}, which is no class")
         if both := [name for name in self.none if name in self.classes]:
             raise ValueError(f"none has {both[0]!r}, which is a class too")
+        if both := [name for name in self.leave_out if name in (*self.classes, *self.none)]:
+            raise ValueError(f"leave_out has {both[0]!r}, which is a class or in none too")
+        if self.leave_out and not self.column:
+            raise ValueError("leave_out has words of `column`; a value of a column is in `values`")
         if self.column and not self.separator.strip(" ") and self.separator != " ":
             raise ValueError("separator is empty")
         return self

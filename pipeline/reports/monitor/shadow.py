@@ -114,19 +114,13 @@ def _compared(
         min(pair.time for pair in found),
         max(pair.time for pair in found),
         tuple(_of_class(name, found) for name in names),
-        sum(_differs(pair) for pair in found),
+        sum(pair.differs() for pair in found),
         sum(one != other for one, other in flags),
         len(flags),
         float(np.median([pair.seconds for pair in found])),
         others,
         any(pair.synthetic for pair in found),
     )
-
-
-def _differs(pair: Pair) -> bool:
-    one, other = pair.first.decisions, pair.second.decisions
-    known = [n for n in one if one[n] is not None and other.get(n) is not None]
-    return any(one[name] != other[name] for name in known)
 
 
 def _of_class(name: str, found: list[Pair]) -> OfClass:

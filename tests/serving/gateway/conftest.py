@@ -34,12 +34,14 @@ def open_site(tmp_path) -> Iterator:
     """open_site(**settings): a gateway that runs until the test's end."""
     with ExitStack() as stack:
 
-        def open_(archive: hospital.Archive | None = None, **changes) -> Site:
+        def open_(archive: hospital.Archive | None = None, wants=(), **changes) -> Site:
+            """`wants`: kinds of results that the archive gets; () for those by default."""
             model = hospital.FakeModel()
             server = stack.enter_context(answering(model))
             archive = archive or hospital.Archive()
             port = stack.enter_context(hospital.kept(archive))
-            changes.setdefault("destinations", [hospital.to_archive(port)])
+            asked = {"results": wants} if wants else {}
+            changes.setdefault("destinations", [hospital.to_archive(port, **asked)])
             config = hospital.config(tmp_path / "gateway", server, **changes)
             gateway = stack.enter_context(Gateway(config).running())
             return Site(tmp_path / "gateway", model, archive, gateway)

@@ -27,6 +27,7 @@ KEY = "0123456789abcdef0123456789abcdef"
 TITLE, MODALITY, ARCHIVE = "CXRFLOW", "MODALITY1", "ARCHIVE"
 COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+PRESENTATION = "1.2.840.10008.5.1.4.1.1.11.1"
 
 
 def write_xray(path: Path, seed: int = 0, **elements: Any) -> Path:
@@ -96,10 +97,13 @@ class FakeModel(Answering):
 INFO["out_of_distribution"] = {"threshold": 10.0}
 
 
+RESULTS = (COMPREHENSIVE_SR, SECONDARY_CAPTURE, PRESENTATION)
+
+
 class Archive:
     """A C-STORE SCP that keeps what it gets; it can be told to refuse."""
 
-    def __init__(self, kinds: Sequence[str] = (COMPREHENSIVE_SR, SECONDARY_CAPTURE)):
+    def __init__(self, kinds: Sequence[str] = RESULTS):
         self.kinds, self.answers = kinds, {}  # SOP class -> status to answer with
         self.got: list[Dataset] = []
         self.count, self.keeps, self.delay = 0, True, 0.0
@@ -143,6 +147,10 @@ class Archive:
     @property
     def key_images(self) -> list[Dataset]:
         return self.of(SECONDARY_CAPTURE)
+
+    @property
+    def presentations(self) -> list[Dataset]:
+        return self.of(PRESENTATION)
 
 
 def send(

@@ -34,8 +34,10 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def results(site, tmp_path) -> dict[str, Path]:
-    """A report on a frontal and a lateral X-ray, and a key image, as an archive got them."""
+def results(open_site, tmp_path) -> dict[str, Path]:
+    """A report on a frontal and a lateral X-ray, a key image and a presentation state, as an
+    archive got them."""
+    site = open_site(wants=["report", "key_image", "presentation"])
     study = hospital.generate_uid()
     site.send(
         write_xray(tmp_path / "pa.dcm", 1, StudyInstanceUID=study, PatientName="Müller^Jörg",
@@ -47,16 +49,22 @@ def results(site, tmp_path) -> dict[str, Path]:
     paths = {"report": tmp_path / "report.dcm", "key_image": tmp_path / "key_image.dcm"}
     site.archive.reports[0].save_as(paths["report"], enforce_file_format=True)
     site.archive.key_images[0].save_as(paths["key_image"], enforce_file_format=True)
+    paths["presentation"] = tmp_path / "presentation.dcm"
+    site.archive.presentations[0].save_as(paths["presentation"], enforce_file_format=True)
     return paths
 
 
 @validator
-@pytest.mark.parametrize("kind", ["report", "key_image"])
+@pytest.mark.parametrize("kind", ["report", "key_image", "presentation"])
 def test_the_validator_finds_no_error(results, kind):
     found = run("dciodvfy", results[kind])
     said = found.stderr + found.stdout
     assert "Error" not in said, said
-    expected = {"report": "ComprehensiveSR", "key_image": "SCImage"}
+    expected = {
+        "report": "ComprehensiveSR",
+        "key_image": "SCImage",
+        "presentation": "GrayscaleSoftcopyPresentationState",
+    }
     assert expected[kind] in said
 
 
@@ -94,6 +102,15 @@ def test_dcmtk_shows_the_key_image(results, tmp_path):
     found = run("dcmj2pnm", "--write-png", results["key_image"], tmp_path / "key.png")
     assert found.returncode == 0, found.stderr
     assert (tmp_path / "key.png").stat().st_size > 5_000
+
+
+@dcmtk
+def test_dcmtk_draws_the_presentation_state_over_the_xray(results, tmp_path):
+    """As a viewer does: the X-ray through the state, as a bitmap with the text and box drawn."""
+    for name in ("plain", "stated"):
+        state = ["-p", results["presentation"]] if name == "stated" else []
+        drawn = run("dcmp2pgm", *state, tmp_path / "pa.dcm", tmp_path / f"{name}.pgm")
+        assert drawn.returncode == 0, drawn.stderr
 
 
 @dcmtk

@@ -1,5 +1,7 @@
 """What label values mean."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +88,26 @@ def test_words_that_keep_the_row_out(text, reason):
     with pytest.raises(BadValue) as error:
         LabelReader(WORDS).read({"Findings": text})
     assert error.value.reason == reason
+
+
+def test_words_that_tell_nothing_leave_the_image_out():
+    reader = LabelReader(replace(WORDS, leave_out=("unchanged",), others="drop"))
+    with pytest.raises(BadValue, match="Unchanged: left out") as error:
+        reader.read({"Findings": "['mass', ' Unchanged']"})
+    assert error.value.reason == "label_left_out"
+    assert reader.read({"Findings": "mass"}) == said("Mass")
+
+
+@pytest.mark.parametrize(
+    "given, says",
+    [
+        ({"leave_out": ("mass",)}, "leave_out has 'mass', which is a class or in none too"),
+        ({"leave_out": ("x",), "column": ""}, "leave_out has words of `column`"),
+    ],
+)
+def test_words_to_leave_out_are_of_the_column_alone(given, says):
+    with pytest.raises(ValueError, match=says):
+        replace(WORDS, **given)
 
 
 def test_words_in_no_list_can_be_dropped():

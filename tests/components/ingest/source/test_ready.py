@@ -1,6 +1,7 @@
 """The ready descriptions, each on a made folder of that set's published format."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -200,9 +201,15 @@ def test_padchest(table, images, tmp_path):
         "\"['normal']\"\n"
         "3,13_d.png,0,20130301,20536688,313573,,M,AP,AP,RNN_model,"
         "\"['laminar atelectasis', ' pleural effusion']\"\n"
-        "4,13_e.png,0,20130301,20536689,313574,1964.0,M,AP,AP,RNN_model,\n",
+        "4,13_e.png,0,20130301,20536689,313574,1964.0,M,AP,AP,RNN_model,\n"
+        "5,13_f.png,0,20130301,20536690,313575,1964.0,M,AP,AP,Physician,"
+        "\"['unchanged', 'cardiomegaly']\"\n"
+        "6,13_g.png,0,20130301,20536691,313576,1964.0,M,AP,COSTAL,Physician,['exclude']\n"
+        "7,13_h.png,0,20130301,20536692,313577,1964.0,O,AP,PA,Physician,"
+        "\"['', 'loculated pleural effusion', 'COPD signs', 'suture material ']\"\n",
     )
-    images("0/20_a.png", "1/20_b.png", "0/13_c.png", "0/13_d.png", "0/13_e.png")
+    images(*(f"{i}/20_{x}.png" for i, x in ((0, "a"), (1, "b"))))
+    images(*(f"0/13_{x}.png" for x in "cdefgh"))
     found = read_source(tmp_path, data_of("padchest"))
     assert [
         (row["findings"], row["age"], row["view"], row["slice/labelled_by"])
@@ -211,8 +218,16 @@ def test_padchest(table, images, tmp_path):
         (("Fibrosis",), 84, "PA", "Physician"),
         ((), 49, "AP", "RNN_model"),
         (("Atelectasis", "Effusion"), -1, "AP", "RNN_model"),
+        (("Effusion",), 49, "PA", "Physician"),
     ]
-    assert reasons(found) == ["not_frontal", "unknown_finding"]
+    assert reasons(found) == ["label_left_out", "not_frontal", "not_frontal", "unknown_finding"]
+
+
+def test_padchest_words_are_in_its_list():
+    """Each is a finding that the set's readers (bob.med.tb, for one) list; none is misspelt."""
+    published = (Path(__file__).parent / "padchest_findings.txt").read_text().splitlines()
+    labels = data_of("padchest").labels
+    assert {*labels.classes, *labels.none, *labels.leave_out} <= set(published)
 
 
 def test_vindr_cxr(table, dicoms, tmp_path):

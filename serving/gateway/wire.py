@@ -1,0 +1,125 @@
+"""What a sender's connection may do before and beside DICOM: how many, how large a PDU, how slow.
+
+pynetdicom itself reads a PDU of any length from anybody, and waits for its end for ever.
+"""
+
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pynetdicom import evt
+
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.serving.gateway.settings import GatewayConfig, LimitsConfig
+from cxrflow.serving.tls import server_context
+
+# Of connections to associations: those that don't ask for an association yet are bounded too.
+_CONNECTIONS = 4
+_PART = 2**16  # bytes that are read at once
+
+logger = logging.getLogger("cxrflow.gateway")
+
+
+def guard(event: evt.Event, limits: LimitsConfig, connections: int) -> bool:
+    """Bounds a connection that was just opened; it has ended where this is False.
+
+    Args:
+        event: EVT_CONN_OPEN.
+        limits: what it may do.
+        connections: how many there are beside it.
+    """
+    address, connection = event.assoc.requestor.address, event.assoc.dul.socket
+    if connections >= _CONNECTIONS * limits.max_associations:
+        logger.warning("rejected %s: %d connections are open", address, connections)
+        connection.close()
+        return False
+    connection.socket.settimeout(limits.network_seconds)
+
+    def end(why: str) -> None:
+        logger.warning("ended the connection of %s: %s", address, why)
+
+    # The one way in: AssociationSocket is made by the library.
+    setattr(connection, "recv", lambda count: _read(connection, count, limits, end))  # noqa: B010
+    return True
+
+
+def _read(
+    connection: Any, count: int, limits: LimitsConfig, end: Callable[[str], None]
+) -> bytearray:
+    """As AssociationSocket.recv, with bounds.
+
+    Raises:
+        OSError: it ends.
+    """
+    raw: socket.socket | None = connection.socket
+    if raw is None:
+        raise ConnectionError("it is closed")
+    if count > limits.max_pdu_bytes:
+        end(f"a PDU of {count:,} bytes, limits.max_pdu_bytes is {limits.max_pdu_bytes:,}")
+        raise ConnectionError("too large")
+    found, last = bytearray(), time.monotonic() + limits.network_seconds
+    try:
+        while len(found) < count:
+            if time.monotonic() > last:
+                raise TimeoutError
+            part = raw.recv(min(count - len(found), _PART))
+            if not part:
+                break
+            found += part
+    except ssl.SSLError as error:
+        end(f"TLS: {error.reason or error}")
+        raise
+    except TimeoutError:
+        end(f"a PDU wasn't whole within limits.network_seconds ({limits.network_seconds:g})")
+        raise
+    return found
+
+
+class LateHandshake:
+    """Encrypts in the connection's own thread: who says nothing doesn't hold up the others."""
+
+    def __init__(self, context: ssl.SSLContext, seconds: float):
+        """`seconds`: that a step of it may take."""
+        self._context, self._seconds = context, seconds
+
+    def wrap_socket(self, raw: socket.socket, server_side: bool) -> ssl.SSLSocket:
+        """As SSLContext's; the handshake comes with the first byte that is read."""
+        raw.settimeout(self._seconds)
+        return self._context.wrap_socket(
+            raw, server_side=server_side, do_handshake_on_connect=False
+        )
+
+
+def encryption(config: GatewayConfig) -> LateHandshake | None:
+    """For the server of pynetdicom; None without a certificate.
+
+    Raises:
+        CxrflowError: a file can't be used.
+    """
+    try:
+        context = server_context(config)
+    except CxrflowError as error:
+        raise CxrflowError(f"gateway: {error}") from None
+    return LateHandshake(context, config.limits.network_seconds) if context else None
+
+
+def client_context(config: GatewayConfig, ca: str) -> ssl.SSLContext:
+    """For a destination with TLS: its certificate is checked, ours is shown.
+
+    Args:
+        config: with our certificate, if there is one.
+        ca: PEM file of who signed the destination's; empty: the system's.
+
+    Raises:
+        CxrflowError: a file can't be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca or None)
+        if config.tls_certificate:
+            context.load_cert_chain(config.tls_certificate, config.tls_key, password="")
+    except OSError as error:  # ssl's own errors are some
+        raise CxrflowError(f"gateway: the certificate, key or CA can't be used: {error}") from None
+    return context
