@@ -40,7 +40,7 @@ def described(values: dict[str, Any], base: Path, data_dir: Path | None) -> dict
     """
     said = values.get("data")
     if "data" not in values and data_dir and (data_dir / FILE).is_file():
-        said = data_dir / FILE
+        said = (data_dir / FILE).absolute()  # of the working folder, not of the profile's
     if not isinstance(said, (str, Path)):
         return values
     if str(said) in ready_names():

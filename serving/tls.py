@@ -101,7 +101,11 @@ class Encrypted(Protocol):
 
 
 def server_context(config: Encrypted) -> ssl.SSLContext | None:
-    """For what Python's own sockets serve; None without encryption. Raises CxrflowError for files that can't be used."""
+    """For Python's own sockets; None without encryption.
+
+    Raises:
+        CxrflowError: a file can't be used.
+    """
     if not config.tls_certificate:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

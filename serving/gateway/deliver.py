@@ -38,9 +38,7 @@ class Delivery:
         self._failed = metrics.failed_sends.labels(destination.name)
         self._sent = metrics.sent.labels(destination.name)
         self._sender: Sender = (
-            StowSender(destination)
-            if destination.stow_url
-            else DicomSender(config, destination)
+            StowSender(destination) if destination.stow_url else DicomSender(config, destination)
         )
         self._parcels: Later[Parcel] = Later()
         self._stop = threading.Event()

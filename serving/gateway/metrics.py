@@ -14,7 +14,6 @@ from prometheus_client import (
     start_http_server,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from cxrflow.schema.audit import Decision
 from cxrflow.schema.errors import CxrflowError
@@ -82,7 +81,7 @@ def _close(server: WSGIServer, thread: threading.Thread) -> None:
     thread.join()
 
 
-class _OfQueue(Collector):
+class _OfQueue:
     """Gauges of the folders, which alone know what is there."""
 
     def __init__(self, queue: Queue):

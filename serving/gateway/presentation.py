@@ -88,6 +88,7 @@ def build_presentation(
         series_description=_DESCRIPTION,
         **made_by(names, config),
     )
+    made.Laterality = ""  # of the series, as far as dciodvfy knows
     add_patient(made, header)
     return made
 

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, _config
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from cxrflow.serving.gateway.queue import Batch
@@ -18,6 +20,8 @@ _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 60.0
 # C-STORE's statuses, PS3.4 table B.2-1 and PS3.7 annex C.
 _DONE = (0x0000, 0xB000, 0xB006, 0xB007)
 _NEVER = (0x0122, 0x0124, 0xA900)  # SOP class not supported, not authorised, no such data set
+# A file is sent as its bytes are: to read a report and write the same again is half its making.
+_config.STORE_SEND_CHUNKED_DATASET = True
 
 
 class Unreachable(Exception):
@@ -92,7 +96,7 @@ class DicomSender:
     def _store(self, association: Any, batch: Batch, path: Path) -> str:
         """Why a result is never taken; empty where it was."""
         to = self._destination
-        answer = association.send_c_store(path)
+        answer = association.send_c_store(_payload(association, path))
         if "Status" not in answer:
             raise Unreachable(f"{to.ae_title} at {to.host}:{to.port}: the connection broke")
         status = int(answer.Status)
@@ -105,3 +109,15 @@ class DicomSender:
         if status in _NEVER:
             return why
         raise NotNow(why)
+
+
+def _payload(association: Any, path: Path) -> Path | Dataset:
+    """A result's file, or what is in it where the peer wants it in another transfer syntax."""
+    meta = read_file_meta_info(path)
+    wanted = {
+        syntax
+        for context in association.accepted_contexts
+        if context.abstract_syntax == meta.MediaStorageSOPClassUID
+        for syntax in context.transfer_syntax
+    }
+    return path if meta.TransferSyntaxUID in wanted else dcmread(path)

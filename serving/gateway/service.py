@@ -55,9 +55,7 @@ class Gateway:
         self._metrics = Metrics(self._queue)
         self._judge = Judge(config.ask, names, config.attention)
         kinds = {kind for one in config.destinations for kind in one.results}
-        self._answering = Answering(
-            self._judge, names, config.results, audit, self._metrics, kinds
-        )
+        self._answering = Answering(self._judge, names, config.results, audit, self._metrics, kinds)
         self._receiver = Receiver(config, self._queue, self._metrics)
         self._questions: Later[Question] = Later()
         self._deliveries = {

@@ -31,7 +31,7 @@ def guard(event: evt.Event, limits: LimitsConfig, connections: int) -> bool:
         limits: what it may do.
         connections: how many there are beside it.
     """
-    address, connection = event.assoc.requestor.address, event.assoc.dul.socket
+    address, connection = event.assoc.requestor.address, _socket(event)
     if connections >= _CONNECTIONS * limits.max_associations:
         logger.warning("rejected %s: %d connections are open", address, connections)
         connection.close()
@@ -44,6 +44,11 @@ def guard(event: evt.Event, limits: LimitsConfig, connections: int) -> bool:
     # The one way in: AssociationSocket is made by the library.
     setattr(connection, "recv", lambda count: _read(connection, count, limits, end))  # noqa: B010
     return True
+
+
+def _socket(event: evt.Event) -> Any:
+    """The library's AssociationSocket."""
+    return event.assoc.dul.socket
 
 
 def _read(

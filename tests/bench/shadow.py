@@ -1,7 +1,7 @@
 """What `serve --shadow` costs the first answer: two servers in turns, with and without it.
 
-MobileNet at 224 pixels, PNGs of 400 KB, half of what the server can answer; both take short turns, so
-that other load on the machine hits both.
+MobileNet at 224 pixels, PNGs of 400 KB, half of what the server can answer; both take short turns,
+so that other load on the machine hits both.
 """
 
 import statistics

@@ -1,5 +1,6 @@
 """Where a run's description comes from, and what it changes of the settings."""
 
+from pathlib import Path
 from textwrap import indent
 
 import pytest
@@ -25,10 +26,12 @@ def test_without_one_all_is_as_for_nih(tmp_path):
     assert loaded.data is None and loaded.ingest.classes == DEFAULT_CLASSES
 
 
-def test_the_folders_own_counts_where_the_profile_says_nothing(tmp_path):
+def test_the_folders_own_counts_where_the_profile_says_nothing(tmp_path, monkeypatch):
     (tmp_path / "data.yaml").write_text(OWN)
     loaded = config.load("nih", [], tmp_path)
     assert loaded.ingest.classes == ("Water", "Big heart")
+    monkeypatch.chdir(tmp_path.parent)  # a folder's path counts from here, not from the profile
+    assert config.load("own", [], Path(tmp_path.name)).ingest.classes == ("Water", "Big heart")
     one = config.load("nih", ["ingest.classes=[Water]", "data.labels.none=[ok]"], tmp_path)
     assert one.ingest.classes == ("Water",) and one.data.labels.none == ("ok",)
     assert config.load("nih", ["data=chexpert"], tmp_path).data.name == "CheXpert"

@@ -280,7 +280,9 @@ def test_prometheus_takes_its_configuration(tmp_path):
     shutil.copy(MONITORING / "alerts.yml", tmp_path)
     command = [promtool, "check", "config", tmp_path / "prometheus.yml"]
     found = subprocess.run(command, capture_output=True, text=True)
-    assert found.returncode == 0 and f"{len(rules())} rules found" in found.stdout, found.stdout + found.stderr
+    assert found.returncode == 0 and f"{len(rules())} rules found" in found.stdout, (
+        found.stdout + found.stderr
+    )
 
 
 @pytest.mark.parametrize("name", ["cxrflow", "cxrflow-gateway"])

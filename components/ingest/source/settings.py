@@ -120,8 +120,8 @@ class LabelsConfig:
     leave_out: tuple[str, ...] = ()
     """Words of `column` that leave the image out of the run, as they say nothing of the classes."""
     others: Literal["refuse", "drop"] = "refuse"
-    """A word of `column` that is in none of these lists: refuse sets the row aside, drop ignores the
-    word."""
+    """A word of `column` that is in none of these lists: refuse sets the row aside, drop ignores
+    the word."""
     values: Annotated[dict[str, Policy], Keys] = Field(default_factory=_yes_or_no)
     """What a class's column may hold, "" for blank: positive, negative, ignore (the class is
     unknown for this image, and counts in no loss and no figure of the class), or leave_out (the

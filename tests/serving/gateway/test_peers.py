@@ -145,11 +145,12 @@ def hospital_audit(site) -> list[dict]:
 
 
 @dcmtk
-def test_storescp_receives_both(open_site, tmp_path):
+@pytest.mark.parametrize("prefers", ["+xe", "+xi"], ids=["explicit", "implicit"])
+def test_storescp_receives_both(open_site, tmp_path, prefers):
     port, folder = free_port(), tmp_path / "storescp"
     folder.mkdir()
     process = subprocess.Popen(
-        ["storescp", "-aet", hospital.ARCHIVE, "-od", folder, str(port)],
+        ["storescp", prefers, "-aet", hospital.ARCHIVE, "-od", folder, str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -160,8 +161,10 @@ def test_storescp_receives_both(open_site, tmp_path):
     finally:
         process.terminate()
         process.wait()
-    kinds = {dcmread(path, force=True).SOPClassUID for path in folder.iterdir()}
+    found = [dcmread(path, force=True) for path in folder.iterdir()]
+    kinds = {one.SOPClassUID for one in found}
     assert kinds == {hospital.COMPREHENSIVE_SR, hospital.SECONDARY_CAPTURE}
+    assert {one.file_meta.TransferSyntaxUID.is_implicit_VR for one in found} == {prefers == "+xi"}
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import shutil
 import socket
 import ssl
 import struct
@@ -114,10 +113,12 @@ def test_a_handshake_that_does_not_come_holds_nobody_up(encrypted):
     site, (peer, key), (own, _) = encrypted
     context = ssl.create_default_context(cafile=own)
     context.load_cert_chain(peer, key)
-    with socket.create_connection((STRANGERS, site.port)):  # says nothing
-        with socket.create_connection((STRANGERS, site.port), timeout=5) as raw:
-            with context.wrap_socket(raw, server_hostname="localhost") as other:
-                assert other.version().startswith("TLSv1")
+    with (
+        socket.create_connection((STRANGERS, site.port)),  # says nothing
+        socket.create_connection((STRANGERS, site.port), timeout=5) as raw,
+        context.wrap_socket(raw, server_hostname="localhost") as other,
+    ):
+        assert other.version().startswith("TLSv1")
 
 
 @dcmtk
@@ -125,9 +126,9 @@ def test_results_go_to_storescp_by_tls(open_site, tmp_path):
     own, archive = certificate(tmp_path, "gateway"), certificate(tmp_path, "archive")
     port, folder = free_port(), tmp_path / "storescp"
     folder.mkdir()
+    tls = ["+tls", archive[1], archive[0], "+cf", own[0]]
     process = subprocess.Popen(
-        [shutil.which("storescp"), "-aet", hospital.ARCHIVE, "-od", folder]
-        + ["+tls", archive[1], archive[0], "+cf", own[0], str(port)],
+        ["storescp", "-aet", hospital.ARCHIVE, "-od", folder, *tls, str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -151,7 +152,7 @@ def test_an_archive_that_cannot_prove_itself_gets_nothing(open_site, tmp_path, c
     port, folder = free_port(), tmp_path / "storescp"
     folder.mkdir()
     process = subprocess.Popen(
-        [shutil.which("storescp"), "-od", folder, "+tla", archive[1], archive[0], str(port)],
+        ["storescp", "-od", folder, "+tla", archive[1], archive[0], str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -171,5 +172,5 @@ def test_files_that_are_no_certificate_are_said(open_site, tmp_path):
     with pytest.raises(CxrflowError, match="gateway: The TLS certificate, key or CA can't be used"):
         open_site(tls_certificate=own[0], tls_key=own[0])
     to = hospital.to_archive(1, tls=True, ca=str(tmp_path / "none"))
-    with pytest.raises(CxrflowError, match="gateway: .* CA can't be used"):
+    with pytest.raises(CxrflowError, match=r"gateway: .* CA can't be used"):
         open_site(destinations=[to])
