@@ -159,11 +159,42 @@ def test_what_waits_too_long_is_dropped_and_nobody_waits(tmp_path, monkeypatch, 
         last = time.monotonic() + 60
         while shadow.asked["m"] < kept and time.monotonic() < last:
             time.sleep(0.01)
-        assert shadow.asked == {"m": kept}
+        assert shadow.asked == {"m": kept} and shadow.images == {"m": kept}
+        assert not shadow.changed["m"]  # the same scores
         assert len(list(read_pairs(tmp_path / "log"))) == kept
     finally:
         go_on.set()
         shadow.close()
+
+
+def test_images_that_the_second_decides_otherwise_are_counted(tmp_path, monkeypatch):
+    """.5 against .7 at a threshold of .6, then .5 and .5: one of two images."""
+    from cxrflow.serving.settings import ServerConfig, ShadowConfig
+    from cxrflow.serving.shadow.messages import Said
+    from cxrflow.serving.shadow.shadow import Shadow
+
+    info = json.dumps({"classes": ["A"], "thresholds": {"A": {"youden": {"threshold": 0.6}}}})
+    second = iter([0.7, 0.5])
+    monkeypatch.setattr(
+        Shadow, "_ask", lambda *_: Said({"probabilities": np.array([[next(second)]])}, 0.1)
+    )
+    monkeypatch.setattr(_Manager, "statuses", lambda *_: {2: SimpleNamespace(info=info)})
+    shadow = Shadow(
+        _Manager(),
+        ServerConfig(shadow=ShadowConfig(label="canary", log=str(tmp_path / "log"))),
+    )
+    asked = question()
+    asked.version.info = info
+    shadow.start()
+    for _ in range(2):
+        shadow.offer(asked, VALUES)
+    last = time.monotonic() + 60
+    while shadow.images["m"] < 2 and time.monotonic() < last:
+        time.sleep(0.01)
+    shadow.close()
+    samples = {s.name: s.value for family in shadow.metrics() for s in family.samples}
+    assert samples["cxrflow_serving_shadow_images_total"] == 2
+    assert samples["cxrflow_serving_shadow_changed_images_total"] == 1
 
 
 def test_other_questions_are_not_offered(tmp_path):

@@ -14,7 +14,6 @@ from cxrflow.pipeline.reports.dashboard.blocks import (
     Text,
     columns,
     finding,
-    interval,
     number,
     signed,
     whole,
@@ -68,11 +67,12 @@ def write_page(found: Compared, to: Path) -> Path:
     """
     changed = found.share_changed
     facts = (
-        Fact("images", f"{found.images:,}", f"{found.begin} to {found.end}"),
+        Fact("images", f"{found.images:,}", f"{_minute(found.begin)} to {_minute(found.end)}, UTC"),
         Fact(
             "images with another decision",
             f"{changed.value:.1%}",
-            f"{found.images_changed:,} images; {interval(changed)}, if each is another patient's",
+            f"{found.images_changed:,} images; {changed.low:.1%} to {changed.high:.1%}, if each is "
+            "another patient's",
         ),
         Fact(
             "median of the second's answers", f"{found.seconds * 1000:.0f} ms", "in the background"
@@ -97,6 +97,11 @@ def write_page(found: Compared, to: Path) -> Path:
     page = Page("shadow.html", "Two versions", "report.html", content, "Monitoring")
     subject = f"{visible(found.model)} {found.first} and {found.second}"
     return write_page_alone(page, subject, found.synthetic, to)
+
+
+def _minute(time: str) -> str:
+    """Of an ISO time, day and minute."""
+    return time[:16].replace("T", " ")
 
 
 def _table(found: Compared) -> Table:
