@@ -70,7 +70,8 @@ def load_parent(backbone: "keras.Model", folder: Path) -> str:
         raise CxrflowError(
             f"train.start_from: {name} has {repeated[0]} more than once, as it holds several "
             "networks of this backbone: give the SavedModel of one member "
-            "(RUN/artifacts/Trainer.NAME/model/N/Format-Serving)"
+            "(RUN/artifacts/Trainer.NAME/model/N/Format-Serving); a member that was cross-fitted "
+            "is several networks itself, unless it is a probe: train one with cross_fit=0"
         )
     matched, others = [], []
     for layer in wanted:
