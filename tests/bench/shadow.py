@@ -5,6 +5,7 @@ so that other load on the machine hits both.
 """
 
 import statistics
+import time
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -35,6 +36,8 @@ def main() -> Iterator[dict[str, Any]]:
 def _compared(bench: Bench, alone: Served, shadowed: Served, rest: int) -> dict[str, Any]:
     for served in (alone, shadowed):  # warm, and the second version loaded
         load(served, bench, clients=4, seconds=SECONDS)
+    while not _shadows(rest)["asked"]:  # its queue is full of what waits for its loading
+        time.sleep(1)
     capacity = len(load(alone, bench, clients=4, seconds=SECONDS)[0].ms) / SECONDS
     ms: dict[str, list[float]] = {"without": [], "with": []}
     errors: list[str] = []
