@@ -5,7 +5,6 @@ so that other load on the machine hits both.
 """
 
 import statistics
-import time
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -37,7 +36,7 @@ def _compared(bench: Bench, alone: Served, shadowed: Served, rest: int) -> dict[
     for served in (alone, shadowed):  # warm, and the second version loaded
         load(served, bench, clients=4, seconds=SECONDS)
     while not _shadows(rest)["asked"]:  # its queue is full of what waits for its loading
-        time.sleep(1)
+        load(shadowed, bench, clients=1, seconds=1.0)
     capacity = len(load(alone, bench, clients=4, seconds=SECONDS)[0].ms) / SECONDS
     ms: dict[str, list[float]] = {"without": [], "with": []}
     errors: list[str] = []
