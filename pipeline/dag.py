@@ -36,8 +36,7 @@ from cxrflow.pipeline.data_nodes import (
 )
 from cxrflow.pipeline.facts import Facts, edge_folder, serving_folder
 from cxrflow.pipeline.judges import baselines, judged, judged_member, scorer
-from cxrflow.pipeline.metadata_server import pipeline_name
-from cxrflow.pipeline.mlmd import connection_config
+from cxrflow.pipeline.metadata_server import connection_config, pipeline_name
 from cxrflow.pipeline.settings import DISTILLED, PipelineConfig
 
 RUN_FN = "cxrflow.components.train.run.run_fn"  # what TFX's Trainer calls

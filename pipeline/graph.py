@@ -20,6 +20,7 @@ class Graph:
     upstream: dict[str, tuple[str, ...]]  # node -> nodes before it; in an order that can be run
     config: dict[str, Any] = field(default_factory=dict)  # the run's settings
     data_dir: str = ""  # relative to the root where it lies below it
+    made_with: dict[str, str] = field(default_factory=dict)  # `made_with.here`
 
     def require(self, node: str) -> None:
         """Raises CxrflowError where the pipeline has no such node."""
@@ -51,6 +52,7 @@ def read_graph(file: Path) -> Graph:
         return Graph(
             config=origin.get("config", {}),
             data_dir=origin.get("data_dir", ""),
+            made_with=origin.get("made_with", {}),
             name=ir["pipelineInfo"]["id"],
             root=str(Path(root).parent),
             upstream={

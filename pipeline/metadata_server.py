@@ -5,11 +5,13 @@ import os
 import re
 import socket
 import uuid
+from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from cxrflow.pipeline.metadata_tls import TlsConfig, require_tls
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import write_whole
 from cxrflow.schema.settings import settings
@@ -42,6 +44,8 @@ class MetadataConfig:
         "CXRFLOW_METADATA_PASSWORD"
     )
     """Environment variable that holds the password."""
+    tls: TlsConfig = field(default_factory=TlsConfig)
+    """Encryption of the connection."""
 
     @field_validator("kind", mode="before")
     @classmethod
@@ -81,19 +85,29 @@ def require(config: MetadataConfig) -> None:
     """Asks the server for its greeting, before TFX is loaded; ML Metadata's own errors are empty.
 
     Raises:
-        CxrflowError: there is no password, nobody answers, or somebody who is no such server.
+        CxrflowError: there is no password, nobody answers, or somebody who is no such server, or
+            TLS was asked for and can't be had.
     """
     if not config.is_server:
         return
     config.password()
+    for name, path in config.tls.files:
+        if not os.access(path, os.R_OK):
+            raise CxrflowError(f"metadata.tls.{name}: {path} can't be read")
     try:
         with socket.create_connection((config.host, config.port), timeout=_SECONDS) as connection:
             said = connection.recv(1024)[4:]  # behind the packet's length and number
+            _require_greeting(said, config)
+            if config.tls.is_on:
+                require_tls(connection, said, config.tls, config.host, config.address)
     except OSError as error:
         raise CxrflowError(
             f"the metadata server {config.address} can't be reached ({error.strerror or error}): "
             "start it, or correct metadata.host and metadata.port"
         ) from None
+
+
+def _require_greeting(said: bytes, config: MetadataConfig) -> None:
     if said[:1] == bytes([_REFUSAL]):
         reason = said[3:].decode(errors="replace")
         raise CxrflowError(f"the metadata server {config.address} refuses: {reason}")
@@ -105,9 +119,36 @@ def refused(config: MetadataConfig) -> CxrflowError:
     """What to say when a server that answered doesn't let ML Metadata in."""
     return CxrflowError(
         f"the metadata server {config.address} refuses user {config.user} or database "
-        f"{config.database}: check the password in {config.password_variable} and the user's "
-        "rights (MySQL 8: mysql_native_password)"
+        f"{config.database}: check the password in {config.password_variable}, the user's "
+        "rights (MySQL 8: mysql_native_password) and whether it wants TLS (metadata.tls)"
     )
+
+
+def connection_config(config: MetadataConfig, root: Path, password: str = "") -> Any:
+    """ML Metadata's own message on how to connect.
+
+    Args:
+        config: where it is.
+        root: the run's folder, which holds the file of SQLite; it is made if it is missing.
+        password: of the server.
+    """
+    from ml_metadata.proto import metadata_store_pb2 as proto
+
+    found = proto.ConnectionConfig()
+    if not config.is_server:
+        root.mkdir(parents=True, exist_ok=True)
+        found.sqlite.filename_uri = f"{root}/metadata.sqlite"
+        found.sqlite.connection_mode = proto.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+        return found
+    found.mysql.host, found.mysql.port = config.host, config.port
+    found.mysql.database, found.mysql.user = config.database, config.user
+    found.mysql.password = password
+    if config.tls.is_on:
+        # Its wheel refuses every certificate where it is to verify one: `require` does it.
+        for name in ("ca", "capath", "cert", "key", "cipher"):
+            if value := getattr(config.tls, name):
+                setattr(found.mysql.ssl_options, name, value)
+    return found
 
 
 def pipeline_name(name: str, config: MetadataConfig, root_id: str) -> str:

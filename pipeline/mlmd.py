@@ -2,32 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 from ml_metadata.metadata_store import MetadataStore
-from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from cxrflow.pipeline.ir import metadata_config
-from cxrflow.pipeline.metadata_server import MetadataConfig, refused
-
-
-def connection_config(config: MetadataConfig, root: Path) -> metadata_store_pb2.ConnectionConfig:
-    """Of ML Metadata, without a password.
-
-    Args:
-        config: where it is.
-        root: the run's folder, which holds the file of SQLite.
-    """
-    if not config.is_server:
-        # TFX makes the folder that stands before the name.
-        return metadata.sqlite_metadata_connection_config(f"{root}/metadata.sqlite")
-    return metadata.mysql_metadata_connection_config(
-        config.host, config.port, config.database, config.user, ""
-    )
+from cxrflow.pipeline.metadata_server import refused
 
 
 def connection_of(ir: pipeline_pb2.Pipeline) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cxrflow.pipeline import config as settings
-from cxrflow.pipeline import data, extras, metadata_server
+from cxrflow.pipeline import data, extras, made_with, metadata_server
 from cxrflow.pipeline.disk import require_writable
 from cxrflow.pipeline.graph import Graph, read_graph
 from cxrflow.pipeline.holding import only_node_in, only_run_in
@@ -17,6 +17,7 @@ from cxrflow.pipeline.one_line import as_one_line
 from cxrflow.pipeline.output import say_as_is
 from cxrflow.pipeline.record import Origin, path_below
 from cxrflow.pipeline.run import create_pipeline, inside, with_absolute_paths
+from cxrflow.pipeline.temporary import temporary_files_in
 from cxrflow.pipeline.terminal import NodeDisplay, Shown, redirected_to
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.paths import require_root
@@ -55,7 +56,8 @@ def compile_pipeline(
         from cxrflow.pipeline import engines, ir
 
         pipeline = create_pipeline(config, data.as_named(folder, root, config), Path())
-        origin = Origin(settings.to_dict(config), below, data.is_synthetic(folder))
+        synthetic = data.is_synthetic(folder)
+        origin = Origin(settings.to_dict(config), below, synthetic, made_with.here())
         ir.write(engines.prepared(pipeline, root, origin), file)
     return read_graph(file)
 
@@ -73,13 +75,14 @@ def run_node(
         shown: of it on the terminal.
 
     Raises:
-        CxrflowError: no such file, node or folder, a node before it hasn't finished, another
-            process runs it, or it broke (the log says more).
+        CxrflowError: no such file, node or folder, it was compiled with other code, a node before
+            it hasn't finished, another process runs it, or it broke (the log says more).
     """
     extras.require("tfx", "pipeline")
     graph = read_graph(file)
     graph.require(node)
     require_run_id(run_id)
+    made_with.require_same(file, graph.made_with, made_with.here())
     root, file = require_root(root or Path(graph.root)), file.absolute()
     if not root.is_dir():
         raise CxrflowError(
@@ -88,7 +91,11 @@ def run_node(
         )
     require_writable(root)
     log = root / "logs" / run_id / f"{node}.log"
-    with only_node_in(root, node), _logged(root, log, shown) as console:
+    with (
+        only_node_in(root, node),
+        temporary_files_in(root, node),
+        _logged(root, log, shown) as console,
+    ):
         say_as_is(console, f"log: {log}")
         with inside(root), NodeDisplay(console, [node]).attached():
             from cxrflow.pipeline import engines, ir

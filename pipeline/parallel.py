@@ -4,12 +4,10 @@ Every node runs as `cxrflow node` runs it. The processes are forked from one tha
 TensorFlow, but used neither: loading them takes longer than most nodes.
 """
 
-import ctypes
 import logging
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from cxrflow.pipeline import memory
 from cxrflow.pipeline.one_line import as_one_line
 from cxrflow.pipeline.terminal import NodeDisplay, redirected_to
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.processes import end_with_parent
 
 PRELOADED = ["cxrflow.pipeline.dag", "cxrflow.pipeline.engines"]
 _ROOM = (
@@ -28,7 +27,6 @@ _ROOM = (
 )  # bytes that have to be free before another node starts; the demo's take 1 to 2 GB
 _PATIENCE_S = 10  # how long a process may take to end after SIGTERM
 _LOOK_S = 1.0  # how often memory is looked at again
-_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def _run(
     connection: Connection, serialised: bytes, node: str, root: Path, log: Path
 ) -> None:  # pragma: no cover (another process)
     """The life of a node's process."""
-    _die_with_parent()
+    end_with_parent()  # which is the process that it is forked from, and ends with ours
     # Else the first of several processes takes all of a GPU's memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     progress = logging.getLogger("cxrflow.progress")
@@ -160,12 +158,6 @@ class _Sender(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):
             self._connection.send(logging.makeLogRecord({**vars(record), "exc_info": None}))
-
-
-def _die_with_parent() -> None:
-    """Has the system kill this process when the one that forked it ends, which ends with ours."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _stop(children: Any) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ class Origin:
     config: dict[str, Any]  # as `config.to_dict` gives it
     data_dir: str  # relative to the root where it lies below it
     synthetic: bool
+    made_with: dict[str, str] = field(default_factory=dict)  # of a compiled file: `made_with.here`
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from cxrflow.pipeline.one_line import as_one_line
 from cxrflow.pipeline.output import say_as_is
 from cxrflow.pipeline.parallel import Work
 from cxrflow.pipeline.record import Origin, Run, path_below
+from cxrflow.pipeline.temporary import temporary_files_in
 from cxrflow.pipeline.terminal import NodeDisplay, Shown, progress_bar, redirected_to
 from cxrflow.schema.paths import require_root
 
@@ -82,7 +83,11 @@ def execute(
     require_writable(root)
     log = root / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}.log"
     started = time.monotonic()
-    with only_run_in(root), redirected_to(log, shown) as console:
+    with (
+        only_run_in(root),
+        temporary_files_in(root),
+        redirected_to(log, shown) as console,
+    ):
         say_as_is(console, f"log: {log}")
         try:
             with progress_bar("synthetic X-rays", console):
@@ -129,6 +134,13 @@ def with_absolute_paths(config: settings.PipelineConfig) -> settings.PipelineCon
         models={name: of_recipe(recipe) for name, recipe in config.models.items()},
         localise=replace(config.localise, boxes=absolute(config.localise.boxes)),
         publish=replace(config.publish, signing_key=absolute(config.publish.signing_key)),
+        metadata=replace(
+            config.metadata,
+            tls=replace(
+                config.metadata.tls,
+                **{name: absolute(path) for name, path in config.metadata.tls.files},
+            ),
+        ),
     )
 
 

@@ -183,6 +183,7 @@ class _WriteShard(beam.DoFn):
                 try:
                     data, header = self._read(row["path"], self._limit)
                 except BadImage as bad:
+                    _require_there(row["path"])
                     yield Problem(bad.reason.value, row["image_id"], row["row"], bad.detail)
                 else:
                     example = raw_example(row, header)
@@ -190,6 +191,19 @@ class _WriteShard(beam.DoFn):
                     example.features.feature[features.IMAGE].bytes_list.value.append(data)
                     full.write(example.SerializeToString(deterministic=True))
                 progress.report(done, self._total)
+
+
+def _require_there(path: str) -> None:
+    """Refuses to count an image as bad that has vanished: all were listed as this run began."""
+    try:
+        os.lstat(path)
+    except PermissionError:
+        return
+    except OSError as error:
+        raise CxrflowError(
+            f"{path} was there as the run began, and isn't now ({error.strerror}): is its folder "
+            "still mounted? The same command goes on from here"
+        ) from None
 
 
 def _require_space(plan: Plan, shards: Shards) -> None:

@@ -4,7 +4,6 @@ import json
 import math
 import re
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from cxrflow.components.publish.report import CheckReport
 from cxrflow.components.publish.settings import ServingCheckConfig
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import IMAGE, IMAGE_ID
+from cxrflow.schema.processes import module_command
 from cxrflow.schema.progress import report
 
 _NAME = "candidate"  # under which the model is served
@@ -129,7 +129,7 @@ def _server(root: Path, start_seconds: float) -> Iterator[_Server]:
     started = time.monotonic()
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cxrflow.components.publish.candidate", str(root)],
+            module_command("cxrflow.components.publish.candidate", str(root)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -22,6 +22,8 @@ BENCHES = (
     "bootstrap",
     "demo",
     "kills",
+    "run_kills",
+    "airflow",
     "fetch",
     "nih_mini",
     "heads",

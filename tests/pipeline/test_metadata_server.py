@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.pipeline.config import parse, to_dict
+from cxrflow.pipeline.config import parse
 from cxrflow.pipeline.metadata_server import Hidden, MetadataConfig, pipeline_name, require, root_id
 from cxrflow.schema.errors import CxrflowError
+from tests.serving.certificates import certificate
 from tests.support.mariadb import PASSWORD, USER, mariadb
 
 VARIABLE = "CXRFLOW_METADATA_PASSWORD"
@@ -31,6 +32,8 @@ def config(port: int, **changes: object) -> MetadataConfig:
         ({"kind": "mysql"}, "metadata.kind is mysql: name the server in metadata.host"),
         ({"kind": "mysql", "host": "a", "port": 0}, "metadata.port"),
         ({"kind": "mysql", "host": "a", "password": "x"}, "no setting metadata.password"),
+        ({"tls": {"cert": "a"}}, "metadata.tls has one of cert and key: name both"),
+        ({"tls": {"cert": "a", "key": "b"}}, "verify_server_cert needs metadata.tls.ca"),
     ],
 )
 def test_settings_that_are_refused(metadata: dict, line: str) -> None:
@@ -82,6 +85,31 @@ def test_who_answers(
         return require(asked)
     with pytest.raises(CxrflowError, match=line):
         require(asked)
+
+
+def greeting(flags: int) -> bytes:
+    """What a MySQL server says first, with these of its capabilities."""
+    said = b"\x0a8.0.36\0" + bytes(4) + b"r" * 8 + b"\0" + flags.to_bytes(2, "little")
+    return len(said).to_bytes(3, "little") + b"\0" + said
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [(0xF7FF, "has no TLS: give it a certificate"), (0xFFFF, r"metadata\.tls don't fit: ")],
+)
+def test_a_server_without_tls_that_is_wanted(
+    saying: tuple[int, list[bytes]], flags: int, line: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    port, words = saying
+    words.append(greeting(flags))
+    monkeypatch.setenv(VARIABLE, "x")
+    ca, _ = certificate(tmp_path, "ca")
+    with pytest.raises(CxrflowError, match=line) as raised:
+        require(config(port, tls={"ca": ca}))
+    assert "\n" not in str(raised.value)
+    with pytest.raises(CxrflowError, match=r"metadata\.tls\.ca: .*none can't be read"):
+        require(config(port, tls={"ca": str(tmp_path / "none")}))
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,16 +179,14 @@ class TestMariadb:
     def test_nodes_of_a_file_that_has_no_password(
         self, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from cxrflow.pipeline import engines, ir
         from cxrflow.pipeline.nodes import run_node
         from tests.support import tiny_pipeline as tiny
 
         monkeypatch.setenv(VARIABLE, PASSWORD)
         monkeypatch.chdir(tmp_path)
         settings = replace(tiny.TINY, metadata=config(port, database="other"))
-        made_of = replace(tiny.ORIGIN, config=to_dict(settings))
         file = tmp_path / "pipeline.json"
-        ir.write(engines.prepared(tiny.create(0, settings), tmp_path, made_of), file)
+        tiny.compile_to(file, settings)
         for name in tiny.NODES:
             run_node(file, "r1", name, shown="nothing")
         assert (tmp_path / "run.json").is_file()
@@ -180,3 +206,34 @@ class TestMariadb:
         settings = replace(tiny.TINY, metadata=config(port))
         with pytest.raises(CxrflowError, match=rf"refuses user cxr or .* password in {VARIABLE}"):
             tiny.run(tmp_path, config=settings)
+
+    def test_an_encrypted_connection(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from cxrflow.pipeline.reports.dashboard.lineage import read_runs
+        from tests.support import tiny_pipeline as tiny
+
+        monkeypatch.setenv(VARIABLE, PASSWORD)
+        ca, key = certificate(tmp_path, "server")
+        other, _ = certificate(tmp_path, "other")
+        options = (f"--ssl-ca={ca}", f"--ssl-cert={ca}", f"--ssl-key={key}")
+        with mariadb(tmp_path / "tls", *options, "--require-secure-transport=ON") as port:
+            monkeypatch.setattr("time.sleep", lambda _: None)  # TFX tries ten times
+            encrypted = config(port, tls={"ca": ca})
+            settings = replace(tiny.TINY, metadata=encrypted)
+            for root in (tmp_path / "a", tmp_path / "b"):
+                root.mkdir()
+                assert tiny.run(root, config=settings).executed == tiny.NODES
+                (run,) = read_runs(root, encrypted, "tiny")
+                assert [one.node for one in run.executions] == tiny.NODES
+                assert run.of("Join").inputs["texts"] == tuple(
+                    run.of(f"Part.{letter}").outputs["text"][0] for letter in "abc"
+                )
+            with pytest.raises(CxrflowError, match=r"metadata\.tls don't fit: self-signed cert"):
+                require(config(port, tls={"ca": other}))
+            plain = replace(tiny.TINY, metadata=config(port))
+            with pytest.raises(CxrflowError, match=r"whether it wants TLS \(metadata\.tls\)"):
+                tiny.run(tmp_path, config=plain)
+            monkeypatch.setenv(VARIABLE, "wrong")
+            with pytest.raises(CxrflowError, match="refuses user cxr"):
+                read_runs(root, encrypted, "tiny")
+        with pytest.raises(CxrflowError, match="can't be reached"):
+            read_runs(root, encrypted, "tiny")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -20,13 +21,12 @@ pytestmark = pytest.mark.tf
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
     """A root with the tiny pipeline, compiled; tests work beside it."""
-    from cxrflow.pipeline import engines, ir
     from tests.support import tiny_pipeline as tiny
 
     folder, before = tmp_path / "root", os.getcwd()
     folder.mkdir()
     os.chdir(folder)
-    ir.write(engines.prepared(tiny.create(), folder, tiny.ORIGIN), folder / "pipeline.json")
+    tiny.compile_to(folder / "pipeline.json")
     os.chdir(tmp_path)
     yield folder
     os.chdir(before)
@@ -130,6 +130,30 @@ def test_a_root_that_is_mounted_elsewhere(root: Path, tmp_path: Path) -> None:
         node(moved, "Part.a")
     node(moved, "Part.a", root=moved)
     assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"code": "0" * 16}, "code 0000000000000000 (here "),
+        ({"cxrflow": "0.0.9"}, "cxrflow 0.0.9 (here "),
+        ({"code": "1", "keras": "2.15"}, "keras 2.15 (here "),
+        (None, "cxrflow unknown (here "),  # of a version that didn't say
+    ],
+)
+def test_a_file_of_other_code_is_refused(root: Path, changes: dict | None, words: str) -> None:
+    """Its cache keys are that code's: results of this one would be taken for that one's."""
+    file = root / "pipeline.json"
+    text = json.loads(file.read_text())
+    beside = text["deploymentConfig"]["pipelineLevelPlatformConfig"]
+    made_of = json.loads(beside["value"])
+    made_of["made_with"] = {} if changes is None else made_of["made_with"] | changes
+    beside["value"] = json.dumps(made_of)
+    file.write_text(json.dumps(text))
+    with pytest.raises(CxrflowError, match=re.escape(words)) as raised:
+        node(root, "Source")
+    assert "compile it anew" in str(raised.value) and "\n" not in str(raised.value)
+    assert not (root / "trace").exists()
 
 
 def test_another_tfx_file_is_refused(root: Path) -> None:

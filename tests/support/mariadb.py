@@ -14,8 +14,11 @@ USER, PASSWORD = "cxr", 'it\'s "a" pass\\word$1 €'
 
 
 @contextmanager
-def mariadb(folder: Path) -> Iterator[int]:
-    """Yields the port of an empty server on which USER may do everything; skips where none is."""
+def mariadb(folder: Path, *options: str) -> Iterator[int]:
+    """Yields the port of an empty server on which USER may do everything; skips where none is.
+
+    options: further ones of mariadbd.
+    """
     folder.mkdir()
     if not shutil.which("mariadbd") or not shutil.which("mariadb-install-db"):
         pytest.skip("no mariadbd here")
@@ -39,6 +42,7 @@ def mariadb(folder: Path) -> Iterator[int]:
                 *("mariadbd", *common, f"--socket={folder / 's'}", f"--init-file={first}"),
                 *("--bind-address=127.0.0.1", f"--port={port}", "--character-set-server=utf8mb4"),
                 *("--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0"),
+                *options,
             ],
             stdout=log,
             stderr=log,

@@ -21,7 +21,7 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import union
 
 from cxrflow.components.node import Artifacts, Input, Node, Output, read_settings
-from cxrflow.pipeline import dag, engines, parallel
+from cxrflow.pipeline import dag, engines, ir, made_with, parallel
 from cxrflow.pipeline.config import to_dict
 from cxrflow.pipeline.history import Outputs
 from cxrflow.pipeline.holding import only_run_in
@@ -117,16 +117,23 @@ def create(seconds: float = 0, config: PipelineConfig = TINY) -> tfx.dsl.Pipelin
     return dag.assemble(config, [source, *parts, node("Join", *parts)], Path(), facts)
 
 
+def compile_to(file: Path, config: PipelineConfig = TINY) -> None:
+    """Writes it as `cxrflow compile` does; the root is the folder that is worked in."""
+    made_of = replace(ORIGIN, config=to_dict(config), made_with=made_with.here())
+    ir.write(engines.prepared(create(0, config), Path.cwd(), made_of), file)
+
+
 def run(root: Path, seconds: float = 0, jobs: int = 1, config: PipelineConfig = TINY) -> Outputs:
     """Runs it as `cxrflow run --jobs` runs a profile's pipeline."""
     with only_run_in(root), inside(root):
         made_of = replace(ORIGIN, config=to_dict(config))
-        ir = engines.begin(create(seconds, config), root, made_of)
+        begun = engines.begin(create(seconds, config), root, made_of)
         if jobs == 1:
-            engines.run(ir, "local")
+            engines.run(begun, "local")
         else:
-            work = parallel.Work(ir.SerializeToString(), engines.upstream(ir), root, root / "logs")
+            upstream = engines.upstream(begun)
+            work = parallel.Work(begun.SerializeToString(), upstream, root, root / "logs")
             display = NodeDisplay(console_on(sys.stderr), NODES)
             with display.attached():
                 parallel.run(work, jobs, display)
-        return engines.outputs(ir)
+        return engines.outputs(begun)

@@ -8,7 +8,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+
+from cxrflow.schema.processes import module_command
 
 
 class VariantError(Exception):
@@ -48,11 +49,11 @@ def run_variant(
             answer came in time.
     """
     module = "cxrflow.components.edge.parity.runners"
-    arguments = [module, os.path.abspath(bundle), key, os.path.abspath(pixels)]
+    arguments = [os.path.abspath(bundle), key, os.path.abspath(pixels)]
     with tempfile.TemporaryDirectory() as work_dir, tempfile.TemporaryFile("w+") as stderr:
         out = Path(work_dir, "probabilities.npy")
         process = subprocess.Popen(
-            [sys.executable, "-m", *arguments, str(out)],
+            module_command(module, *arguments, str(out)),
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

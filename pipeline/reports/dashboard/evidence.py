@@ -10,6 +10,7 @@ from cxrflow.components.ensemble.report import read_report
 from cxrflow.components.ensemble.settings import final_model
 from cxrflow.components.evaluate.verdict import FILE_NAME, Verdict, read_verdict
 from cxrflow.components.score.files import Scores
+from cxrflow.pipeline.metadata_server import MetadataConfig
 from cxrflow.pipeline.reports.dashboard.evaluations import Evaluation, load
 from cxrflow.pipeline.reports.dashboard.lineage import PipelineRun, read_runs
 from cxrflow.pipeline.reports.dashboard.predictions import (
@@ -141,7 +142,8 @@ def _predictions(
 
 def _runs(run: RunFolder, why: dict[str, str]) -> tuple[PipelineRun, ...]:
     try:
-        return read_runs(run.root / "metadata.sqlite")
+        metadata = MetadataConfig(**run.config.get("metadata", {}))
+        return read_runs(run.root, metadata, run.config.get("name", ""))
     except CxrflowError as error:
         why["lineage"] = str(error)
         return ()

@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cxrflow.pipeline import metadata_server
+from cxrflow.pipeline.metadata_server import MetadataConfig
 from cxrflow.schema.errors import CxrflowError
 
 _STATES = {"COMPLETE": "ran", "CACHED": "from cache", "FAILED": "broke", "RUNNING": "unfinished"}
@@ -47,39 +49,62 @@ class PipelineRun:
         return next((one for one in self.executions if one.node == node), None)
 
 
-def read_runs(database: Path) -> tuple[PipelineRun, ...]:
-    """All runs that a root's metadata.sqlite knows, the oldest first; nothing is changed.
+def read_runs(
+    root: Path, config: MetadataConfig | None = None, name: str = ""
+) -> tuple[PipelineRun, ...]:
+    """All runs of a root that ML Metadata knows, the oldest first; nothing is changed.
+
+    Args:
+        root: the run's folder.
+        config: where ML Metadata is; by default in the root's metadata.sqlite.
+        name: of the pipeline; a server may have others' runs too.
 
     Raises:
-        CxrflowError: there is no such file, or ML Metadata can't read it.
+        CxrflowError: it isn't there, or can't be read.
     """
-    if not database.is_file():
-        raise CxrflowError(f"there is no {database.name} beside the run: its lineage is unknown")
     from ml_metadata.errors import StatusError
     from ml_metadata.metadata_store import MetadataStore
     from ml_metadata.proto import metadata_store_pb2 as proto
 
-    config = proto.ConnectionConfig()
-    config.sqlite.filename_uri = str(database)
-    config.sqlite.connection_mode = proto.SqliteMetadataSourceConfig.READONLY
+    config = config or MetadataConfig()
+    pipeline = password = ""
+    if config.is_server:
+        metadata_server.require(config)
+        pipeline = metadata_server.pipeline_name(
+            name, config, metadata_server.root_id(config, root)
+        )
+        password = config.password()
+    elif not (root / "metadata.sqlite").is_file():
+        raise CxrflowError("there is no metadata.sqlite beside the run: its lineage is unknown")
+    connection = metadata_server.connection_config(config, root, password)
+    if not config.is_server:
+        connection.sqlite.connection_mode = proto.SqliteMetadataSourceConfig.READONLY
     try:
-        return _read(MetadataStore(config), proto)
-    except StatusError as error:
+        return _read(MetadataStore(connection), proto, pipeline)
+    except (StatusError, RuntimeError) as error:
+        if config.is_server:
+            raise metadata_server.refused(config) from None
         reason = " ".join(str(error).split())[:200]
-        raise CxrflowError(f"{database.name} can't be read by ML Metadata: {reason}") from None
+        raise CxrflowError(f"metadata.sqlite can't be read by ML Metadata: {reason}") from None
 
 
-def _read(store: Any, proto: Any) -> tuple[PipelineRun, ...]:
+def _read(store: Any, proto: Any, pipeline: str) -> tuple[PipelineRun, ...]:
+    """The runs of a pipeline; without its name all there are."""
     kinds = {one.id: one.name for one in store.get_artifact_types()}
-    artifacts = {
-        one.id: Artifact(one.id, kinds[one.type_id], one.uri, _texts(one.custom_properties))
-        for one in store.get_artifacts()
-    }
     into = {proto.Event.INPUT, proto.Event.DECLARED_INPUT}
     found = []
-    for context in store.get_contexts_by_type("pipeline_run"):
-        executions = store.get_executions_by_context(context.id)
-        events = store.get_events_by_execution_ids([one.id for one in executions])
+    for context in _contexts(store, pipeline):
+        nodes = {
+            one.id: node
+            for one in store.get_executions_by_context(context.id)
+            if (node := _node(store, one, pipeline))
+        }
+        executions = store.get_executions_by_id(list(nodes))
+        events = store.get_events_by_execution_ids(list(nodes))
+        artifacts = {
+            one.id: Artifact(one.id, kinds[one.type_id], one.uri, _texts(one.custom_properties))
+            for one in store.get_artifacts_by_id(sorted({event.artifact_id for event in events}))
+        }
         channels: dict[tuple[int, bool], dict[str, list[Artifact]]] = {}
         for event in events:
             side = channels.setdefault((event.execution_id, event.type in into), {})
@@ -88,7 +113,7 @@ def _read(store: Any, proto: Any) -> tuple[PipelineRun, ...]:
             PipelineRun(
                 datetime.fromtimestamp(context.create_time_since_epoch / 1000),
                 tuple(
-                    _execution(one, store, channels, proto)
+                    _execution(one, nodes[one.id], channels, proto)
                     for one in sorted(executions, key=lambda one: one.create_time_since_epoch)
                 ),
             )
@@ -96,17 +121,35 @@ def _read(store: Any, proto: Any) -> tuple[PipelineRun, ...]:
     return tuple(sorted(found, key=lambda run: run.started))
 
 
+def _contexts(store: Any, pipeline: str) -> list[Any]:
+    """Of runs; roots whose orchestrators count alike have them together on a server."""
+    if not pipeline:
+        return list(store.get_contexts_by_type("pipeline_run"))
+    owner = store.get_context_by_type_and_name("pipeline", pipeline)
+    executions = store.get_executions_by_context(owner.id) if owner else []
+    found = {c.id: c for one in executions for c in store.get_contexts_by_execution(one.id)}
+    return [context for context in found.values() if context.type == "pipeline_run"]
+
+
+def _node(store: Any, execution: Any, pipeline: str) -> str:
+    """The node of an execution; empty where it is another pipeline's."""
+    for context in store.get_contexts_by_execution(execution.id):
+        owner, _, node = context.name.partition(".")  # "<pipeline>.<node>"
+        if context.type == "node":
+            return str(node) if pipeline in ("", owner) else ""
+    return "" if pipeline else str(execution.type)
+
+
 def _execution(
     one: Any,
-    store: Any,
+    node: str,
     channels: Mapping[tuple[int, bool], Mapping[str, list[Artifact]]],
     proto: Any,
 ) -> Execution:
     state = proto.Execution.State.Name(one.last_known_state)
-    nodes = [c.name for c in store.get_contexts_by_execution(one.id) if c.type == "node"]
     return Execution(
         number=one.id,
-        node=nodes[0].partition(".")[2] if nodes else one.type,  # "<pipeline>.<node>"
+        node=node,
         state=_STATES.get(state, state.lower()),
         seconds=(one.last_update_time_since_epoch - one.create_time_since_epoch) / 1000,
         settings={**_texts(one.properties), **_texts(one.custom_properties)},

@@ -181,6 +181,32 @@ def test_a_killed_ingest_goes_on_from_its_last_whole_shard(
     assert left == []
 
 
+def test_a_folder_that_is_lost_on_the_way_stops_the_run_and_keeps_whole_shards(
+    data_folder, settings, execute, monkeypatch, tmp_path
+):
+    """Its last images aren't set aside, however few they are; the same command goes on."""
+    from cxrflow.components.ingest import executor
+    from cxrflow.schema import progress
+
+    data, elsewhere = data_folder(ROWS), tmp_path / "elsewhere"
+    monkeypatch.setattr(executor, "_SHARD", 4)
+
+    def lose(done: int, total: int | None, unit: str = "images") -> None:
+        if done == len(ROWS) - 1:
+            (data / "images").rename(elsewhere)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "report", lose)
+        with pytest.raises(Exception, match="was there as the run began, and isn't now"):
+            execute(data, settings | {"max_bad_share": 0.5})
+    (work,) = tmp_path.glob("root/ImageExampleGen/examples/unfinished/*")
+    shards = _inodes(work / "examples")
+    elsewhere.rename(data / "images")
+    resumed = execute(data, settings | {"max_bad_share": 0.5})
+    assert shards and shards.items() < _inodes(Path(resumed[0].uri)).items()
+    assert resumed[2].get_int_custom_property("set_aside") == 0
+
+
 def _inodes(tree: Path) -> dict[str, int]:
     return {str(p.relative_to(tree)): p.stat().st_ino for p in tree.glob("Split-*/*")}
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 
 from cxrflow.components.edge.export.settings import EdgeConfig
-from cxrflow.components.edge.parity import run
 from cxrflow.components.edge.parity.report import read_report
 from cxrflow.components.edge.parity.run import VariantError, _reason, run_variant
 from cxrflow.schema.errors import CxrflowError
@@ -178,7 +178,7 @@ def runs(tmp_path, monkeypatch, script: str) -> None:
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(run.sys, "executable", str(program))
+    monkeypatch.setattr(sys, "executable", str(program))
 
 
 def is_running(pid: int) -> bool:
@@ -201,7 +201,7 @@ def test_a_variant_that_hangs_is_killed_with_all_it_started(made, tmp_path, monk
 
 
 def test_a_variant_that_hangs_does_not_hold_up_the_others(made, tmp_path, monkeypatch):
-    whole = Path(run.sys.executable)
+    whole = Path(sys.executable)
     runs(tmp_path, monkeypatch, f'case "$*" in *litert_fp16*) sleep 1000;; esac; exec {whole} "$@"')
     bundle = tmp_path / "bundle"
     shutil.copytree(made.bundle, bundle)

@@ -1,0 +1,53 @@
+"""A process that ends with its parent, however that one ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cxrflow.schema.processes import module_command
+
+PARENT = """
+import subprocess, sys, time
+from cxrflow.schema.processes import module_command
+child = subprocess.Popen(module_command("tests.support.sleeper", sys.argv[1]))
+time.sleep(600)
+"""
+
+
+def _runs(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")")[-1].split()[0] != "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_child_ends_with_its_killed_parent(tmp_path: Path) -> None:
+    said = tmp_path / "pid"
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(said)])
+    while not said.exists():
+        assert parent.poll() is None
+        time.sleep(0.02)
+    child = int(said.read_text())
+    assert _runs(child)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    while _runs(child):  # the test's own timeout ends it
+        time.sleep(0.02)
+
+
+def test_the_module_gets_its_arguments_and_its_exit_code_counts() -> None:
+    done = subprocess.run(
+        module_command("tests.support.sleeper", "--exit", "3"), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (3, "['--exit', '3']\n")
+
+
+def test_a_child_whose_parent_is_gone_already_does_nothing(tmp_path: Path) -> None:
+    command = module_command("tests.support.sleeper", str(tmp_path / "pid"))
+    command[command.index(str(os.getpid()))] = "1" if os.getpid() != 1 else "2"
+    assert subprocess.run(command).returncode == 1
+    assert not (tmp_path / "pid").exists()
