@@ -134,4 +134,5 @@ def record_if_finished(ir: pipeline_pb2.Pipeline, root: Path, logs: Path) -> Non
         done = history.finished(metadata, ir.pipeline_info.id, run_id_of(ir))
         began = history.began(metadata, run_id_of(ir))
     if done.issuperset(node_ids(ir)):
-        Run.of(origin(ir), outputs(ir), root, time.time() - began, logs).write(root)
+        took = max(0.0, time.time() - began)  # a clock may have been set back
+        Run.of(origin(ir), outputs(ir), root, took, logs).write(root)

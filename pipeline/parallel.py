@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from cxrflow.pipeline import memory
 from cxrflow.pipeline.one_line import as_one_line
 from cxrflow.pipeline.terminal import NodeDisplay, redirected_to
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.processes import end_with_parent
 
 PRELOADED = ["cxrflow.pipeline.dag", "cxrflow.pipeline.engines"]
 _ROOM = (
@@ -130,7 +130,7 @@ def _run(
     connection: Connection, serialised: bytes, node: str, root: Path, log: Path
 ) -> None:  # pragma: no cover (another process)
     """The life of a node's process."""
-    end_with_parent()  # which is the process that it is forked from, and ends with ours
+    threading.Thread(target=_end_with_command, daemon=True).start()
     # Else the first of several processes takes all of a GPU's memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     progress = logging.getLogger("cxrflow.progress")
@@ -158,6 +158,17 @@ class _Sender(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):
             self._connection.send(logging.makeLogRecord({**vars(record), "exc_info": None}))
+
+
+def _end_with_command() -> None:
+    """Ends this process at once where the command was killed.
+
+    The system's own word on that (prctl) tells of the fork server, which waits for its children.
+    """
+    command = multiprocessing.parent_process()
+    if command is not None:
+        command.join()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _stop(children: Any) -> None:

@@ -23,6 +23,7 @@ BENCHES = (
     "demo",
     "kills",
     "run_kills",
+    "jobs",
     "airflow",
     "fetch",
     "nih_mini",

@@ -28,7 +28,7 @@ _RUNNING = re.compile(r"Component (\S+) is running\.")
 _FINISHED = re.compile(r"Component (\S+) is finished\.")
 _SHARD = 24  # images, so that a small run has several shards
 _POLL_S = 0.01
-_GONE_S = 30.0  # what a process may take to notice that its parent was killed
+_GONE_S = 60.0  # what a process may take to notice that its parent was killed
 # They look anew at every start at what is published.
 _EVERY_TIME = {"LastBlessedModel", "Pusher", "EdgePusher"}
 # What tells of its own making: when, how quickly, and under which number.
@@ -139,7 +139,7 @@ def killed(
         found.faults += before.lost(root, since)
         if process.exitcode == -signal.SIGKILL:
             found.killed_at.append((_RUNNING.findall(since) or ["-"])[-1])
-            found.faults += [f"{one} outlives the run" for one in _survivors(root)]
+            found.faults += [f"{one} outlives the run" for one in survivors(root)]
             found.kept_shards += len(shards(root))
             found.kept_epochs += sum(epochs(root).values())
         elif process.exitcode:
@@ -258,7 +258,7 @@ def leftovers(root: Path, temporary: Path) -> list[str]:
     return [*found, *(f"{path} is left" for path in left)]
 
 
-def _survivors(root: Path) -> list[str]:
+def survivors(root: Path) -> list[str]:
     """Commands of processes that name the root and still run a while after its run was killed."""
     deadline = time.monotonic() + _GONE_S
     while (found := _naming(str(root))) and time.monotonic() < deadline:

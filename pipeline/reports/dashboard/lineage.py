@@ -93,7 +93,8 @@ def _read(store: Any, proto: Any, pipeline: str) -> tuple[PipelineRun, ...]:
     kinds = {one.id: one.name for one in store.get_artifact_types()}
     into = {proto.Event.INPUT, proto.Event.DECLARED_INPUT}
     found = []
-    for context in _contexts(store, pipeline):
+    # By number: a clock may have been set back.
+    for context in sorted(_contexts(store, pipeline), key=lambda one: one.id):
         nodes = {
             one.id: node
             for one in store.get_executions_by_context(context.id)
@@ -114,11 +115,11 @@ def _read(store: Any, proto: Any, pipeline: str) -> tuple[PipelineRun, ...]:
                 datetime.fromtimestamp(context.create_time_since_epoch / 1000),
                 tuple(
                     _execution(one, nodes[one.id], channels, proto)
-                    for one in sorted(executions, key=lambda one: one.create_time_since_epoch)
+                    for one in sorted(executions, key=lambda one: one.id)
                 ),
             )
         )
-    return tuple(sorted(found, key=lambda run: run.started))
+    return tuple(found)
 
 
 def _contexts(store: Any, pipeline: str) -> list[Any]:
