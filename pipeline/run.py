@@ -16,6 +16,7 @@ from cxrflow.pipeline import config as settings
 from cxrflow.pipeline import data, extras, metadata_server, parallel
 from cxrflow.pipeline.disk import require_writable
 from cxrflow.pipeline.holding import only_run_in
+from cxrflow.pipeline.metadata_tls import TlsConfig
 from cxrflow.pipeline.one_line import as_one_line
 from cxrflow.pipeline.output import say_as_is
 from cxrflow.pipeline.parallel import Work
@@ -128,19 +129,22 @@ def with_absolute_paths(config: settings.PipelineConfig) -> settings.PipelineCon
             recipe, weights_dir=absolute(recipe.weights_dir), start_from=absolute(parent)
         )
 
+    def of_tls(tls: TlsConfig) -> TlsConfig:
+        return replace(
+            tls,
+            ca=absolute(tls.ca),
+            capath=absolute(tls.capath),
+            cert=absolute(tls.cert),
+            key=absolute(tls.key),
+        )
+
     return replace(
         config,
         train=of_recipe(config.train),
         models={name: of_recipe(recipe) for name, recipe in config.models.items()},
         localise=replace(config.localise, boxes=absolute(config.localise.boxes)),
         publish=replace(config.publish, signing_key=absolute(config.publish.signing_key)),
-        metadata=replace(
-            config.metadata,
-            tls=replace(
-                config.metadata.tls,
-                **{name: absolute(path) for name, path in config.metadata.tls.files},
-            ),
-        ),
+        metadata=replace(config.metadata, tls=of_tls(config.metadata.tls)),
     )
 
 

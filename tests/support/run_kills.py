@@ -27,7 +27,7 @@ from tests.support.kills import states
 _RUNNING = re.compile(r"Component (\S+) is running\.")
 _FINISHED = re.compile(r"Component (\S+) is finished\.")
 _SHARD = 24  # images, so that a small run has several shards
-_POLL_S = 0.01
+_POLL_S = 0.1  # a look at the log of all starts isn't for nothing
 _GONE_S = 60.0  # what a process may take to notice that its parent was killed
 # They look anew at every start at what is published.
 _EVERY_TIME = {"LastBlessedModel", "Pusher", "EdgePusher"}
