@@ -130,7 +130,7 @@ def _run(
     connection: Connection, serialised: bytes, node: str, root: Path, log: Path
 ) -> None:  # pragma: no cover (another process)
     """The life of a node's process."""
-    threading.Thread(target=_end_with_command, daemon=True).start()
+    end_with_command()
     # Else the first of several processes takes all of a GPU's memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     progress = logging.getLogger("cxrflow.progress")
@@ -160,15 +160,20 @@ class _Sender(logging.Handler):
             self._connection.send(logging.makeLogRecord({**vars(record), "exc_info": None}))
 
 
-def _end_with_command() -> None:
-    """Ends this process at once where the command was killed.
+def end_with_command() -> None:
+    """Has this process, a child of the command by multiprocessing, end at once with the command.
 
-    The system's own word on that (prctl) tells of the fork server, which waits for its children.
+    The system's own word on a parent's end (prctl) tells of the fork server, which waits for its
+    children.
     """
-    command = multiprocessing.parent_process()
-    if command is not None:
-        command.join()
-        os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch() -> None:
+        command = multiprocessing.parent_process()
+        if command is not None:
+            command.join()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _stop(children: Any) -> None:

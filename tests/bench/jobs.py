@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.bench.figure import figure
 
+_GONE_S = 60.0  # what a node may take to end; the fork server, which does nothing, may take longer
 _TOGETHER = 9  # nodes that wait for each other, more than there are: they don't end by themselves
 
 
@@ -21,7 +22,6 @@ def main() -> Iterator[dict[str, Any]]:
     """Yields how many of the stopped runs left a process, or didn't go on."""
     from tests.support import kills
     from tests.support import tiny_pipeline as tiny
-    from tests.support.run_kills import survivors
 
     context = multiprocessing.get_context("fork")  # none of TFX's threads runs in this process
     faults: list[str] = []
@@ -41,7 +41,7 @@ def main() -> Iterator[dict[str, Any]]:
             send(process.pid or 0, number)
             process.join()
             codes[number.name] = process.exitcode
-            faults += [f"{number.name}: {one} outlives the run" for one in survivors(root)]
+            faults += [f"{number.name}: {node} outlives the run" for node in _alive(root / "trace")]
             (root / "meet").unlink()
             again = context.Process(target=_run, args=(root, 1))
             again.start()
@@ -51,6 +51,16 @@ def main() -> Iterator[dict[str, Any]]:
                 faults.append(f"{number.name}: the next start: {again.exitcode}, {begun} Sources")
             faults += [f"{number.name}: {one}" for one in kills.leftovers(root)]
     yield figure("jobs.faults", len(faults), "0", not faults, exit_codes=codes, faults=faults)
+
+
+def _alive(trace: Path) -> list[str]:
+    """The nodes whose process still runs a while after it should have ended."""
+    words = [line.split() for line in trace.read_text().splitlines()]
+    nodes = {name: Path("/proc", process) for event, name, process, _ in words if event == "begin"}
+    deadline = time.monotonic() + _GONE_S
+    while (left := [n for n, one in nodes.items() if one.exists()]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
 
 
 def _run(root: Path, jobs: int) -> None:  # pragma: no cover (another process)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -54,6 +56,38 @@ def test_memory_is_what_machine_and_container_leave(
         if text is not None:
             (tmp_path / name).write_text(text)
     assert memory.available(tmp_path / "meminfo", tmp_path) == expected
+
+
+COMMAND = """
+import multiprocessing, os, signal, sys, time
+from cxrflow.pipeline import parallel
+
+def node(file):
+    parallel.end_with_command()
+    with open(file, "w") as said:
+        said.write(str(os.getpid()))
+    time.sleep(600)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("forkserver")
+    for file in sys.argv[1:]:
+        context.Process(target=node, args=(file,)).start()
+    while not all(os.path.exists(file) and os.path.getsize(file) for file in sys.argv[1:]):
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_nodes_end_with_a_killed_command(tmp_path: Path) -> None:
+    """Each keeps the fork server alive, which is their parent."""
+    script, files = tmp_path / "command.py", [tmp_path / name for name in "ab"]
+    script.write_text(COMMAND)
+    killed = subprocess.run([sys.executable, str(script), *map(str, files)])
+    assert killed.returncode == -signal.SIGKILL
+    for file in files:
+        stat = Path("/proc", file.read_text(), "stat")
+        while stat.exists() and stat.read_text().rsplit(")")[-1].split()[0] != "Z":
+            time.sleep(0.02)  # the test's own timeout ends it
 
 
 def most_at_once(root: Path) -> int:

@@ -28,7 +28,7 @@ _RUNNING = re.compile(r"Component (\S+) is running\.")
 _FINISHED = re.compile(r"Component (\S+) is finished\.")
 _SHARD = 24  # images, so that a small run has several shards
 _POLL_S = 0.1  # a look at the log of all starts isn't for nothing
-_GONE_S = 60.0  # what a process may take to notice that its parent was killed
+_GONE_S = 60.0  # what a process may take to notice that its parent was killed, and to end
 # They look anew at every start at what is published.
 _EVERY_TIME = {"LastBlessedModel", "Pusher", "EdgePusher"}
 # What tells of its own making: when, how quickly, and under which number.
