@@ -16,6 +16,8 @@ from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import PATIENT_ID
 from cxrflow.schema.progress import report
 
+_SEED = 0  # of random weights
+
 
 @dataclass(frozen=True)
 class Featured:
@@ -28,9 +30,13 @@ class Featured:
 def frozen_network(settings: BaselinesSettings) -> Callable[[tf.Tensor], tf.Tensor]:
     """Pixels float32 [N, S, S, 3] to features float32 [N, D].
 
+    Random weights, where the settings have no others, are always the same ones, whatever this
+    process did before.
+
     Raises:
         CxrflowError: the weights can't be had.
     """
+    keras.utils.set_random_seed(_SEED)
     backbone = backbone_with_weights(
         settings.backbone,
         settings.image_size,

@@ -31,8 +31,11 @@ _POLL_S = 0.1  # a look at the log of all starts isn't for nothing
 _GONE_S = 60.0  # what a process may take to notice that its parent was killed, and to end
 # They look anew at every start at what is published.
 _EVERY_TIME = {"LastBlessedModel", "Pusher", "EdgePusher"}
-# What tells of its own making: when, how quickly, and under which number.
-_TELLS_TIME = re.compile(r"events\.out\.tfevents|serving_check\.json|fingerprint\.pb")
+# What tells of its own making: when, how quickly, by which process. Names of a graph's parts count
+# what was built before in the process; what they compute stands in the variables and the scores.
+_OF_ITSELF = re.compile(
+    r"events\.out\.tfevents|serving_check\.json|fingerprint\.pb|saved_model\.pb|variables\.index"
+)
 
 
 @dataclass
@@ -219,7 +222,7 @@ def log_of(root: Path) -> str:
 
 
 def content(root: Path) -> dict[str, str]:
-    """Hashes of the last run's files, by names without numbers."""
+    """Hashes of what the last run's files say, by names without numbers."""
     record = json.loads((root / "run.json").read_text())
     folders = {
         f"{node}/{key}": root / folder
@@ -228,11 +231,29 @@ def content(root: Path) -> dict[str, str]:
     }
     folders |= {name: root / record[name] for name in ("pushed", "edge") if record[name]}
     return {
-        f"{name}/{path.relative_to(folder)}": hashlib.sha256(path.read_bytes()).hexdigest()
+        f"{name}/{path.relative_to(folder)}": _hash(path)
         for name, folder in folders.items()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not _TELLS_TIME.search(path.name)
+        if path.is_file() and not _OF_ITSELF.search(path.name)
     }
+
+
+def _hash(path: Path) -> str:
+    """Of examples and variables without regard to an order that each process chooses anew."""
+    import tensorflow as tf
+
+    if path.name.startswith("transformed_examples-"):
+        records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        parts = [
+            tf.train.Example.FromString(r).SerializeToString(deterministic=True) for r in records
+        ]
+    elif path.name.startswith("variables.data-"):
+        found = tf.train.load_checkpoint(str(path.parent / "variables"))
+        tensors = [found.get_tensor(name) for name in found.get_variable_to_shape_map()]
+        parts = sorted(one.tobytes() for one in tensors if hasattr(one, "tobytes"))
+    else:
+        parts = [path.read_bytes()]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
