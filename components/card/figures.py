@@ -36,6 +36,7 @@ class ClassFigures:
     reason: str
     auc: Figure = UNKNOWN
     ece: Figure = UNKNOWN
+    ece_by_chance: float | None = None
     brier: Figure = UNKNOWN
     positive_patients: int | None = None
 

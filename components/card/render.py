@@ -73,7 +73,8 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "calibration": {
             field: _mean(getattr(item.result, field) for item in figures.classes)
             for field in ("ece", "ece_uncalibrated", "brier_score", "brier_score_uncalibrated")
-        },
+        }
+        | {"ece_by_chance": _mean(item.ece_by_chance for item in figures.classes)},
         "points": list(_points(evidence)),
         "few": [item.result for item in figures.classes if item.result.positives < _FEW],
     }

@@ -15,9 +15,9 @@ from tfx.utils import path_utils
 
 from cxrflow.components.ensemble.compare import Comparison, compare
 from cxrflow.components.ensemble.graph import Members, export_ensemble
-from cxrflow.components.ensemble.honest import honest_predictions
+from cxrflow.components.ensemble.honest import cross_fitted, honest_predictions
 from cxrflow.components.ensemble.members import LeftOut, Member, read_members
-from cxrflow.components.ensemble.predict import predict
+from cxrflow.components.ensemble.predict import not_asked, predict
 from cxrflow.components.ensemble.report import FILE_NAME
 from cxrflow.components.ensemble.scores import all_scores
 from cxrflow.components.ensemble.settings import ENSEMBLE, METHODS, EnsembleSettings
@@ -50,15 +50,14 @@ class Executor(base_executor.BaseExecutor):
         )
         members = Members(chosen_members)
         batch_size = settings.ensemble.batch_size
+        files = {split: split_files(input_dict["examples"], split) for split in ("eval", "test")}
+        # Cross-fitted members have spoken of eval, out of fold.
+        unasked = ["eval"] if cross_fitted(chosen_members) else []
         predictions = {
-            split: predict(
-                members,
-                split_files(input_dict["examples"], split),
-                compact,
-                batch_size,
-                settings.slices,
-            )
-            for split in ("eval", "test")
+            split: not_asked(chosen_members, paths, len(classes), settings.slices)
+            if split in unasked
+            else predict(members, paths, compact, batch_size, settings.slices)
+            for split, paths in files.items()
         }
         known, note = honest_predictions(chosen_members, predictions["eval"])
         found = compare(
@@ -114,8 +113,8 @@ class Executor(base_executor.BaseExecutor):
         learned, on_eval = None, predictions["eval"].images
         # More than eval: all members were cross-fitted.
         if on_eval is not None and len(known.labels) > len(on_eval):
-            files = split_files(input_dict["examples"], "train")
-            train = read_table(files, len(classes), settings.slices)
+            learned_from = split_files(input_dict["examples"], "train")
+            train = read_table(learned_from, len(classes), settings.slices)
             learned = Table.together(train, on_eval)
         for scored in all_scores(names, predictions, known, method, calibration, settings, learned):
             write_scores(scored, Path(scores.uri))

@@ -10,6 +10,11 @@ from cxrflow.components.model.out_of_fold import OutOfFold, read_out_of_fold
 from cxrflow.schema.errors import CxrflowError
 
 
+def cross_fitted(members: Sequence[Member]) -> bool:
+    """Whether all were, so that `honest_predictions` doesn't need what they say of eval now."""
+    return all(read_out_of_fold(member.folder) is not None for member in members)
+
+
 def honest_predictions(members: Sequence[Member], asked: Predictions) -> tuple[Predictions, str]:
     """What chooses and calibrates an ensemble, and a note on it, empty where that is `asked`.
 
@@ -18,7 +23,8 @@ def honest_predictions(members: Sequence[Member], asked: Predictions) -> tuple[P
 
     Args:
         members: in the order of the predictions.
-        asked: what the members themselves say of eval, with the images' names.
+        asked: what the members themselves say of eval, with the images' names; NaN will do where
+            all are `cross_fitted`.
 
     Raises:
         CxrflowError: cross-fitted members were scored on different images.

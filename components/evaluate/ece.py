@@ -33,6 +33,27 @@ def expected_calibration_error(
     return float(np.abs(sums - hits).sum() / len(p))
 
 
+def ece_by_chance(probabilities: np.ndarray, bins: int = BINS) -> float:
+    """The ECE to be expected of probabilities [N] that are right, as the images are so few.
+
+    Its mean over labels that are drawn by these probabilities, each on its own: exact, as a bin's
+    number of positives is Poisson's binomial. Patients with several images make it larger. NaN
+    without probabilities or where one is NaN.
+    """
+    p = np.asarray(probabilities, np.float64)
+    if not len(p) or np.isnan(p).any():
+        return math.nan
+    of_bin = np.searchsorted(np.unique(equal_mass_edges(p, bins)), p)
+    distance = 0.0
+    for number in np.unique(of_bin):
+        inside = p[of_bin == number]
+        positives = np.ones(1)  # the chance of each number of them
+        for one in inside:
+            positives = np.convolve(positives, [1 - one, one])
+        distance += positives @ np.abs(np.arange(len(positives)) - inside.sum())
+    return float(distance / len(p))
+
+
 def bin_sums(
     labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

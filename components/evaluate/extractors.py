@@ -1,41 +1,47 @@
 """What TFMA does with each example before the metrics; the Evaluator's `module_path`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.extractors.predictions_extractor import (
+    PREDICTIONS_EXTRACTOR_STAGE_NAME,
+)
 
 from cxrflow.components.model.out_of_fold import OutOfFold, read_out_of_fold
 from cxrflow.schema.features import IMAGE_ID
 from cxrflow.schema.progress import report
 
 _BATCH = 16  # images that a model is asked at once
+_SAID, _NEW = "said", "new"  # batches that are known out of fold, and others
 
 
 def custom_extractors(
     eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any
 ) -> list[tfma.extractors.Extractor]:
-    """TFMA's own extractors, and then: a cross-fitted model is judged by its out-of-fold scores.
+    """TFMA's own extractors, but: a cross-fitted model is judged by its out-of-fold scores.
 
     TFX's Evaluator calls a function of this name. A model's own answers stand where it has learned
-    nothing from the image, as on test.
+    nothing from the image, as on test. No model is asked about images that all have learned from.
     """
     models = eval_shared_model if isinstance(eval_shared_model, list) else [eval_shared_model]
     found = {model.model_name: read_out_of_fold(Path(model.model_path)) for model in models}
-    known = {name: scores for name, scores in found.items() if scores}
+    known = _Known.of({name: scores for name, scores in found.items() if scores}, len(models))
     stages = tfma.default_extractors(
         eval_shared_model=eval_shared_model,
         eval_config=eval_config,
         tensor_adapter_config=tensor_adapter_config,
     )
+    names = [stage.stage_name for stage in stages]
+    asked = names.index(PREDICTIONS_EXTRACTOR_STAGE_NAME)
     # Metrics take what comes out of the stage that finds the slices.
-    last = [stage.stage_name for stage in stages].index(
-        tfma.extractors.SLICE_KEY_EXTRACTOR_STAGE_NAME
-    )
-    honest = tfma.extractors.Extractor("OutOfFold", beam.ParDo(_OutOfFold(known, len(models) > 1)))
+    last = names.index(tfma.extractors.SLICE_KEY_EXTRACTOR_STAGE_NAME)
+    stages[asked] = stages[asked]._replace(ptransform=_Predicted(stages[asked].ptransform, known))
+    honest = tfma.extractors.Extractor("OutOfFold", beam.ParDo(_OutOfFold(known)))
     progress = tfma.extractors.Extractor("ReportProgress", beam.ParDo(_ReportProgress()))
     small = tfma.extractors.Extractor("SmallBatches", beam.FlatMap(_small_batches))
     return [small, *stages[:last], honest, *stages[last:], progress]
@@ -52,26 +58,79 @@ def _small_batches(extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
         }
 
 
+@dataclass(frozen=True)
+class _Known:
+    """Scores out of fold, of the models that have any."""
+
+    scores: dict[str, OutOfFold]  # by the model's name
+    rows: dict[str, dict[str, int]]  # by that and the image
+    models: int  # of all; of several, predictions come by the model's name
+
+    @classmethod
+    def of(cls, scores: dict[str, OutOfFold], models: int) -> "_Known":
+        rows = {
+            name: {image: row for row, image in enumerate(one.image_id.tolist())}
+            for name, one in scores.items()
+        }
+        return cls(scores, rows, models)
+
+    def of_all(self, images: Sequence[str]) -> dict[str, Any] | None:
+        """What all models say of these images out of fold; None where one has no such score."""
+        if len(self.scores) < self.models:
+            return None
+        if not all(image in rows for rows in self.rows.values() for image in images):
+            return None
+        found = {name: self.of_model(name, [rows[i] for i in images]) for name, rows in self.rows.items()}
+        return found if self.models > 1 else next(iter(found.values()))
+
+    def of_model(self, name: str, rows: int | list[int]) -> dict[str, np.ndarray]:
+        one = self.scores[name]
+        return {"probabilities": one.probabilities[rows], "logits": one.logits[rows]}
+
+
+class _Predicted(beam.PTransform):
+    """Asks the models about batches of images, but not where all is known of a whole batch."""
+
+    def __init__(self, ask: beam.PTransform, known: _Known) -> None:
+        super().__init__()
+        self._ask, self._known = ask, known
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        """Of extracts with features to the same with predictions."""
+        parts = batches | beam.ParDo(_SayKnown(self._known)).with_outputs(_SAID, main=_NEW)
+        return (parts[_SAID], parts[_NEW] | self._ask) | beam.Flatten()
+
+
+class _SayKnown(beam.DoFn):
+    """Gives a batch its predictions where all are known out of fold."""
+
+    def __init__(self, known: _Known) -> None:
+        self._known = known
+
+    def process(self, batch: tfma.Extracts) -> Iterator[Any]:
+        images = np.ravel(batch[tfma.FEATURES_KEY][IMAGE_ID])
+        found = self._known.of_all([image.decode() for image in images])
+        if found is None:
+            yield batch
+        else:
+            yield beam.pvalue.TaggedOutput(_SAID, {**batch, tfma.PREDICTIONS_KEY: found})
+
+
 class _OutOfFold(beam.DoFn):
     """Puts out-of-fold scores in the place of predictions, where there are any."""
 
-    def __init__(self, known: Mapping[str, OutOfFold], several: bool) -> None:
-        """known: by the model's name; several: predictions come by the model's name."""
-        self._known = [
-            (name, scores, {image: row for row, image in enumerate(scores.image_id.tolist())})
-            for name, scores in known.items()
-        ]
-        self._several = several
+    def __init__(self, known: _Known) -> None:
+        self._known = known
 
     def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
         predictions = extracts[tfma.PREDICTIONS_KEY]
-        for name, scores, rows in self._known:
+        for name, rows in self._known.rows.items():
             (image,) = np.ravel(extracts[tfma.FEATURES_KEY][IMAGE_ID])
             row = rows.get(image.decode())
             if row is None:
                 continue
-            honest = {"probabilities": scores.probabilities[row], "logits": scores.logits[row]}
-            if self._several:
+            honest = self._known.of_model(name, row)
+            if self._known.models > 1:
                 predictions = {**predictions, name: {**predictions[name], **honest}}
             else:
                 predictions = {**predictions, **honest}

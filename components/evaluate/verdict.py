@@ -48,6 +48,7 @@ class ClassVerdict:
     auc: Estimate = UNKNOWN
     delong: Estimate = UNKNOWN  # the same AUC with DeLong's interval, as a cross-check
     ece: Estimate = UNKNOWN  # the interval is free of the bootstrap's bias, and may pass 0
+    ece_by_chance: float = math.nan  # that of right probabilities, as the images are so few
     brier: Estimate = UNKNOWN
     brier_of_share: float = math.nan  # Brier score of the class's share on eval, said of all images
     positive_patients: int = 0
@@ -120,8 +121,9 @@ class Verdict:
     not_judged: tuple[str, ...] = ()  # what, and why
     images: int = 0
     patients: int = 0
-    judged_auc: Estimate = UNKNOWN  # mean of the classes that were judged; likewise the next two
+    judged_auc: Estimate = UNKNOWN  # mean of the classes that were judged; likewise the next three
     judged_ece: Estimate = UNKNOWN
+    judged_ece_by_chance: float = math.nan
     judged_brier: Estimate = UNKNOWN
     against_last: dict[str, Change] = field(default_factory=dict)  # of these means, by metric
     floor: tuple[FloorVerdict, ...] = ()

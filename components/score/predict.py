@@ -88,10 +88,21 @@ def score_model(
     ask = loaded.signatures[SIGNATURE]
     features = table_features(len(classes), slices)
     learned = read_out_of_fold(folder)
+
+    def out_of_fold(table: Table, split: str) -> Scores:
+        assert learned
+        rows = learned.rows_of(table.image_id)
+        probabilities, logits = learned.probabilities[rows], learned.logits[rows]
+        return Scores(name, tuple(classes), split, synthetic, table, probabilities, logits, NOTE)
+
     done = 0
-    by_split: dict[str, Table] = {}
+    if learned:  # and nothing that it says of eval now would count
+        on_eval = read_table(files["eval"], len(classes), slices)
+        yield out_of_fold(on_eval, "eval")
+        learned_from = read_table(files["train"], len(classes), slices)
+        yield out_of_fold(Table.together(learned_from, on_eval), OUT_OF_FOLD)
     for split, paths in files.items():
-        if split == "train":
+        if split == "train" or (split == "eval" and learned):
             continue
         tables, answers = [], []
         for serialized in split_records(paths).batch(batch_size).prefetch(1):
@@ -104,24 +115,5 @@ def score_model(
         if not tables:
             raise CxrflowError(f"the {split} split has no images to score; give more data")
         probabilities, logits = (np.concatenate(column) for column in zip(*answers, strict=True))
-        table, note = Table.joined(tables), ""
-        by_split[split] = table
-        if split == "eval" and learned:
-            rows = learned.rows_of(table.image_id)
-            probabilities, logits = learned.probabilities[rows], learned.logits[rows]
-            note = NOTE
-        yield Scores(name, tuple(classes), split, synthetic, table, probabilities, logits, note)
-    if learned:
-        learned_from = read_table(files["train"], len(classes), slices)
-        table = Table.together(learned_from, by_split["eval"])
-        rows = learned.rows_of(table.image_id)
-        yield Scores(
-            name,
-            tuple(classes),
-            OUT_OF_FOLD,
-            synthetic,
-            table,
-            learned.probabilities[rows],
-            learned.logits[rows],
-            NOTE,
-        )
+        table = Table.joined(tables)
+        yield Scores(name, tuple(classes), split, synthetic, table, probabilities, logits)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cxrflow.components.evaluate.ece import ENOUGH
+from cxrflow.components.evaluate.ece import ENOUGH, ece_by_chance
 from cxrflow.components.evaluate.evidence.figures import Figures, patients_with
 from cxrflow.components.evaluate.evidence.last_blessed import NAMES, change, margins, told
 from cxrflow.components.evaluate.gate import ALL_ALIKE, NOT_FINITE
@@ -84,6 +84,7 @@ def judge_classes(
                 auc=estimate(figures.auc[c]),
                 delong=clustered_delong(truth > 0, probabilities, patients[known]),
                 ece=pivotal(figures.ece[c]),
+                ece_by_chance=ece_by_chance(probabilities),
                 brier=estimate(figures.brier[c]),
                 brier_of_share=float(of_share[0]),
                 positive_patients=int(positive[c]),

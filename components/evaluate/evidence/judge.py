@@ -1,5 +1,6 @@
 """Decides from what is known of a model whether it may be pushed, and says by what."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -119,6 +120,9 @@ def judge(
         patients=len(draws.times),
         judged_auc=estimate(means["auc"]),
         judged_ece=pivotal(means["ece"]),
+        judged_ece_by_chance=float(np.mean([judged[c].ece_by_chance for c in rows]))
+        if len(rows)
+        else math.nan,
         judged_brier=estimate(means["brier"]),
         against_last=against,
         floor=floor,

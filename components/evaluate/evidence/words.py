@@ -32,7 +32,13 @@ def judged_by(found: Verdict, limits: FinalLimits) -> tuple[str, ...]:
         f"in the mean {limits.min_mean_auc:.3f}"
     ]
     if "ece" in limits.metrics and found.images >= ENOUGH:
-        lines.append(f"calibration: ECE of each at most {limits.max_ece:.3f}, beyond noise")
+        line = f"calibration: ECE of each at most {limits.max_ece:.3f}, beyond noise"
+        if found.judged:
+            line += (
+                f"; in the mean {found.judged_ece.value:.3f}, where right probabilities would show "
+                f"{found.judged_ece_by_chance:.3f} on so few images"
+            )
+        lines.append(line)
     if "brier" in limits.metrics:
         lines.append("calibration: Brier score no worse than saying each class's share on eval")
     if found.against_last:

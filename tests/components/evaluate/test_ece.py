@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxrflow.components.evaluate.ece import expected_calibration_error
+from cxrflow.components.evaluate.ece import ece_by_chance, expected_calibration_error
 
 
 def test_hand_computed():
@@ -52,3 +52,30 @@ def test_probabilities_drawn_from_are_calibrated():
     assert expected_calibration_error(labels, probabilities * 0.5) == pytest.approx(
         probabilities.mean() / 2, abs=0.003
     )
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "bins", "expected"),
+    [
+        ([], 15, math.nan),
+        ([0.5, math.nan], 15, math.nan),
+        ([0.0, 1.0], 15, 0.0),  # nothing is left to chance
+        ([0.2], 15, 0.32),  # .8 off with a chance of .2, .2 with one of .8
+        ([0.5, 0.5], 15, 0.25),  # one bin: 0, 1 or 2 of two are positive, 1/4, 1/2, 1/4
+        ([0.2, 0.6], 2, 0.4),  # two bins: .32 and .48
+        ([0.2, 0.6], 1, 0.5 * (0.32 * 0.8 + 0.56 * 0.2 + 0.12 * 1.2)),
+    ],
+)
+def test_what_right_probabilities_show_by_chance(probabilities, bins, expected):
+    assert ece_by_chance(np.array(probabilities), bins) == pytest.approx(expected, nan_ok=True)
+
+
+def test_chance_is_the_mean_over_drawn_labels():
+    random = np.random.default_rng(0)
+    probabilities = random.beta(1, 5, 200)
+    drawn = [
+        expected_calibration_error(random.random(200) < probabilities, probabilities)
+        for _ in range(300)
+    ]
+    error = np.std(drawn) / np.sqrt(300)
+    assert np.mean(drawn) == pytest.approx(ece_by_chance(probabilities), abs=4 * error)
