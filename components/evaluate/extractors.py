@@ -43,19 +43,25 @@ def custom_extractors(
     stages[asked] = stages[asked]._replace(ptransform=_Predicted(stages[asked].ptransform, known))
     honest = tfma.extractors.Extractor("OutOfFold", beam.ParDo(_OutOfFold(known)))
     progress = tfma.extractors.Extractor("ReportProgress", beam.ParDo(_ReportProgress()))
-    small = tfma.extractors.Extractor("SmallBatches", beam.FlatMap(_small_batches))
+    small = tfma.extractors.Extractor("SmallBatches", beam.FlatMap(_small_batches, known))
     return [small, *stages[:last], honest, *stages[last:], progress]
 
 
-def _small_batches(extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
-    """A batch of examples in parts: Beam's grow to a thousand, of which a network makes 10 GB."""
-    rows = extracts[tfma.ARROW_RECORD_BATCH_KEY].num_rows
-    for start in range(0, rows, _BATCH):
-        part = slice(start, min(start + _BATCH, rows))
-        yield {
-            key: value.slice(start, _BATCH) if key == tfma.ARROW_RECORD_BATCH_KEY else value[part]
-            for key, value in extracts.items()
-        }
+def _small_batches(extracts: tfma.Extracts, known: "_Known") -> Iterator[tfma.Extracts]:
+    """A batch of examples in parts: Beam's grow to a thousand, of which a network makes 10 GB.
+
+    No part holds both images of which all is known and others.
+    """
+    batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
+    (names,) = (batch.column(i) for i, name in enumerate(batch.schema.names) if name == IMAGE_ID)
+    said = np.array([known.of_all([image.decode()]) is not None for (image,) in names.to_pylist()])
+    for rows in (np.flatnonzero(said), np.flatnonzero(~said)):
+        for start in range(0, len(rows), _BATCH):
+            part = rows[start : start + _BATCH]
+            yield {
+                key: value.take(part) if key == tfma.ARROW_RECORD_BATCH_KEY else value[part]
+                for key, value in extracts.items()
+            }
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,14 @@ class _Known:
             return None
         if not all(image in rows for rows in self.rows.values() for image in images):
             return None
-        found = {name: self.of_model(name, [rows[i] for i in images]) for name, rows in self.rows.items()}
+        found = {
+            name: self.of_model(name, [rows[image] for image in images])
+            for name, rows in self.rows.items()
+        }
         return found if self.models > 1 else next(iter(found.values()))
 
     def of_model(self, name: str, rows: int | list[int]) -> dict[str, np.ndarray]:
+        """What one model says of the images in these rows of its own."""
         one = self.scores[name]
         return {"probabilities": one.probabilities[rows], "logits": one.logits[rows]}
 

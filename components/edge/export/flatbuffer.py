@@ -42,10 +42,15 @@ def values(model: ModelT, tensor: TensorT, dtype: Any) -> np.ndarray:
 
 def convolutions(model: ModelT) -> list[OperatorT]:
     """Convolutions, depthwise ones too; their inputs are activations, kernel and bias."""
+    return operations(model, *_CONVOLUTIONS)
+
+
+def operations(model: ModelT, *names: str) -> list[OperatorT]:
+    """Operations of these kinds, in the model's order."""
     return [
         operation
         for operation in model.subgraphs[0].operators
-        if flatbuffer_utils.opcode_to_name(model, operation.opcodeIndex) in _CONVOLUTIONS
+        if flatbuffer_utils.opcode_to_name(model, operation.opcodeIndex) in names
     ]
 
 

@@ -15,7 +15,7 @@ from cxrflow.components.edge.export.flatbuffer import (
     write,
 )
 from cxrflow.components.edge.export.half import to_half
-from cxrflow.components.edge.export.quantize import correct_biases
+from cxrflow.components.edge.export.quantize import correct_biases, keep_unlike_kernels
 from cxrflow.components.edge.export.source import Source, rgb
 from cxrflow.schema.errors import CxrflowError
 
@@ -42,6 +42,8 @@ def convert(source: Source, dynamic: bool = False) -> bytes:
 def with_dynamic_range(source: Source, model: bytes, pixels: np.ndarray) -> bytes:
     """`convert` with `dynamic`, whose biases make up for the rounding; see `correct_biases`.
 
+    A probe's kernel stays in float32; see `keep_unlike_kernels`.
+
     Args:
         source: to convert.
         model: the same in float32.
@@ -51,6 +53,7 @@ def with_dynamic_range(source: Source, model: bytes, pixels: np.ndarray) -> byte
     windows = windows_of(parsed)
     seen = observe(model, windows.values(), pixels)
     correct_biases(parsed, quantized, {name: seen.means[w] for name, w in windows.items()})
+    keep_unlike_kernels(parsed, quantized)
     return write(quantized)
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import tensorflow as tf
 
 from cxrflow.components.edge.export.activations import Activations, observe, windows_of
+from cxrflow.components.edge.export.fixed import to_fixed
 from cxrflow.components.edge.export.flatbuffer import (
     convolutions,
+    operations,
     output_axis,
     put,
     read,
@@ -22,6 +24,7 @@ from cxrflow.components.private_api import (
     modify_model_io_type,
 )
 
+_LINEAR = "FULLY_CONNECTED"
 _HEAD = "head_"  # what a head's layers are named
 
 
@@ -86,6 +89,28 @@ def correct_biases(model: ModelT, quantized: ModelT, means: dict[bytes, np.ndarr
         if bias.type == TensorType.INT32:
             corrected = np.rint(corrected / np.array(bias.quantization.scale)).astype(np.int32)
         put(quantized, bias, corrected if bias.type == TensorType.INT32 else np.float32(corrected))
+
+
+def keep_unlike_kernels(model: ModelT, quantized: ModelT) -> None:
+    """Gives linear layers their float32 kernels back whose weights are too unlike for steps.
+
+    As with 16 bits, so all the more with 8: see `fixed.to_fixed`.
+
+    Args:
+        model: in float32.
+        quantized: the same with int8 weights; changed here.
+    """
+    graph, rounded = model.subgraphs[0], quantized.subgraphs[0]
+    before = {graph.tensors[one.outputs[0]].name: one for one in operations(model, _LINEAR)}
+    for operation in operations(quantized, _LINEAR):
+        kernel = rounded.tensors[operation.inputs[1]]
+        if kernel.type != TensorType.INT8:
+            continue
+        exact = before[rounded.tensors[operation.outputs[0]].name].inputs[1]
+        weights = values(model, graph.tensors[exact], np.float32)
+        if to_fixed(weights, axis=0) is None:
+            put(quantized, kernel, weights)
+            kernel.type, kernel.quantization = TensorType.FLOAT32, None
 
 
 def _first(model: ModelT, count: int) -> list[str]:

@@ -27,33 +27,48 @@ def write_examples(path: Path) -> None:
             writer.write(example.SerializeToString())
 
 
-def write_model(folder: Path) -> None:
-    """It gives 2 to cases and -2 to others."""
+def write_model(folder: Path, asked: Path) -> None:
+    """It gives 2 to cases and -2 to others, and appends the images' names to a file."""
     import tensorflow as tf
 
     class Knowing(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
         def predict(self, examples):
-            spec = {"labels": tf.io.FixedLenFeature([1], tf.float32)}
-            logits = 4 * tf.io.parse_example(examples, spec)["labels"] - 2
+            spec = {
+                "labels": tf.io.FixedLenFeature([1], tf.float32),
+                "image/id": tf.io.FixedLenFeature([], tf.string),
+            }
+            example = tf.io.parse_example(examples, spec)
+            names = tf.strings.reduce_join(example["image/id"], separator=" ")
+            tf.print(names, output_stream=f"file://{asked}")
+            logits = 4 * example["labels"] - 2
             return {"logits": logits, "probabilities": tf.sigmoid(logits)}
 
     model = Knowing()
     tf.saved_model.save(model, str(folder), signatures={"transformed_examples": model.predict})
 
 
-def test_a_model_is_asked_about_few_images_at_once():
+@pytest.mark.parametrize(
+    ("known", "sizes"), [([], [16, 16, 3]), (range(10, 30), [16, 4, 15]), (range(35), [16, 16, 3])]
+)
+def test_a_model_is_asked_about_few_images_at_once(known, sizes):
     import pyarrow as pa
     import tensorflow_model_analysis as tfma
 
-    from cxrflow.components.evaluate.extractors import _small_batches
+    from cxrflow.components.evaluate.extractors import _Known, _small_batches
 
-    column = pa.array([[i] for i in range(35)])
-    batch = pa.RecordBatch.from_arrays([column], ["image_id"])
-    parts = list(_small_batches({tfma.ARROW_RECORD_BATCH_KEY: batch}))
-    rows = [part[tfma.ARROW_RECORD_BATCH_KEY].to_pydict()["image_id"] for part in parts]
-    assert [len(part) for part in rows] == [16, 16, 3]
-    assert [one for part in rows for (one,) in part] == list(range(35))
+    names = [f"{i}" for i in known]
+    none = np.zeros((len(names), 1), np.float32)
+    scores = {"one": OutOfFold(np.array(names), np.array(names), none, none, none)} if names else {}
+    batch = pa.RecordBatch.from_arrays([pa.array([[b"%d" % i] for i in range(35)])], ["image/id"])
+    extracts = {tfma.ARROW_RECORD_BATCH_KEY: batch, tfma.INPUT_KEY: np.arange(35)}
+    parts = list(_small_batches(extracts, _Known.of(scores, 1)))
+    rows = [part[tfma.ARROW_RECORD_BATCH_KEY].to_pydict()["image/id"] for part in parts]
+    assert [len(part) for part in rows] == sizes
+    numbers = [int(one) for part in rows for (one,) in part]
+    assert numbers == np.concatenate([part[tfma.INPUT_KEY] for part in parts]).tolist()
+    assert sorted(numbers) == list(range(35))
+    assert {len({int(one) in known for (one,) in part}) for part in rows} == {1}
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -67,7 +82,7 @@ def test_what_a_model_has_seen_is_judged_out_of_fold(several, tmp_path):
     write_examples(tmp_path / "examples")
     names = [CANDIDATE, BASELINE] if several else [CANDIDATE]
     for name in names:
-        write_model(tmp_path / name / "Format-Serving")
+        write_model(tmp_path / name / "Format-Serving", tmp_path / f"asked_{name}")
     scores = OutOfFold(
         np.array(IMAGES[3::-1]),  # in another order
         np.array(list("abcd")),
@@ -100,3 +115,6 @@ def test_what_a_model_has_seen_is_judged_out_of_fold(several, tmp_path):
     assert found[CANDIDATE]["split=test"][0].auc == 1.0
     if several:
         assert found[BASELINE]["split=eval"][0].auc == 1.0
+    of_candidate = set((tmp_path / f"asked_{CANDIDATE}").read_text().split())
+    # All models are asked, or none.
+    assert of_candidate == (set(IMAGES) if several else set(IMAGES[4:]))

@@ -72,6 +72,30 @@ def test_dynamic_range_is_close_in_a_third_of_the_bytes(source, fp32, images, ex
     assert len(dynamic) < 0.4 * len(fp32)
 
 
+def test_dynamic_range_keeps_what_is_too_unlike_or_small_for_steps(
+    source, fp32, write_model, tmp_path, images
+):
+    from cxrflow.components.edge.export import litert
+    from cxrflow.components.edge.export.flatbuffer import operations, read
+    from cxrflow.components.edge.export.source import Source
+    from cxrflow.components.private_api import TensorType
+
+    def kernels(model: bytes) -> list[int]:
+        parsed = read(model)
+        layers = operations(parsed, "FULLY_CONNECTED")
+        return [parsed.subgraphs[0].tensors[one.inputs[1]].type for one in layers]
+
+    large_and_alike = kernels(litert.with_dynamic_range(source, fp32, images[::2]))
+    assert large_and_alike[0] == TensorType.INT8
+    probe = Source(write_model(tmp_path / "probe", "probe"))
+    exact = litert.convert(probe)
+    dynamic = litert.with_dynamic_range(probe, exact, images[::2])
+    assert kernels(litert.convert(probe, dynamic=True)) == [TensorType.INT8]
+    assert kernels(dynamic) == [TensorType.FLOAT32]
+    difference = np.abs(litert.run(dynamic, images) - probe.probabilities(images)).mean()
+    assert difference < 0.05
+
+
 def test_a_probe_of_cells_and_middle_layers_converts(write_model, tmp_path, images):
     from cxrflow.components.edge.export.litert import convert, run
     from cxrflow.components.edge.export.source import Source
