@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+from scipy.optimize import minimize
+from scipy.special import expit
 from sklearn.model_selection import GroupKFold
 
 from cxrflow.components.train.metrics import per_class_auc
@@ -21,6 +22,8 @@ STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 CROSS_FIT_IMAGES = 10_000  # up to which cross_fit auto cross-fits; more patients choose well enough
 FOLDS = 5  # of auto, and to choose the strength without cross-fitting
 _CONSTANT = 1e-6  # of a standard deviation: features that vary less tell nothing
+# Of a fit: nearer to its end than scikit-learn's comes by default.
+_END = {"maxiter": 1000, "gtol": 1e-4, "ftol": 64 * np.finfo(float).eps}
 _RANK = 1e-10  # of the Gram matrix's largest eigenvalue: what is below is rounding
 
 
@@ -80,6 +83,7 @@ def fit_probe(
         raise CxrflowError("features of the frozen network are not finite: check its weights")
     mean, scale = _standard(features)
     turned, turn_back = _turned((features - mean) * scale)
+    turned = turned.astype(np.float32)  # half as much to read
     learned = labels if targets is None else targets
     splits = list(patient_folds(patients, folds))
     found: tuple[float, float, np.ndarray] | None = None
@@ -160,34 +164,53 @@ def _fit(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights [S, d, C] and biases [S, C]; each strength starts from the one before.
 
-    A target between 0 and 1 is a positive and a negative image that share its weight.
+    All classes at once: what takes the time is reading `x`. A target between 0 and 1 is a positive
+    and a negative image that share its weight.
     """
-    classes = targets.shape[1]
-    weights = np.zeros((len(strengths), x.shape[1], classes))
-    known = (~np.isnan(targets)).sum(axis=0)
-    prevalence = (np.nansum(targets, axis=0) + 0.5) / (known + 1)
+    known = ~np.isnan(targets)
+    images = known.sum(axis=0)
+    yes, no = np.where(known, targets, 0.0), np.where(known, 1.0 - targets, 0.0)
+    prevalence = (yes.sum(axis=0) + 0.5) / (images + 1)
+    weights = np.zeros((len(strengths), x.shape[1], targets.shape[1]))
     bias = np.tile(np.log(prevalence / (1 - prevalence)), (len(strengths), 1))
-    for c in range(classes):
-        rows, positive, share = _weighed(targets[:, c])
-        if not 0 < positive.sum() < len(positive):
-            continue
-        if balanced:
-            of_class = np.bincount(positive, weights=share)
-            share = share * share.sum() / (2 * of_class[positive.astype(int)])
-        model = LogisticRegression(max_iter=1000, warm_start=True)
-        for s, strength in enumerate(strengths):
-            model.set_params(C=strength).fit(x[rows], positive, sample_weight=share)
-            weights[s, :, c], bias[s, c] = model.coef_[0], model.intercept_[0]
+    classes = np.flatnonzero(yes.any(axis=0) & no.any(axis=0))  # of others nothing can be fitted
+    if not len(classes):
+        return weights, bias
+    yes, no, images = yes[:, classes], no[:, classes], images[classes]
+    if balanced:
+        yes, no = (images * side / (2 * side.sum(axis=0)) for side in (yes, no))
+    found = np.concatenate([weights[0][:, classes], bias[:1, classes]])
+    for s, strength in enumerate(strengths):
+        found = _lowest_loss(found, x, yes / images, no / images, 1 / (strength * images))
+        weights[s][:, classes], bias[s, classes] = found[:-1], found[-1]
     return weights, bias
 
 
-def _weighed(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of which a target is known, whether each counts as positive, and its weight."""
-    every = np.flatnonzero(~np.isnan(targets))
-    targets = targets[every]
-    if np.isin(targets, (0, 1)).all():
-        return every, targets > 0, np.ones(len(targets))
-    share = np.concatenate([targets, 1 - targets]).astype(float)
-    rows, positive = np.tile(every, 2), np.repeat([True, False], len(targets))
-    counts = share > 0
-    return rows[counts], positive[counts], share[counts]
+def _lowest_loss(
+    start: np.ndarray, x: np.ndarray, yes: np.ndarray, no: np.ndarray, penalty: np.ndarray
+) -> np.ndarray:
+    """Weights and, in the last row, biases [d + 1, C] of logistic regression.
+
+    A class's loss is the log-loss of its images, positive with weight `yes` and negative with `no`,
+    [N, C] each, and half its `penalty` [C] times its squared weights. What the search turns is
+    each weight times the root of the loss's curvature along it, as it is where all probabilities
+    are 1/2: with axes that `_turned` found, ten steps do what takes a hundred without.
+    """
+    curvature = 0.25 * (np.square(x, dtype=np.float64).T @ (yes + no)) + penalty
+    scale = np.sqrt(np.concatenate([curvature, np.full((1, len(penalty)), 0.25)]))
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        both = flat.reshape(start.shape) / scale
+        weights = both[:-1]
+        z = (x @ weights.astype(x.dtype)).astype(np.float64) + both[-1]
+        probability = expit(z)
+        cost = np.sum(yes * np.logaddexp(0, -z) + no * np.logaddexp(0, z))
+        error = no * probability - yes * (1 - probability)
+        gradient = np.concatenate(
+            [x.T @ error.astype(x.dtype) + penalty * weights, error.sum(axis=0)[None]]
+        )
+        return cost + np.sum(penalty * weights**2) / 2, (gradient / scale).ravel()
+
+    found = minimize(loss, (start * scale).ravel(), jac=True, method="L-BFGS-B", options=_END)
+    lowest: np.ndarray = found.x.reshape(start.shape) / scale
+    return lowest
