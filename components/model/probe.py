@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.model_selection import GroupKFold
 
+from cxrflow.components.model.second_level import fit_second_level
 from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.scores import mean_auc
@@ -58,6 +59,7 @@ def fit_probe(
     strengths: Sequence[float] = STRENGTHS,
     balanced: bool = True,
     targets: np.ndarray | None = None,
+    second_level: bool = False,
 ) -> Probe:
     """L2-regularised logistic regression of each class, on standardised features.
 
@@ -75,6 +77,8 @@ def fit_probe(
         balanced: positives and negatives of a class weigh the same in sum.
         targets: what is learned instead of the labels, in [0, 1] [N, C]; the strength is chosen by
             the labels all the same.
+        second_level: each class learns from the logits of all; see `second_level`. Out of fold,
+            what it learns from are logits of folds within the folds.
 
     Raises:
         CxrflowError: a feature is not finite, or all images are of one patient.
@@ -95,11 +99,21 @@ def fit_probe(
             found = auc, strength, logits
     assert found is not None, "no strength to choose from"
     _, strength, logits = found
-    weights, bias = _fit(turned, learned, [strength], balanced)
-    kernel = scale[:, None] * (turn_back @ weights[0])
+    (weights,), (bias,) = _fit(turned, learned, [strength], balanced)
+    if second_level:
+        second = fit_second_level(logits, labels)
+        weights, bias = weights @ second.matrix, second.apply(bias)
+        for others, held_out in splits:
+            x, y = turned[others], learned[others]
+            within = list(patient_folds(patients[others], folds))
+            (inner,) = _out_of_fold(x, y, within, [strength], balanced)
+            (outer,) = _out_of_fold(turned, learned, [(others, held_out)], [strength], balanced)
+            second = fit_second_level(inner, labels[others])
+            logits[held_out] = second.apply(outer[held_out])
+    kernel = scale[:, None] * (turn_back @ weights)
     return Probe(
         kernel.astype(np.float32),
-        (bias[0] - mean @ kernel).astype(np.float32),
+        (bias - mean @ kernel).astype(np.float32),
         strength,
         logits.astype(np.float32),
     )

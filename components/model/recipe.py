@@ -12,7 +12,15 @@ from cxrflow.schema.settings import Count, Positive, Rate, Share, settings
 _OF_PROBE = {
     *("backbone", "alpha", "cut_at", "image_size", "color", "weights", "weights_dir"),
     "start_from",
-    *("head", "feature_layers", "cell_layers", "cells", "cross_fit", "finetune_from"),
+    *(
+        "head",
+        "feature_layers",
+        "cell_layers",
+        "cells",
+        "cross_fit",
+        "second_level",
+        "finetune_from",
+    ),
     "deterministic",
 }
 
@@ -102,6 +110,8 @@ class TrainConfig:
     """Of probe: those of feature_layers, or the last one, whose means are of cells too."""
     cells: int = Field(default=3, ge=2, le=16)
     """Of probe: the image is divided into so many times so many cells."""
+    second_level: bool = False
+    """Of probe: each class learns from the logits of all classes too, as findings come together."""
     cross_fit: Annotated[int | Literal["auto"], BeforeValidator(_folds)] = 0
     """Folds of train and eval, by patient. Each image is judged by a model of the other folds; the
     model that is kept has learned from all: the mean of the folds' networks, or one probe. 0:
@@ -193,6 +203,10 @@ class TrainConfig:
                 probe and (self.cached_views or self.test_time_views),
                 "cached_views and test_time_views: a probe sees each image as it is, leave them "
                 "at 0",
+            ),
+            (
+                not probe and self.second_level,
+                f"second_level is for head probe, not {self.head}",
             ),
             (
                 not probe and self.cell_layers,

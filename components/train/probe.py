@@ -81,6 +81,7 @@ def train_probe(
         np.concatenate(patients),
         targets=None if train.stored.soft is None else np.concatenate(targets),
         folds=folds or FOLDS,  # to choose the strength, at least
+        second_level=recipe.second_level,
     )
     output: Any = network.full.get_layer("logits")
     output.set_weights([probe.kernel, probe.bias])

@@ -275,6 +275,21 @@ def test_scores_of_all_models_are_what_the_exported_ones_say(made, probabilities
     assert len(read_scores(scores, "ensemble", "eval").images) == 80
 
 
+def test_images_are_known_without_asking_members(made):
+    from cxrflow.components.ensemble.members import read_members
+    from cxrflow.components.ensemble.predict import not_asked
+
+    read, _ = read_members(
+        [made.root / "models" / name / "Format-Serving" for name in NAMES],
+        [made.root / "verdicts" / name for name in NAMES],
+        CLASSES,
+    )
+    found = not_asked(read, [str(made.root / "examples" / "Split-test" / "data")], len(CLASSES))
+    assert found.log_odds.shape == (2, 20, 3) and np.isnan(found.log_odds).all()
+    assert found.image_id.tolist() == [f"{i}.png" for i in range(20)]
+    assert found.labels.shape == (20, 3) and found.patients[:3].tolist() == ["0", "0", "1"]
+
+
 def test_the_scorer_says_what_the_ensemble_says(made, best, tmp_path):
     from cxrflow.components.score.files import read_scores, write_scores
     from cxrflow.components.score.predict import score_model

@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from cxrflow.components.ensemble.combine import Combination
 from cxrflow.components.ensemble.compare import Method, Predictions
-from cxrflow.components.ensemble.honest import honest_predictions
+from cxrflow.components.ensemble.honest import cross_fitted, honest_predictions
 from cxrflow.components.ensemble.members import Member
 from cxrflow.components.ensemble.scores import all_scores
 from cxrflow.components.model.calibration import Calibration
@@ -52,6 +52,15 @@ def test_all_cross_fitted_members_are_compared_on_train_and_eval(scored, tmp_pat
     assert found.patients.tolist() == ["a", "a", "b", "c"]
     assert found.labels[:, 0].tolist() == [1, 0, 1, 0]
     assert "4 images" in note
+
+
+def test_cross_fitted_members_need_not_be_asked_about_eval(scored, tmp_path):
+    members = [member(tmp_path / name, scored) for name in "xy"]
+    assert cross_fitted(members)
+    assert not cross_fitted([*members, member(tmp_path / "z", None)])
+    not_asked = dataclasses.replace(ASKED, log_odds=np.full((2, 2, 1), np.nan))
+    found, _ = honest_predictions(members, not_asked)
+    assert np.isfinite(found.log_odds).all()
 
 
 def test_members_in_another_order_of_images_are_brought_into_one(scored, tmp_path):

@@ -49,6 +49,8 @@ def test_a_good_model_is_blessed_and_what_was_not_judged_is_said(good) -> None:
     assert f"Hernia: {hernia.reason}" in good.not_judged
     assert any("last blessed model: there is none" in line for line in good.not_judged)
     assert any("linear probe" in line and "beaten" in line for line in good.judged_by)
+    assert any("where right probabilities would show" in line for line in good.judged_by)
+    assert 0 < good.judged_ece_by_chance == np.mean([one.ece_by_chance for one in good.judged])
 
 
 def test_a_class_has_its_figures(good) -> None:
