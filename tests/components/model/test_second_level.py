@@ -15,7 +15,6 @@ def made(images: int = 400) -> tuple[np.ndarray, np.ndarray]:
     features = random.normal(size=(images, 6)).astype(np.float32)
     shown = features[:, 0] + random.normal(0, 0.5, images) > 0.5
     beside = shown ^ (random.random(images) < 0.1)
-
     return features, np.column_stack([shown, beside, random.random(images) < 0.3]).astype(float)
 
 
