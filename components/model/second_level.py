@@ -46,9 +46,13 @@ def fit_second_level(logits: np.ndarray, labels: np.ndarray) -> SecondLevel:
     for c, (truth, own, known) in enumerate(known_columns(labels, log_odds)):
         if 0 < truth.sum() < len(truth):
             correction[:, c] = _fit_class(inputs[known], own, truth)
-    by_class = correction / deviation[:, None]
-    whole = np.eye(len(mean)) + by_class
-    return SecondLevel(first.slope[:, None] * whole, first.intercept @ whole - mean @ by_class)
+    # Back on the scale of the logits: what calibration adds depends on how frequent a class is in
+    # these folds, and would set images of others apart.
+    correction /= deviation[:, None] * first.slope
+    return SecondLevel(
+        np.eye(len(mean)) + first.slope[:, None] * correction,
+        (first.intercept - mean) @ correction,
+    )
 
 
 def _fit_class(inputs: np.ndarray, own: np.ndarray, truth: np.ndarray) -> np.ndarray:
