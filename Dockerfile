@@ -1,6 +1,7 @@
 # Images of cxrflow; Docker 23 or newer. docs/operations.md has the targets.
 #   docker build --tag cxrflow:0.1.0 .                              the pipeline; GPU machines: --build-arg GPU=1
 #   docker build --target server --tag cxrflow-server:0.1.0 .       what serving/deploy/ starts
+#   docker build --target beam --tag cxrflow-beam:0.1.0 .           Beam's workers (docs/scale.md)
 #   docker build --target notebook --tag cxrflow-notebook:0.1.0 .   JupyterLab
 # Debian 13: its C library is new enough for TFX's packages.
 ARG PYTHON=3.11
@@ -44,6 +45,14 @@ WORKDIR /work
 EXPOSE 8888
 # It prints its address with a token that is new at each start.
 CMD ["jupyter", "lab", "--ip=0.0.0.0", "--no-browser"]
+
+# What Dataflow, and Flink with --environment_type=DOCKER, start as workers; the version is Beam's in the lock.
+FROM environment AS beam
+COPY --from=apache/beam_python3.11_sdk:2.77.0 /opt/apache/beam /opt/apache/beam
+ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
+USER 1000
+WORKDIR /work
+ENTRYPOINT ["/opt/apache/beam/boot"]
 
 FROM environment AS pipeline
 USER 1000

@@ -10,9 +10,10 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,17 @@ class Shards:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
-        """Files to write a shard to, one for each tree, and an empty note to fill with JSON."""
+        """Files to write a shard to, one for each tree, and an empty note to fill with JSON.
+
+        Raises:
+            CxrflowError: this machine doesn't see the folder. It isn't made here: an attempt that
+                is still at work when the step has ended elsewhere would leave it behind.
+        """
         note: dict[str, Any] = {}
         attempts = os.path.join(self.folder, "attempts")
-        os.makedirs(attempts, exist_ok=True)
+        require_seen(self.folder)
+        with suppress(FileExistsError):
+            os.mkdir(attempts)
         with tempfile.TemporaryDirectory(dir=attempts) as attempt:
             files = [os.path.join(attempt, tree) for tree in self.trees]
             yield files, note
@@ -97,6 +105,15 @@ class Shards:
 
     def _place(self, tree: str, name: str) -> Path:
         return Path(self.folder, tree, name)
+
+
+def require_seen(folder: str) -> None:
+    """Raises CxrflowError where a folder that the run has made or read isn't there."""
+    if not os.path.isdir(folder):
+        raise CxrflowError(
+            f"the machine {socket.gethostname()} sees no folder {folder}: root and data have to be "
+            "at the same paths for all of Beam's workers"
+        )
 
 
 def open_shards(output: str, trees: tuple[str, ...], made_of: Any) -> Shards:

@@ -14,6 +14,8 @@ import attr
 from tfx.orchestration.portable.beam_executor_operator import BeamExecutorOperator
 from tfx.types import Artifact
 
+from cxrflow.pipeline import beam_engine
+from cxrflow.pipeline.beam_failures import explained
 from cxrflow.pipeline.settings import is_remote
 
 Artifacts = Mapping[str, Sequence[Artifact]]
@@ -24,8 +26,10 @@ class BeamOperator(BeamExecutorOperator):  # type: ignore[misc]  # Any to mypy, 
 
     def run_executor(self, execution_info: Any, make_beam_pipeline_fn: Any = None) -> Any:
         """See BeamExecutorOperator; what comes back has relative paths again."""
-        if not is_remote(arg.value.string_value for arg in self.beam_pipeline_args):
+        args = [arg.value.string_value for arg in self.beam_pipeline_args]
+        if not is_remote(args):
             return super().run_executor(execution_info, make_beam_pipeline_fn)
+        beam_engine.require_answer(args, "beam")
         paths = ("tmp_dir", "execution_output_uri", "stateful_working_dir")
         elsewhere = attr.evolve(
             execution_info,
@@ -33,7 +37,10 @@ class BeamOperator(BeamExecutorOperator):  # type: ignore[misc]  # Any to mypy, 
             output_dict=_absolute(execution_info.output_dict),
             **{name: _with_end(getattr(execution_info, name)) for name in paths},
         )
-        output = super().run_executor(elsewhere, make_beam_pipeline_fn)
+        try:
+            output = super().run_executor(elsewhere, make_beam_pipeline_fn)
+        except Exception as error:
+            raise explained(error) from error
         for artifacts in output.output_artifacts.values():
             for artifact in artifacts.artifacts:
                 artifact.uri = _relative(artifact.uri)

@@ -16,9 +16,19 @@ from cxrflow.schema.errors import CxrflowError, did_you_mean
 from cxrflow.schema.setting_docs import describe
 from cxrflow.schema.yaml_file import read_yaml
 
-__all__ = ["PROFILES", "PipelineConfig", "load", "parse", "profiles", "to_dict"]
+__all__ = [
+    "ENGINES",
+    "PROFILES",
+    "PipelineConfig",
+    "load",
+    "parse",
+    "profiles",
+    "run_folder",
+    "to_dict",
+]
 
 PROFILES = Path(__file__).parent / "profiles"
+ENGINES = PROFILES / "engines"  # Beam's, to be added to another profile
 _RENAMED = {"tune": "study"}
 
 
@@ -27,21 +37,33 @@ def profiles() -> list[str]:
     return sorted(p.stem for p in PROFILES.glob("*.yaml"))
 
 
+def run_folder(profile: str) -> Path:
+    """Where a run of a profile goes that nobody named a folder for.
+
+    The first of several profiles names it: the engine changes no result.
+    """
+    return Path("runs") / Path(profile.partition("+")[0]).stem
+
+
 def load(
     profile: str | None, overrides: Iterable[str] = (), data_dir: Path | None = None
 ) -> PipelineConfig:
     """Reads a profile (a shipped name or a YAML file's path) with `key.sub=value` overrides.
 
-    Without a profile (None) the settings' own defaults stand. `data` may be a description's name or
-    file; where a profile says nothing of it, a description in `data_dir` counts.
+    Several are joined by "+", as in "demo+external": what the later ones say wins. Without a
+    profile (None) the settings' own defaults stand. `data` may be a description's name or file;
+    where a profile says nothing of it, a description in `data_dir` counts.
 
     Raises:
         CxrflowError: names the override, or the file, and its field that is unknown, of the wrong
             type or in conflict.
     """
-    path = None if profile is None else _find(profile)
-    values = read_yaml(path, "`section:` blocks, such as `train:`") if path else {}
-    values = described(values, path.parent if path else Path(), data_dir)
+    paths = _find_all(profile) if profile else []
+    values: dict[str, Any] = {}
+    for path in paths:
+        read = read_yaml(path, "`section:` blocks, such as `train:`")
+        values = _merged(values, described(read, path.parent, None))
+    values = described(values, Path(), data_dir)
     changed = deepcopy(values)
     overrides = list(overrides)
     for override in overrides:
@@ -54,7 +76,7 @@ def load(
     of_profile = _problems(values)
     of_overrides = [problem for problem in problems if problem not in of_profile]
     if not of_overrides:
-        raise CxrflowError(_one_line(str(path), problems))
+        raise CxrflowError(_one_line(" + ".join(map(str, paths)), problems))
     touching = [o for o in overrides if _touches(o, of_overrides[0])]
     named = [o for o in touching if o.partition("=")[0] in of_overrides[0].text]
     source = ", ".join(f"--set {override}" for override in named or touching or overrides)
@@ -73,17 +95,36 @@ def parse(values: dict[str, Any], source: str = "settings") -> PipelineConfig:
         raise CxrflowError(_one_line(source, _mistakes(error))) from None
 
 
+def _find_all(profile: str) -> list[Path]:
+    if Path(profile).is_file():  # a file's name may have a plus sign
+        return [_find(profile)]
+    return [_find(part) for part in profile.split("+")]
+
+
 def _find(profile: str) -> Path:
-    path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
+    if profile.endswith((".yaml", ".yml")):
+        path = Path(profile)
+    else:
+        found = [folder / f"{profile}.yaml" for folder in (PROFILES, ENGINES)]
+        path = next((path for path in found if path.is_file()), found[0])
     if path.is_file():
         return path
     if path.exists():
         raise CxrflowError(f"{path} is no file: name a YAML file")
-    known = profiles()
+    known = [*profiles(), *(path.stem for path in ENGINES.glob("*.yaml"))]
     raise CxrflowError(
         f"no profile {profile!r}{did_you_mean(profile, known)}: name one of {', '.join(known)} or "
         "a YAML file (.yaml)"
     )
+
+
+def _merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Both; what `more` says wins, section by section."""
+    merged = dict(values)
+    for name, value in more.items():
+        both = isinstance(value, dict) and isinstance(values.get(name), dict)
+        merged[name] = _merged(values[name], value) if both else value
+    return merged
 
 
 @dataclass(frozen=True)

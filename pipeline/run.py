@@ -12,8 +12,8 @@ from typing import Any
 
 from cxrflow.components.model.parent import find_parent
 from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.pipeline import beam_engine, data, extras, metadata_server, parallel
 from cxrflow.pipeline import config as settings
-from cxrflow.pipeline import data, extras, metadata_server, parallel
 from cxrflow.pipeline.disk import require_writable
 from cxrflow.pipeline.holding import only_run_in
 from cxrflow.pipeline.metadata_tls import TlsConfig
@@ -79,6 +79,7 @@ def execute(
     extras.require("tfx", "pipeline")
     data.require(config, data_dir)
     metadata_server.require(config.metadata)
+    beam_engine.require(config.beam)
     config = with_absolute_paths(config)
     root = require_root(root)
     require_writable(root)

@@ -65,10 +65,16 @@ class EvaluateConfig(FinalLimits):
 _NEAR = {"", "directrunner", "fnapirunner", "bundlebaseddirectrunner", "prismrunner"}
 
 
-def is_remote(args: Iterable[str]) -> bool:
-    """Whether Beam's options name a runner whose workers may be elsewhere; the last one counts."""
+def runner_of(args: Iterable[str]) -> str:
+    """The runner that Beam's options name last, in lower case ("flinkrunner"); empty if none."""
     named = [arg.partition("=")[2] for arg in args if arg.startswith("--runner=")]
-    return (named or [""])[-1].rpartition(".")[2].lower() not in _NEAR
+    name = (named or [""])[-1].rpartition(".")[2].lower()
+    return name if not name or name.endswith("runner") else f"{name}runner"  # as Beam reads it
+
+
+def is_remote(args: Iterable[str]) -> bool:
+    """Whether Beam's options name a runner whose workers may be elsewhere."""
+    return runner_of(args) not in _NEAR
 
 
 @settings

@@ -15,7 +15,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from cxrflow.components.ingest.fetch.card import card_for_lineage
-from cxrflow.components.ingest.image import BadImage, ReadImage
+from cxrflow.components.ingest.image import BadImage
 from cxrflow.components.ingest.plan import (
     Plan,
     Settings,
@@ -29,7 +29,7 @@ from cxrflow.components.ingest.quarantine import Problem, count_reasons, write_r
 from cxrflow.components.ingest.settings import IngestSettings
 from cxrflow.components.ingest.split import unit_hash
 from cxrflow.components.node import Artifacts, read_settings
-from cxrflow.components.shards import Shards, open_shards
+from cxrflow.components.shards import Shards, open_shards, require_seen
 from cxrflow.schema import features, progress
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.image_rules import Header, Limits
@@ -108,7 +108,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _ = (
                 pipeline
                 | "Shards" >> beam.Create(planned)
-                | "Write" >> beam.ParDo(_WriteShard(plan.reader, shards, limit, len(plan.rows)))
+                | "Write" >> beam.ParDo(_WriteShard(plan, shards, limit))
             )
         notes = [shards.note(shard.name) for shard in planned]
         return [Problem(**found) for note in notes for found in note["problems"]]
@@ -165,11 +165,16 @@ def raw_example(row: dict[str, Any], header: Header) -> tf.train.Example:
 class _WriteShard(beam.DoFn):
     """Reads, checks and writes the images of a shard, and notes the problems found."""
 
-    def __init__(self, read: ReadImage, shards: Shards, limit: Limits, total: int):
-        self._read = read
+    def __init__(self, plan: Plan, shards: Shards, limit: Limits):
+        self._data = os.path.abspath(plan.folder.root)
+        self._read = plan.reader
         self._shards = shards
         self._limit = limit
-        self._total = total
+        self._total = len(plan.rows)
+
+    def setup(self) -> None:
+        # A worker that sees no data would take every image for unreadable.
+        require_seen(self._data)
 
     def process(self, shard: Shard) -> None:
         if self._shards.note_if_whole(shard.name) is None:

@@ -21,6 +21,7 @@ from cxrflow.pipeline.cli import (  # noqa: F401 (they add commands)
     run,
     runs,
     serving,
+    workers,
 )
 from cxrflow.pipeline.cli.app import app
 from cxrflow.pipeline.disk import is_full

@@ -50,7 +50,7 @@ def compile_(
 
     clusters.require(engine)
     config = settings.load(profile, set_ or [], data)
-    folder = root or Path("runs") / Path(profile).stem
+    folder = root or settings.run_folder(profile)
     file = output or folder / "pipeline.json"
     clusters.require_visible(engine, config.cluster, folder, file, data)
     graph = compile_pipeline(config, data, folder, file)

@@ -64,7 +64,7 @@ def run(
     if as_json + quiet + verbose > 1:
         raise CxrflowError("--json, --quiet and --verbose: give one of them")
     config = settings.load(profile, set_ or [], data)
-    folder = root or Path("runs") / Path(profile).stem
+    folder = root or settings.run_folder(profile)
     shown: Shown = "nothing" if as_json or quiet else "log" if verbose else "steps"
     finished = runs.run_pipeline(config, data, folder, engine, shown, jobs)
     if as_json:
@@ -111,7 +111,7 @@ def study(
     from cxrflow.pipeline.study import find_experiments, run_study
 
     config = settings.load(profile, set_ or [], data)
-    folder = root or Path("runs") / Path(profile).stem
+    folder = root or settings.run_folder(profile)
     pages = run_study(config, data, folder, find_experiments(experiments))
     for page in pages:
         print(f"{page.result.experiment}: {page.path}")

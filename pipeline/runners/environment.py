@@ -20,7 +20,7 @@ def run_from_environment(engine: str) -> None:
     folder = os.environ.get("CXRFLOW_DATA")
     data_dir = Path(folder) if folder else None
     settings = config.load(profile, os.environ.get("CXRFLOW_SET", "").split(), data_dir)
-    root = require_root(Path(os.environ.get("CXRFLOW_ROOT", f"runs/{Path(profile).stem}")))
+    root = require_root(Path(os.environ.get("CXRFLOW_ROOT", config.run_folder(profile))))
     found = data.find(settings, data_dir, root)
     settings = with_absolute_paths(settings)
     root.mkdir(parents=True, exist_ok=True)

@@ -113,6 +113,12 @@ def test_images_start_from_a_new_enough_system():
     assert list(stages())[-1] == "pipeline"  # what is built where no target is named
 
 
+def test_beam_s_boot_program_is_of_the_version_that_is_locked():
+    (image,) = re.findall(r"--from=apache/beam_python3.11_sdk:(\S+)", stages()["beam"])
+    lock = (REPO / "requirements.lock").read_text()
+    assert image == max(re.findall(r"^apache-beam==([\d.]+)", lock, re.MULTILINE))
+
+
 def test_images_get_what_the_package_is_made_of():
     allowed = (REPO / ".dockerignore").read_text().splitlines()
     assert "*" in allowed  # all else is left out

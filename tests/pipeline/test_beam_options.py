@@ -10,6 +10,13 @@ from cxrflow.schema.errors import CxrflowError
 pytestmark = pytest.mark.tf
 
 PORTABLE = "--runner=PortableRunner"
+DATAFLOW = [
+    "--runner=DataflowRunner",
+    "--project=some-project",
+    "--region=europe-west4",
+    "--temp_location=gs://some-bucket/temporary",
+    "--sdk_container_image=europe-west4-docker.pkg.dev/some-project/cxrflow/beam:0.1.0",
+]
 
 
 def options(**beam: object) -> list[str]:
@@ -32,17 +39,37 @@ def options(**beam: object) -> list[str]:
         ),
         (
             {"workers": 2, "args": [PORTABLE, "--environment_type=LOOPBACK"]},
-            ["--direct_num_workers=2", PORTABLE, "--environment_type=LOOPBACK"],
+            [
+                "--direct_num_workers=2",
+                "--sdk_container_image=none",
+                PORTABLE,
+                "--environment_type=LOOPBACK",
+            ],
         ),
         # A job server's own options are its own affair.
         ({"args": [PORTABLE, "--flinkConfDir=/c"]}, None),
         ({"args": ["--runner=FlinkRunner", "--flink_version=1.20", "--parallelism=4"]}, None),
-        ({"args": ["--runner=DataflowRunner", "--project=p", "--experiments=use_runner_v2"]}, None),
+        ({"args": [*DATAFLOW, "--experiments=use_runner_v2"]}, None),
     ],
 )
 def test_options_of_all_steps(beam: dict, expected: list[str] | None) -> None:
     found = options(**beam)
     assert found == expected if expected else found[1:] == beam["args"]
+
+
+@pytest.mark.parametrize("engine", sorted(path.stem for path in config.ENGINES.glob("*.yaml")))
+def test_profiles_of_engines(engine: str) -> None:
+    from cxrflow.pipeline import beam_options
+    from cxrflow.pipeline.beam_engine import last
+
+    asked = config.load(f"demo+{engine}").beam
+    assert asked.is_remote and not config.load("demo").beam.is_remote
+    found = beam_options.of_pipeline(asked)
+    assert [last(found, arg.partition("=")[0]) for arg in asked.args] == [
+        arg.partition("=")[2] for arg in asked.args
+    ]
+    # Their workers have everything: no archive of TFX is made for each step.
+    assert last(found, "--sdk_container_image") == "none"
 
 
 @pytest.mark.parametrize(
@@ -54,6 +81,17 @@ def test_options_of_all_steps(beam: dict, expected: list[str] | None) -> None:
         ([PORTABLE, "--job_endpont=h:1"], "no option --job_endpont, did you mean --job_endpoint"),
         (["--direct_num_workers=two"], "beam.args: argument --direct_num_workers: invalid int"),
         (["runner=FlinkRunner"], r"beam\.args\.0: string should match"),
+        (["--runner=FlinkRuner"], "there is no --runner=FlinkRuner here: Unexpected pipeline runn"),
+        (["--runner=no.such.Runner"], "no --runner=no.such.Runner here: No module named 'no'"),
+        (["--runner=DaskRunner"], "DaskRunner reads no files, and computes only the last branch"),
+        (["--runner=DataflowRunner"], "Dataflow needs --project=…: the Google Cloud project"),
+        (DATAFLOW[:-1], "Dataflow needs --sdk_container_image=…: the image that the Dockerfile's"),
+        ([*DATAFLOW, "--project=12"], r"Invalid Project ID \(12\)\. .* not project number"),
+        (
+            [*DATAFLOW, "--temp_location=/tmp"],
+            r"Invalid GCS path \(/tmp\), given for the option: t",
+        ),
+        ([*DATAFLOW, "--num_workers=0"], r"Invalid value \(0\) for option: num_workers"),
     ],
 )
 def test_options_that_are_refused(args: list[str], line: str) -> None:
@@ -90,6 +128,7 @@ def test_single_nodes_have_the_last_word() -> None:
         ("Tranform", ["--runner=x"], r"^beam\.nodes\.Tranform: no such node, did you mean Transf"),
         ("Gate", ["--runner=x"], r"^beam\.nodes\.Gate: this node runs without Beam; .*Transform"),
         ("Transform", ["--rnner=x"], r"^beam\.nodes\.Transform: Beam has no option --rnner, did"),
+        ("Transform", ["--runner=x"], r"^beam\.nodes\.Transform: there is no --runner=x here"),
     ],
 )
 def test_nodes_that_are_refused(node: str, args: list[str], line: str) -> None:

@@ -208,6 +208,28 @@ def test_every_setting_says_what_it_means(settings) -> None:
     assert [s.name for s in describe(settings) if not s.meaning.endswith(".")] == []
 
 
+def test_profiles_are_joined(tmp_path) -> None:
+    (tmp_path / "mine.yaml").write_text("train: {epochs: 3}\nbeam: {workers: 4}\n")
+    joined = config.load(f"demo+external+{tmp_path}/mine.yaml", ["train.seed=7"])
+    demo, engine = config.load("demo"), config.load("external")
+    assert joined.beam.args == engine.beam.args and joined.beam.workers == 4
+    assert (joined.train.epochs, joined.train.seed) == (3, 7)
+    assert joined.phantom == demo.phantom and joined.models.keys() == demo.models.keys()
+    assert joined.train.learning_rate == demo.train.learning_rate
+    assert str(config.run_folder("demo+flink")) == "runs/demo"  # the engine changes no result
+    assert str(config.run_folder("there/own.yaml")) == "runs/own"
+
+
+def test_a_mistake_in_joined_profiles_names_them(tmp_path) -> None:
+    (tmp_path / "mine.yaml").write_text("train: {epoch: 3}\n")
+    with pytest.raises(
+        CxrflowError, match=r"demo\.yaml \+ .*mine\.yaml: there is no .*train.epoch"
+    ):
+        config.load(f"demo+{tmp_path}/mine.yaml")
+    with pytest.raises(CxrflowError, match="no profile 'prisn', did you mean prism"):
+        config.load("demo+prisn")
+
+
 def test_unknown_profile_lists_the_known() -> None:
     with pytest.raises(CxrflowError, match="demo, nih, nih_baseline, nih_mini, nih_sample"):
         config.load("nope")

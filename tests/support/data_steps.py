@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,15 @@ def artifact(kind: type, uri: Path) -> Any:
     return made
 
 
-def ingest(data_dir: Path, settings: dict, root: Path, execution: int = 7, **more: Any) -> list:
-    """Runs ImageExampleGen's executor; returns its three artifacts."""
+def ingest(
+    data_dir: Path,
+    settings: dict,
+    root: Path,
+    execution: int = 7,
+    beam: Sequence[str] = ("--runner=FnApiRunner",),
+    **more: Any,
+) -> list:
+    """Runs ImageExampleGen's executor with options of Beam; returns its three artifacts."""
     from tfx.types.standard_artifacts import Examples
 
     from cxrflow.components.artifacts import Quarantine
@@ -29,7 +37,9 @@ def ingest(data_dir: Path, settings: dict, root: Path, execution: int = 7, **mor
     }
     given = {"data_dir": str(data_dir), "data_version": "f", "ingest": settings, **more}
     context = Executor.Context(
-        beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(root), unique_id=str(execution)
+        beam_pipeline_args=[*beam, "--sdk_container_image=none"],
+        tmp_dir=str(root),
+        unique_id=str(execution),
     )
     Executor(context).Do({}, outputs, {"settings": json.dumps(given), "code_version": "c"})
     return [artifacts[0] for artifacts in outputs.values()]
