@@ -11,7 +11,7 @@ import tensorflow as tf
 from sklearn.covariance import LedoitWolf
 
 from cxrflow.components.model.settings import OutOfDistributionConfig
-from cxrflow.components.train.store import Stored
+from cxrflow.components.train.source import Inputs
 from cxrflow.schema.model_json import OutOfDistribution
 from cxrflow.schema.portable.out_of_distribution import (
     LEAST,
@@ -31,7 +31,7 @@ _LEAST_DEVIATION = 0.02
 Fitted = tuple[Detector, OutOfDistribution] | tuple[None, None]
 
 
-def fit(train: Stored, evaluation: Stored, config: OutOfDistributionConfig) -> Fitted:
+def fit(train: Inputs, evaluation: Inputs, config: OutOfDistributionConfig) -> Fitted:
     """Fits a detector on stored training images and its threshold on those of eval.
 
     Neither, and a word in the log, where it is switched off, or where the images don't tell what is
@@ -96,7 +96,7 @@ def scorer(detector: Detector) -> Callable[[tf.Tensor], tf.Tensor]:
     return score
 
 
-def _features(images: Stored, config: OutOfDistributionConfig) -> np.ndarray:
+def _features(images: Inputs, config: OutOfDistributionConfig) -> np.ndarray:
     """Of at most `config.images`, spread evenly: [n, K]."""
     count = min(len(images), config.images)
     chosen = np.linspace(0, len(images) - 1, count).round().astype(int)

@@ -12,15 +12,8 @@ from cxrflow.schema.settings import Count, Positive, Rate, Share, settings
 _OF_PROBE = {
     *("backbone", "alpha", "cut_at", "image_size", "color", "weights", "weights_dir"),
     "start_from",
-    *(
-        "head",
-        "feature_layers",
-        "cell_layers",
-        "cells",
-        "cross_fit",
-        "second_level",
-        "finetune_from",
-    ),
+    *("input", "head", "feature_layers", "cell_layers", "cells"),
+    *("cross_fit", "second_level", "finetune_from"),
     "deterministic",
 }
 
@@ -50,6 +43,10 @@ class TrainConfig:
     """gray: the backbone sees one channel, the mean of three."""
     weights: Literal["imagenet", "none"] = "imagenet"
     """What the backbone starts from; none: random weights."""
+    input: Literal["auto", "stored", "streamed"] = "auto"
+    """Images of the network's size: stored on the disk before training, or read from Transform's
+    records and decoded anew each time, which trains the same; auto: stored where that takes no more
+    than half of what is free."""
     weights_dir: str = ""
     """Folder or h5 file with ImageNet weights; empty: Keras's own download."""
     start_from: str = ""

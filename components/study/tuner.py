@@ -28,8 +28,9 @@ from cxrflow.components.study.settings import Experiment, StudyConfig
 from cxrflow.components.train.devices import training_devices
 from cxrflow.components.train.fit import train
 from cxrflow.components.train.inputs import count_steps
-from cxrflow.components.train.run import fingerprint, own_folder, require_keras_3, stored_images
-from cxrflow.components.train.store import Stored
+from cxrflow.components.train.run import fingerprint, own_folder, require_keras_3
+from cxrflow.components.train.source import Inputs
+from cxrflow.components.train.splits import open_splits
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import logger as progress_logger
@@ -56,26 +57,27 @@ def tuner_fn(fn_args: Any) -> Any:
         config["experiment"],
         StudyConfig(**config["study"]),
         TrainConfig(**config["train"]),
-        StoredImages(fn_args, own_folder(Path(config["work_dir"]), fingerprint(fn_args))),
+        TrialImages(fn_args, own_folder(Path(config["work_dir"]), fingerprint(fn_args))),
         list(config["classes"]),
         config["synthetic"],
     )
     return TunerFnResult(tuner=tuner, fit_kwargs={})
 
 
-class StoredImages:
-    """The train and eval images in any size, each stored once for all trials."""
+class TrialImages:
+    """The train and eval images in any size, each stored once for all trials, or streamed."""
 
     def __init__(self, fn_args: Any, folder: Path) -> None:
         self.fn_args = fn_args
         self.folder = folder
         self.compact = CompactFormat(**fn_args.custom_config["transform"])
 
-    def get(self, image_size: int) -> tuple[Stored, Stored]:
+    def get(self, image_size: int) -> tuple[Inputs, Inputs]:
         """Train and eval images, [N, image_size, image_size, 1]."""
-        return stored_images(
-            self.fn_args, self.compact, image_size, self.folder / f"images-{image_size}"
-        )
+        how = self.fn_args.custom_config["train"]["input"]
+        folder = self.folder / f"images-{image_size}"
+        train_images, eval_images = open_splits(self.fn_args, self.compact, image_size, how, folder)
+        return train_images.inputs, eval_images.inputs
 
 
 class Grid(keras_tuner.Oracle):
@@ -109,7 +111,7 @@ class StudyTuner(BaseTuner):
         experiment: Experiment,
         study: StudyConfig,
         recipe: TrainConfig,
-        images: StoredImages,
+        images: TrialImages,
         classes: list[str],
         synthetic: bool,
     ) -> None:
@@ -183,7 +185,7 @@ class StudyTuner(BaseTuner):
         )
 
     def _train(
-        self, recipe: TrainConfig, images: tuple[Stored, Stored], folder: Path
+        self, recipe: TrainConfig, images: tuple[Inputs, Inputs], folder: Path
     ) -> list[Point]:
         if recipe.cached_views:
             _share_features(folder, self.images.folder, recipe)

@@ -18,7 +18,7 @@ from cxrflow.components.model.calibration import Calibration
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.test_time import Network
 from cxrflow.components.train.inputs import augmented_pixels, to_pixels
-from cxrflow.components.train.store import Stored
+from cxrflow.components.train.source import Inputs
 
 SAMPLES = 8  # training images
 MAPS = 4  # eval images a class
@@ -33,8 +33,8 @@ def write_board(
     network: Network,
     recipe: TrainConfig,
     classes: list[str],
-    train_images: Stored,
-    eval_images: Stored,
+    train_images: Inputs,
+    eval_images: Inputs,
     logits: np.ndarray,
     calibration: Calibration,
 ) -> None:
@@ -95,13 +95,13 @@ def _write_settings(recipe: TrainConfig, trial: str) -> None:
     hparams.hparams(values, trial_id=trial)
 
 
-def _samples(images: Stored, recipe: TrainConfig) -> tf.Tensor:
+def _samples(images: Inputs, recipe: TrainConfig) -> tf.Tensor:
     """The first training images as an epoch sees them, uint8 [N, S, S, 3]."""
     gray = images.take(range(min(SAMPLES, len(images))))
     return tf.cast(augmented_pixels(gray, [recipe.seed, 0], recipe), tf.uint8)
 
 
-def _attention(network: Network, images: Stored, classes: list[str]) -> dict[str, np.ndarray]:
+def _attention(network: Network, images: Inputs, classes: list[str]) -> dict[str, np.ndarray]:
     """Positive eval images with their maps to the right, uint8 [N, S, 2 S, 3], by class.
 
     A network with one map for all classes gets one entry, of images with any finding.

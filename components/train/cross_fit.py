@@ -1,7 +1,6 @@
 """Trains a network for each fold of patients; together they are one model, their mean."""
 
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
 import keras
@@ -11,15 +10,15 @@ from cxrflow.components.model.network import build_network
 from cxrflow.components.model.probe import patient_folds
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.test_time import with_views
-from cxrflow.components.train import store
 from cxrflow.components.train.devices import in_float32, training_devices
 from cxrflow.components.train.fit import train
 from cxrflow.components.train.predict import predict_logits
+from cxrflow.components.train.source import Inputs, chosen
 
 
 def cross_fit(
     recipe: TrainConfig,
-    splits: Sequence[store.Stored],
+    splits: Sequence[Inputs],
     patients: np.ndarray,
     classes: list[str],
     folds: int,
@@ -30,7 +29,7 @@ def cross_fit(
 
     Args:
         recipe: of each of them.
-        splits: stored images of train and eval.
+        splits: images of train and eval.
         patients: whose they are, in that order, text [N].
         classes: C names.
         folds: how many.
@@ -41,14 +40,11 @@ def cross_fit(
         The mean of the networks, float32, as `network.Network.full`; and logits [N, C], each
         image's by the network that hasn't learned from its patient.
     """
-    images = store.write(work_dir / "all", chain.from_iterable(s.batches() for s in splits))
-    networks, logits = [], np.empty(images.labels.shape, np.float32)
+    logits = np.empty((len(patients), len(classes)), np.float32)
+    networks = []
     for number, (others, held_out) in enumerate(patient_folds(patients, folds)):
         fold = f"fold_{number}"
-        known, new = (
-            store.write(work_dir / fold / name, images.batches(rows))
-            for name, rows in (("train", others), ("eval", held_out))
-        )
+        known, new = chosen(splits, others), chosen(splits, held_out)
         keras.utils.set_random_seed(recipe.seed)  # a resumed run begins later folds alike
         with training_devices(recipe):
             network = build_network(recipe, len(classes))
@@ -59,7 +55,7 @@ def cross_fit(
     return _mean(networks), logits
 
 
-def _logits(model: keras.Model, images: store.Stored, recipe: TrainConfig) -> np.ndarray:
+def _logits(model: keras.Model, images: Inputs, recipe: TrainConfig) -> np.ndarray:
     forward = with_views(lambda pixels: model(pixels, training=False), recipe.test_time_views)
     return predict_logits(forward, images)
 

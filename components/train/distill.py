@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from cxrflow.components.images.records import split_records
 from cxrflow.components.model.out_of_fold import read_out_of_fold
-from cxrflow.components.train.probe import Images
+from cxrflow.components.train.splits import Images
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.progress import report
 
@@ -39,9 +39,9 @@ def taught(images: Images, patterns: Sequence[str], teacher: Path, soft_share: f
             "distill: a cross-fitted teacher has learned from eval, by which its student would be "
             "judged; set train.cross_fit to 0"
         )
-    said = _asked(teacher, patterns, len(images.stored))
-    soft = (1 - soft_share) * images.stored.labels + soft_share * said
-    return replace(images, stored=replace(images.stored, soft=soft.astype(np.float32)))
+    said = _asked(teacher, patterns, len(images.inputs))
+    soft = (1 - soft_share) * images.inputs.labels + soft_share * said
+    return replace(images, inputs=replace(images.inputs, soft=soft.astype(np.float32)))
 
 
 def _asked(teacher: Path, patterns: Sequence[str], images: int) -> np.ndarray:

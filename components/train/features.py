@@ -1,5 +1,6 @@
 """Outputs of the frozen part of a network, computed once and stored."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,15 +11,28 @@ import tensorflow as tf
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train import store
 from cxrflow.components.train.inputs import augmented_pixels, to_pixels
+from cxrflow.components.train.source import Inputs
+from cxrflow.components.train.space import require_space
 from cxrflow.schema.progress import report
 
 _BATCH = 16
 
 
 def store_features(
-    folder: Path, frozen: keras.Model, images: store.Stored, recipe: TrainConfig, views: int
+    folder: Path, frozen: keras.Model, images: Inputs, recipe: TrainConfig, views: int
 ) -> store.Stored:
-    """Stores float16 features of `views` copies of each image: one plain, the rest augmented."""
+    """Stores float16 features of `views` copies of each image: one plain, the rest augmented.
+
+    Raises CxrflowError where there isn't room for them.
+    """
+    if not store.is_there(folder):
+        row = math.prod(frozen.outputs[0].shape[1:]) * np.dtype(np.float16).itemsize
+        require_space(
+            folder,
+            views * len(images) * row,
+            "features of the frozen part",
+            "free some" + (", or lower train.cached_views (0 stores none)" if views > 1 else ""),
+        )
     # predict_on_batch would use XLA; see fit.py.
     forward = tf.function(
         lambda pixels: frozen(pixels, training=False),

@@ -31,7 +31,7 @@ from cxrflow.components.train.losses import make_loss
 from cxrflow.components.train.memory import kept
 from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.components.train.optimizers import make_optimizer
-from cxrflow.components.train.store import Stored
+from cxrflow.components.train.source import Inputs
 from cxrflow.schema.errors import CxrflowError
 
 
@@ -40,8 +40,8 @@ class _Task:
     """A model to fit and what it is fed."""
 
     model: keras.Model  # -> logits [N, C]
-    train: Stored
-    eval: Stored
+    train: Inputs
+    eval: Inputs
     prepare: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # stored training inputs, seed -> inputs
     prepare_eval: Callable[[tf.Tensor], tf.Tensor]
     classes: list[str]
@@ -50,8 +50,8 @@ class _Task:
 
 def train(
     network: Network,
-    train_images: Stored,
-    eval_images: Stored,
+    train_images: Inputs,
+    eval_images: Inputs,
     classes: list[str],
     recipe: TrainConfig,
     work_dir: Path,
@@ -102,8 +102,8 @@ def _set_prior(output: keras.layers.Layer, labels: np.ndarray, recipe: TrainConf
 
 def _task(
     network: Network,
-    train_images: Stored,
-    eval_images: Stored,
+    train_images: Inputs,
+    eval_images: Inputs,
     classes: list[str],
     recipe: TrainConfig,
     work_dir: Path,

@@ -10,9 +10,9 @@ from cxrflow.components.images.decoding import decode_compact, to_square
 from cxrflow.components.images.records import split_records
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train.augment import augment
-from cxrflow.components.train.store import Stored
+from cxrflow.components.train.source import Inputs
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.features import IMAGE_ID, PATIENT_ID, T_IMAGE, T_LABELS
+from cxrflow.schema.features import T_IMAGE, T_LABELS
 from cxrflow.schema.progress import report
 
 _READ_BATCH = 64
@@ -81,19 +81,6 @@ def read_transformed(
         raise CxrflowError(f"no transformed examples under {', '.join(patterns)}; run Transform")
 
 
-def read_ids(patterns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Image and patient ids, text [N], in the order of `read_transformed`."""
-    spec = {name: tf.io.FixedLenFeature([], tf.string) for name in (IMAGE_ID, PATIENT_ID)}
-    paths = {path for pattern in patterns for path in tf.io.gfile.glob(pattern)}
-    batches = split_records(paths).batch(_READ_BATCH)
-    found = [
-        [batch[name].astype(str) for name in (IMAGE_ID, PATIENT_ID)]
-        for batch in batches.map(lambda x: tf.io.parse_example(x, spec)).as_numpy_iterator()
-    ]
-    images, patients = (np.concatenate(column) for column in zip(*found, strict=True))
-    return images, patients
-
-
 @dataclass(frozen=True)
 class Steps:
     """How many batches a training takes."""
@@ -130,7 +117,7 @@ def count_steps(recipe: TrainConfig, images: int) -> Steps:
 
 
 def training_batches(
-    stored: Stored,
+    source: Inputs,
     recipe: TrainConfig,
     first_epoch: int,
     prepare: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
@@ -142,20 +129,20 @@ def training_batches(
     Order and seeds of an epoch depend on the recipe's seed and the epoch's number only, so that a
     resumed run sees what the uninterrupted one would have seen.
     """
-    steps = count_steps(recipe, len(stored))
+    steps = count_steps(recipe, len(source))
     first_step = first_epoch * steps.epoch
-    passes = -(-steps.epoch * steps.batch // len(stored))  # more than 1 with epoch_images
+    passes = -(-steps.epoch * steps.batch // len(source))  # more than 1 with epoch_images
     images, views = [], []
     for epoch in range(first_epoch, steps.epochs):
         random = np.random.default_rng([recipe.seed, epoch])
-        order = np.concatenate([random.permutation(len(stored)) for _ in range(passes)])
+        order = np.concatenate([random.permutation(len(source)) for _ in range(passes)])
         images.append(order[: steps.epoch * steps.batch])
-        views.append(random.integers(stored.views, size=len(stored))[images[-1]])
+        views.append(random.integers(source.views, size=len(source))[images[-1]])
     rows = (steps.total - first_step) * steps.batch
     order, view = (np.concatenate(each)[:rows].astype(np.int64) for each in (images, views))
     numbers = np.arange(first_step, steps.total)
     seeds = np.stack([np.full_like(numbers, recipe.seed), numbers], axis=1)
-    labels, targets = tf.constant(stored.labels), tf.constant(stored.targets)
+    labels, targets = tf.constant(source.labels), tf.constant(source.targets)
 
     def prepared(inputs: tf.Tensor, images: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         has_finding = tf.reduce_any(tf.gather(labels, images) > 0, axis=1)
@@ -163,7 +150,7 @@ def training_batches(
         return prepare(inputs, seed), tf.gather(targets, images), weights
 
     batches = tf.data.Dataset.zip(
-        _read(stored, order, view, steps.batch),
+        _read(source, order, view, steps.batch),
         tf.data.Dataset.from_tensor_slices(order).batch(steps.batch),
         tf.data.Dataset.from_tensor_slices(seeds),
     )
@@ -175,32 +162,26 @@ def training_batches(
 
 
 def evaluation_batches(
-    stored: Stored, batch_size: int, prepare: Callable[[tf.Tensor], tf.Tensor]
+    source: Inputs, batch_size: int, prepare: Callable[[tf.Tensor], tf.Tensor]
 ) -> tf.data.Dataset:
-    """The inputs of the first view in their stored order."""
-    rows = tf.data.FixedLengthRecordDataset(str(stored.path), stored.row_bytes).take(len(stored))
-    batches = rows.batch(batch_size).map(
-        lambda batch: prepare(_decode(batch, stored)), tf.data.AUTOTUNE
-    )
-    count = -(-len(stored) // batch_size)
+    """The inputs of the first view in their order."""
+    rows = np.arange(len(source))
+    batches = _read(source, rows, np.zeros_like(rows), batch_size).map(prepare, tf.data.AUTOTUNE)
+    count = -(-len(source) // batch_size)
     return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
 
 
 def _read(
-    stored: Stored, images: np.ndarray, views: np.ndarray, batch_size: int
+    source: Inputs, images: np.ndarray, views: np.ndarray, batch_size: int
 ) -> tf.data.Dataset:
     """Batches of these images' inputs [N, *row]; TensorFlow itself can't seek in a file."""
 
     def batches() -> Iterator[np.ndarray]:
         for start in range(0, len(images), batch_size):
             rows = slice(start, start + batch_size)
-            yield stored.take(images[rows], views[rows])
+            yield source.read(images[rows], views[rows])
 
-    return tf.data.Dataset.from_generator(
-        batches, output_signature=tf.TensorSpec([None, *stored.row], stored.dtype)
-    )
-
-
-def _decode(rows: tf.Tensor, stored: Stored) -> tf.Tensor:
-    """Bytes [N] to inputs [N, *row]."""
-    return tf.reshape(tf.io.decode_raw(rows, stored.dtype), [-1, *stored.row])
+    encoded, decoded = tf.TensorSpec([None], tf.string), [None, *source.row]
+    spec = encoded if source.encoded else tf.TensorSpec(decoded, source.dtype)
+    read = tf.data.Dataset.from_generator(batches, output_signature=spec)
+    return read.map(source.decode, tf.data.AUTOTUNE) if source.encoded else read

@@ -1,7 +1,6 @@
-"""Fits a probe: the network's linear layer, from stored images."""
+"""Fits a probe: the network's linear layer, from images."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,14 @@ from cxrflow.components.model.probe import FOLDS, Probe, fit_probe
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train.features import store_features
 from cxrflow.components.train.inputs import to_pixels
-from cxrflow.components.train.store import Stored
+from cxrflow.components.train.source import Inputs
+from cxrflow.components.train.splits import Images
 from cxrflow.schema.errors import CxrflowError
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 16
 _USUAL_IMAGES = 200  # enough for a mean
-
-
-@dataclass(frozen=True)
-class Images:
-    """Stored images of a split, and whose they are."""
-
-    stored: Stored
-    image_id: np.ndarray  # text [N]
-    patient_id: np.ndarray  # text [N]
-
-    @property
-    def ids(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of images and of patients."""
-        return self.image_id, self.patient_id
 
 
 def require_patients(
@@ -70,27 +56,27 @@ def train_probe(
     splits = [("train", train), *([("eval", eval_)] if folds else [])]
     features, labels, targets, patients = [], [], [], []
     for name, images in splits:
-        stored = store_features(folder / name, network.frozen, images.stored, recipe, views=1)
+        stored = store_features(folder / name, network.frozen, images.inputs, recipe, views=1)
         features.append(stored.take(range(len(stored))).astype(np.float32))
         labels.append(stored.labels)
-        targets.append(images.stored.targets)
+        targets.append(images.inputs.targets)
         patients.append(images.patient_id)
     probe = fit_probe(
         np.concatenate(features),
         np.concatenate(labels),
         np.concatenate(patients),
-        targets=None if train.stored.soft is None else np.concatenate(targets),
+        targets=None if train.inputs.soft is None else np.concatenate(targets),
         folds=folds or FOLDS,  # to choose the strength, at least
         second_level=recipe.second_level,
     )
     output: Any = network.full.get_layer("logits")
     output.set_weights([probe.kernel, probe.bias])
-    _set_usual(network, train.stored)
+    _set_usual(network, train.inputs)
     logger.info("the probe's strength of regularisation, C: %g", probe.strength)
     return probe
 
 
-def _set_usual(network: Network, images: Stored) -> None:
+def _set_usual(network: Network, images: Inputs) -> None:
     """Tells the attention map what is usual at each place, from training images."""
     unusual: Any = network.full.get_layer(UNUSUAL)
     local = keras.Model(network.full.inputs[0], unusual.input)

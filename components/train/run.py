@@ -23,15 +23,14 @@ from cxrflow.components.model.settings import OutOfDistributionConfig
 from cxrflow.components.model.signatures import export
 from cxrflow.components.model.test_time import Network, with_views
 from cxrflow.components.model.thresholds import class_thresholds
-from cxrflow.components.train import store
 from cxrflow.components.train.board import write_board
 from cxrflow.components.train.cross_fit import cross_fit
 from cxrflow.components.train.devices import in_float32, training_devices
 from cxrflow.components.train.distill import taught
 from cxrflow.components.train.fit import train
-from cxrflow.components.train.inputs import read_ids, read_transformed
 from cxrflow.components.train.predict import predict_logits
-from cxrflow.components.train.probe import Images, require_patients, train_probe
+from cxrflow.components.train.probe import require_patients, train_probe
+from cxrflow.components.train.splits import Images, open_splits
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
 
@@ -58,17 +57,9 @@ def run_fn(fn_args: Any) -> None:
     keras.utils.set_random_seed(recipe.seed)
 
     work_dir = own_folder(Path(config["work_dir"]), fingerprint(fn_args))
-    train_images, eval_images = stored_images(
-        fn_args, compact, recipe.image_size, work_dir / "images"
-    )
+    known, new = open_splits(fn_args, compact, recipe.image_size, recipe.input, work_dir / "images")
+    train_images, eval_images = known.inputs, new.inputs
     fit = _fit_probe if recipe.head == "probe" else _train
-    known, new = (
-        Images(images, *read_ids(patterns))
-        for images, patterns in (
-            (train_images, fn_args.train_files),
-            (eval_images, fn_args.eval_files),
-        )
-    )
     if fn_args.base_model:
         teacher = Path(fn_args.base_model)
         known = taught(known, fn_args.train_files, teacher, config["soft_share"])
@@ -139,17 +130,17 @@ def _train(
 ) -> _Fitted:
     classes = list(fn_args.custom_config["classes"])
     log_dir = Path(fn_args.model_run_dir)
-    stored, new = train_images.stored, eval_images.stored
+    known, new = train_images.inputs, eval_images.inputs
     ids, labels, folds = _folds(recipe, train_images, eval_images, classes)
     if folds:
         model, logits = cross_fit(
-            recipe, (stored, new), ids[1], classes, folds, work_dir / "folds", log_dir
+            recipe, (known, new), ids[1], classes, folds, work_dir / "folds", log_dir
         )
         judged = _Judged(labels, logits, ids)
     else:
         with training_devices(recipe):
             network = build_network(recipe, len(classes))
-            train(network, stored, new, classes, recipe, work_dir, log_dir)
+            train(network, known, new, classes, recipe, work_dir, log_dir)
         model = in_float32(network.full)
     forward = with_views(lambda pixels: model(pixels, training=False), recipe.test_time_views)
     if not folds:
@@ -170,7 +161,7 @@ def _fit_probe(
 
     if folds:
         return forward, _Judged(labels, probe.out_of_fold, ids)
-    new = eval_images.stored
+    new = eval_images.inputs
     return forward, _Judged(new.labels, predict_logits(forward, new))
 
 
@@ -180,31 +171,11 @@ def _folds(
     """Ids and labels of train and eval, and into how many folds they are divided, or 0."""
     both = (train_images, eval_images)
     ids = tuple(np.concatenate(column) for column in zip(*(x.ids for x in both), strict=True))
-    labels = np.concatenate([x.stored.labels for x in both])
+    labels = np.concatenate([x.inputs.labels for x in both])
     folds = cross_fit_folds(recipe.cross_fit, len(labels))
     if folds:
         require_patients(labels, ids[1], classes, folds)
     return ids, labels, folds
-
-
-def stored_images(
-    fn_args: Any, compact: CompactFormat, image_size: int, folder: Path
-) -> tuple[store.Stored, store.Stored]:
-    """The train and the eval images, stored below the folder in the size of the network."""
-    train_images, eval_images = (
-        store.write(
-            folder / split,
-            read_transformed(
-                patterns,
-                compact.encoding,
-                compact.image_size,
-                image_size,
-                len(fn_args.custom_config["classes"]),
-            ),
-        )
-        for split, patterns in (("train", fn_args.train_files), ("eval", fn_args.eval_files))
-    )
-    return train_images, eval_images
 
 
 def own_folder(parent: Path, fingerprint: str) -> Path:
@@ -225,8 +196,12 @@ def require_keras_3() -> None:
 
 
 def fingerprint(fn_args: Any) -> str:
-    """A name for this very training: settings, code and the files it reads."""
+    """A name for this very training: settings, code and the files it reads.
+
+    A training goes on whether its images are stored or streamed: either gives the same.
+    """
     config = {k: v for k, v in fn_args.custom_config.items() if k != "work_dir"}
+    config["train"] = {k: v for k, v in config["train"].items() if k != "input"}
     files = [
         (path, stat.length, stat.mtime_nsec)
         for pattern in [*fn_args.train_files, *fn_args.eval_files]

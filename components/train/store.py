@@ -2,46 +2,30 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cxrflow.components.train.source import Inputs
 from cxrflow.schema.files import whole_folder
 
 
-@dataclass(frozen=True)
-class Stored:
-    """Inputs of one split, `views` of each of the N images, and their labels."""
+@dataclass(frozen=True, kw_only=True)
+class Stored(Inputs):
+    """In a file, as the network takes them."""
 
     path: Path  # rows one after another, view after view
-    row: tuple[int, ...]  # shape
-    dtype: np.dtype
-    views: int
-    labels: np.ndarray  # float32 [N, C], k-hot or NaN for unknown; the same for every view
-    soft: np.ndarray | None = None  # float32 [N, C], in [0, 1]: what is learned instead of labels
 
-    @property
-    def targets(self) -> np.ndarray:
-        """What is learned, float32 [N, C]: the labels, or what a teacher made of them."""
-        return self.labels if self.soft is None else self.soft
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def row_bytes(self) -> int:
-        """Size of one row in the file."""
-        return math.prod(self.row) * self.dtype.itemsize
-
-    def take(self, images: ArrayLike, views: ArrayLike = 0) -> np.ndarray:
-        """The inputs [n, *row] of n images, each in the view asked for."""
+    def read(self, images: ArrayLike, views: ArrayLike = 0) -> np.ndarray:
+        """See `Inputs.read`."""
         rows = np.asarray(images)
         # Reading, not a memory map, whose pages would count as this process's memory.
         inputs = np.empty((len(rows), *self.row), self.dtype)
-        size = self.row_bytes
+        size = math.prod(self.row) * self.dtype.itemsize
         with self.path.open("rb", buffering=0) as file:
             for out, image, view in zip(
                 inputs, rows, np.broadcast_to(views, len(rows)), strict=True
@@ -50,21 +34,18 @@ class Stored:
                 file.readinto(out.data)
         return inputs
 
-    def batches(
-        self, images: np.ndarray | None = None, size: int = 64
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Inputs and labels of the first view, of these images or of all, for `write`."""
-        rows = np.arange(len(self)) if images is None else images
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            yield self.take(part), self.labels[part]
+
+def is_there(folder: Path) -> bool:
+    """Whether `write` has finished here; what it left when it was killed is removed."""
+    shutil.rmtree(_partial(folder), ignore_errors=True)
+    return folder.is_dir()
 
 
 def write(folder: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]], views: int = 1) -> Stored:
     """Stores batches of (inputs, labels), view after view; a folder that is there is kept."""
     if folder.is_dir():
         return read(folder)
-    with whole_folder(folder, folder.with_name(folder.name + ".partial")) as partial:
+    with whole_folder(folder, _partial(folder)) as partial:
         all_labels, form = [], {}
         with (partial / "inputs.bin").open("wb") as file:
             for inputs, labels in batches:
@@ -87,3 +68,7 @@ def read(folder: Path) -> Stored:
         views=form["views"],
         labels=np.load(folder / "labels.npy"),
     )
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".partial")

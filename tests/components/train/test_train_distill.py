@@ -9,8 +9,8 @@ import tensorflow as tf
 from cxrflow.components.model.out_of_fold import OutOfFold, write_out_of_fold
 from cxrflow.components.train import store
 from cxrflow.components.train.distill import taught
-from cxrflow.components.train.inputs import read_ids
-from cxrflow.components.train.probe import Images
+from cxrflow.components.train.index import read_index
+from cxrflow.components.train.splits import Images
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import read_model_json
 from tests.support.tiny_training import CLASSES, run
@@ -44,18 +44,18 @@ def images(folder: Path, names: list[str], labels: np.ndarray) -> Images:
 
 def test_labels_and_the_teachers_word_are_mixed(tiny, teacher, tmp_path):
     patterns = [f"{tiny.folder}/Split-eval/*"]
-    image_id, patient_id = read_ids(patterns)
-    labels = np.zeros((len(image_id), 3), np.float32)
+    index = read_index(patterns, 3)
+    labels = np.zeros((len(index), 3), np.float32)
     labels[0, 1] = 1
     known = Images(
         store.write(tmp_path / "s", [(np.zeros((len(labels), 1), np.uint8), labels)]),
-        image_id,
-        patient_id,
+        index.image_id,
+        index.patient_id,
     )
     found = taught(known, patterns, teacher, soft_share=0.4)
-    assert found.stored.labels is known.stored.labels
-    np.testing.assert_allclose(found.stored.targets[0], [0.3, 0.9, 0.3])  # .4 of .75, .6 of 1
-    np.testing.assert_allclose(found.stored.targets[1:], 0.3)
+    assert found.inputs.labels is known.inputs.labels
+    np.testing.assert_allclose(found.inputs.targets[0], [0.3, 0.9, 0.3])  # .4 of .75, .6 of 1
+    np.testing.assert_allclose(found.inputs.targets[1:], 0.3)
 
 
 def test_a_teacher_that_has_learned_from_eval_is_refused(teacher, tmp_path):

@@ -1,0 +1,26 @@
+"""Room on the disk that a training stores its inputs on."""
+
+import shutil
+from pathlib import Path
+
+from cxrflow.schema.errors import CxrflowError
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free in the file system of a folder, which needn't be there yet."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(there).free
+
+
+def require_space(folder: Path, needed: int, for_what: str, advice: str) -> None:
+    """Raises CxrflowError with the figures and the advice where `needed` bytes aren't free."""
+    free = free_bytes(folder)
+    if needed > free:
+        raise CxrflowError(
+            f"{for_what} take {readable(needed)} in {folder}, {readable(free)} are free: {advice}"
+        )
+
+
+def readable(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
