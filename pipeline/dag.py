@@ -26,6 +26,7 @@ from cxrflow.components.localise.component import Localiser
 from cxrflow.components.localise.settings import LocaliserSettings
 from cxrflow.components.publish.component import Pusher, ServingCheck, infra_validator
 from cxrflow.components.publish.settings import PusherSettings
+from cxrflow.components.storage import ARTIFACTS
 from cxrflow.pipeline import beam_options
 from cxrflow.pipeline.data_nodes import (
     Data,
@@ -117,7 +118,7 @@ def assemble(
     beam_options.to_nodes(config.beam, nodes)
     return tfx.dsl.Pipeline(
         pipeline_name=pipeline_name(config.name, config.metadata, facts.root_id),
-        pipeline_root=str(root / "artifacts"),
+        pipeline_root=config.storage.artifacts or str(root / ARTIFACTS),
         components=nodes,
         enable_cache=True,
         metadata_connection_config=connection_config(config.metadata, root),

@@ -17,8 +17,9 @@ from tfx import v1 as tfx
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.proto.orchestration import pipeline_pb2
 
+from cxrflow.components import storage
 from cxrflow.pipeline import history, leftovers, mlmd, store
-from cxrflow.pipeline.ir import ARTIFACTS, compiled, node_ids, of_run, origin
+from cxrflow.pipeline.ir import artifacts, compiled, node_ids, of_run, origin
 from cxrflow.pipeline.launch import launch, run_id_of
 from cxrflow.pipeline.metadata_server import Hidden
 from cxrflow.pipeline.record import Origin, Run
@@ -31,12 +32,16 @@ def prepared(pipeline: tfx.dsl.Pipeline, root: Path, made_of: Origin) -> pipelin
         pipeline: with paths relative to the root, which is the folder that is worked in.
         root: absolute; no other process works there.
         made_of: what goes into the run's record.
+
+    Raises:
+        CxrflowError: the bucket that the artifacts go to can't be used.
     """
     store.make_relative(Path("metadata.sqlite"))
     ir = compiled(pipeline, root, made_of)
+    storage.require_usable(artifacts(ir))
     # The first connection makes the tables, before several nodes connect at once.
     with mlmd.connected(of_run(ir, "preparation")) as metadata:
-        leftovers.clear(metadata, ir.pipeline_info.id, Path(ARTIFACTS))
+        leftovers.clear(metadata, ir.pipeline_info.id, artifacts(ir))
     return ir
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Event, Execution
 
+from cxrflow.components.storage import local
+
 _DONE = (Execution.COMPLETE, Execution.CACHED)
 
 
@@ -15,7 +17,7 @@ class Outputs:
 
     executed: list[str]  # ids of the nodes that really ran, in the pipeline's order
     cached: list[str]
-    artifacts: dict[str, dict[str, str]]  # node id -> output key -> folder
+    artifacts: dict[str, dict[str, str]]  # node id -> output key -> folder, or its copy
     pushed: str  # folder of the pushed version; empty if the model wasn't pushed
     edge: str  # folder of the pushed edge bundle, likewise
 
@@ -66,7 +68,7 @@ def outputs(store: MetadataStore, pipeline: str, run_id: str, nodes: Iterable[st
         for event in store.get_events_by_execution_ids([execution.id]):
             if event.type == Event.OUTPUT:
                 (artifact,) = store.get_artifacts_by_id([event.artifact_id])
-                found.setdefault(node, {})[event.path.steps[0].key] = artifact.uri
+                found.setdefault(node, {})[event.path.steps[0].key] = str(local(artifact.uri))
                 for name in pushed.keys() & artifact.custom_properties.keys():
                     pushed[name] = artifact.custom_properties[name].string_value
     cached = {n for n, execution in last.items() if execution.last_known_state == Execution.CACHED}

@@ -19,12 +19,11 @@ from tfx.dsl.compiler.constants import PIPELINE_ROOT_PARAMETER_NAME, PIPELINE_RU
 from tfx.orchestration.portable.runtime_parameter_utils import substitute_runtime_parameter
 from tfx.proto.orchestration import pipeline_pb2
 
+from cxrflow.components.storage import ARTIFACTS
 from cxrflow.pipeline.metadata_server import MetadataConfig
 from cxrflow.pipeline.record import Origin
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import write_whole
-
-ARTIFACTS = "artifacts"  # below the root
 
 
 def compiled(pipeline: tfx.dsl.Pipeline, root: Path, origin: Origin) -> pipeline_pb2.Pipeline:
@@ -70,7 +69,7 @@ def of_run(ir: pipeline_pb2.Pipeline, run_id: str) -> pipeline_pb2.Pipeline:
     """
     bound = pipeline_pb2.Pipeline()
     bound.CopyFrom(ir)
-    values = {PIPELINE_RUN_ID_PARAMETER_NAME: run_id, PIPELINE_ROOT_PARAMETER_NAME: ARTIFACTS}
+    values = {PIPELINE_RUN_ID_PARAMETER_NAME: run_id, PIPELINE_ROOT_PARAMETER_NAME: artifacts(ir)}
     substitute_runtime_parameter(bound, values)
     config = metadata_config(ir)
     if config.is_server:
@@ -86,6 +85,11 @@ def node_ids(ir: pipeline_pb2.Pipeline) -> list[str]:
 def metadata_config(ir: pipeline_pb2.Pipeline) -> MetadataConfig:
     """Where ML Metadata is."""
     return MetadataConfig(**origin(ir).config.get("metadata", {}))
+
+
+def artifacts(ir: pipeline_pb2.Pipeline) -> str:
+    """What TFX calls the pipeline's root: a folder, relative to the run's, or a bucket's URI."""
+    return str(origin(ir).config.get("storage", {}).get("artifacts") or ARTIFACTS)
 
 
 def origin(ir: pipeline_pb2.Pipeline) -> Origin:

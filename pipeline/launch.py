@@ -1,6 +1,5 @@
 """Launches one node of a compiled pipeline with TFX's portable launcher. Imports TFX."""
 
-from pathlib import Path
 from typing import Any
 
 from absl import logging
@@ -10,12 +9,13 @@ from tfx.orchestration.portable.launcher import DEFAULT_EXECUTOR_OPERATORS, Laun
 from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 
 from cxrflow.pipeline import history, leftovers, mlmd
-from cxrflow.pipeline.beam_operator import BeamOperator
-from cxrflow.pipeline.ir import ARTIFACTS
+from cxrflow.pipeline.ir import artifacts
+from cxrflow.pipeline.operators import BeamOperator, PythonOperator
 from cxrflow.schema.errors import CxrflowError
 
 # For TFX's own runners, too, which take no operators.
 DEFAULT_EXECUTOR_OPERATORS[executable_spec_pb2.BeamExecutableSpec] = BeamOperator
+DEFAULT_EXECUTOR_OPERATORS[executable_spec_pb2.PythonClassExecutableSpec] = PythonOperator
 
 
 def launch(ir: pipeline_pb2.Pipeline, node: str) -> None:
@@ -46,7 +46,7 @@ def launch(ir: pipeline_pb2.Pipeline, node: str) -> None:
         logging.info("A cached execution %d is used.", begun[node].id)
     else:
         if node in begun:
-            leftovers.remove_folders(Path(ARTIFACTS) / node, begun[node].id)
+            leftovers.remove_folders(artifacts(ir), node, begun[node].id)
         _launcher(ir, spec).launch()
         with mlmd.connected(ir) as store:
             ended = history.executions(store, pipeline, run_id).get(node)

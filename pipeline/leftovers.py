@@ -8,22 +8,23 @@ from pathlib import Path
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto.metadata_store_pb2 import Execution
 
+from cxrflow.components import storage
 from cxrflow.pipeline import history
 
 _OPEN = (Execution.NEW, Execution.RUNNING)
 
 
-def clear(store: MetadataStore, pipeline: str, artifacts: Path) -> None:
+def clear(store: MetadataStore, pipeline: str, artifacts: str) -> None:
     """Ends whatever of a pipeline didn't; nothing of it may be running.
 
     Args:
         store: ML Metadata.
         pipeline: its name.
-        artifacts: the folder that TFX calls the pipeline's root.
+        artifacts: `ir.artifacts` of the pipeline.
     """
     left = history.unfinished(store, pipeline)
     for node, execution in left:
-        remove_folders(artifacts / node, execution.id)
+        remove_folders(artifacts, node, execution.id)
     ended = [execution for _, execution in left if execution.last_known_state in _OPEN]
     for execution in ended:
         execution.last_known_state = Execution.FAILED
@@ -31,12 +32,15 @@ def clear(store: MetadataStore, pipeline: str, artifacts: Path) -> None:
         store.put_executions(ended)
 
 
-def remove_folders(node: Path, execution: int) -> None:
-    """Removes what an execution wrote below its node's folder of artifacts."""
-    working = node / ".system" / "stateful_working_dir"
-    _remove(node.glob(f"*/{execution}"))
-    _remove((node / ".system").glob(f"*/{execution}"))
-    _remove(working.glob("*"))
+def remove_folders(artifacts: str, node: str, execution: int) -> None:
+    """Removes what an execution wrote below its node's folder of artifacts, in a bucket, too."""
+    is_remote = storage.is_remote(artifacts)
+    folder = Path(storage.ARTIFACTS if is_remote else artifacts, node)
+    _remove(folder.glob(f"*/{execution}"))
+    _remove((folder / ".system").glob(f"*/{execution}"))
+    _remove((folder / ".system" / "stateful_working_dir").glob("*"))
+    if is_remote:
+        storage.remove_execution(artifacts, node, execution)
 
 
 def _remove(folders: Iterable[Path]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cxrflow.components import storage
 from cxrflow.pipeline import config as settings
 from cxrflow.pipeline import data, extras, made_with, metadata_server
 from cxrflow.pipeline.disk import require_writable
@@ -103,6 +104,7 @@ def run_node(
             compiled = ir.read(file)
             metadata_server.require(ir.metadata_config(compiled))
             run = ir.of_run(compiled, run_id)
+            storage.require_usable(ir.artifacts(compiled))
             engines.run_node(run, node)
         with inside(root):
             engines.record_if_finished(run, root, log.parent)

@@ -5,7 +5,7 @@ from dataclasses import field
 from itertools import combinations
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cxrflow.components.card.settings import CardConfig
 from cxrflow.components.edge.export.settings import EdgeConfig
@@ -24,6 +24,7 @@ from cxrflow.components.validate.settings import ValidateConfig
 from cxrflow.pipeline.cluster import ClusterConfig
 from cxrflow.pipeline.metadata_server import MetadataConfig
 from cxrflow.schema.classes import CLASSES_14
+from cxrflow.schema.paths import require_bucket
 from cxrflow.schema.settings import Count, Fraction, Positive, Rate, settings
 
 DISTILLED = "distilled"  # the model that the ensemble teaches, among the names of models
@@ -95,6 +96,22 @@ class BeamConfig:
 
 
 @settings
+class StorageConfig:
+    """Where a run's artifacts are kept."""
+
+    artifacts: str = ""
+    """A bucket and a folder in it, gs://BUCKET/FOLDER, that no other root uses; empty: the root.
+    Nodes work on copies in the root. See docs/scale.md."""
+
+    @field_validator("artifacts")
+    @classmethod
+    def _known(cls, uri: str) -> str:
+        if uri:
+            require_bucket(uri)
+        return uri.rstrip("/")
+
+
+@settings
 class DistillConfig:
     """A small network that learns what the ensemble says, for devices."""
 
@@ -156,6 +173,8 @@ class PipelineConfig:
     """What a node gets on a cluster."""
     metadata: MetadataConfig = field(default_factory=MetadataConfig)
     """Where ML Metadata keeps what ran."""
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    """Where artifacts are kept."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "PipelineConfig":

@@ -10,15 +10,21 @@ from cxrflow.schema.text import visible
 
 _GLOB = "*?[\\"  # TFX and Beam take these for patterns, wherever in a path they stand
 
+# Names of buckets: https://cloud.google.com/storage/docs/buckets#naming
+_BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[^/*?\[\\\s]+)+/?")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 
 
-def require_mounted(path: str | Path, option: str) -> None:
+_MOUNTED = "name a folder that this machine has mounted"
+
+
+def require_mounted(path: str | Path, option: str, advice: str = _MOUNTED) -> None:
     """Refuses a URL: nodes open, rename and lock their files as those of a mounted folder.
 
     Args:
         path: as the user gave it; a Path has one of the URL's two slashes.
         option: where it was given, such as "--root".
+        advice: what to do.
 
     Raises:
         CxrflowError: it begins with a scheme, such as s3://.
@@ -27,8 +33,26 @@ def require_mounted(path: str | Path, option: str) -> None:
         scheme, rest = found.groups()
         raise CxrflowError(
             f"{option} {visible(f'{scheme}://{rest}')}: {scheme}:// isn't read or written here; "
-            "name a folder that this machine has mounted (docs/scale.md)"
+            f"{advice} (docs/scale.md)"
         )
+
+
+def require_bucket(uri: str) -> None:
+    """Refuses what TensorFlow 2.21 doesn't read and write itself.
+
+    Raises:
+        ValueError: it isn't gs://BUCKET/FOLDER; a sentence that begins with the reason.
+    """
+    found = _SCHEME.match(uri)
+    if found is None:
+        raise ValueError("name a bucket, gs://BUCKET/FOLDER; for a folder take --root")
+    if found[1] != "gs":
+        raise ValueError(
+            f"{found[1]}:// isn't read or written by TensorFlow 2.21: name a bucket, "
+            "gs://BUCKET/FOLDER, or mount it and take --root"
+        )
+    if not _BUCKET.fullmatch(uri):
+        raise ValueError("write it as gs://BUCKET/FOLDER, without * ? [ or a backslash")
 
 
 def require_plain(path: str | Path, option: str) -> None:
@@ -59,7 +83,8 @@ def require_root(root: Path) -> Path:
         CxrflowError: it is a URL, its absolute path has one of * ? [ or a backslash, isn't UTF-8,
             or has control characters.
     """
-    require_mounted(root, "--root")
+    bucket = "; artifacts may go to a bucket, gs://, by storage.artifacts"
+    require_mounted(root, "--root", _MOUNTED + bucket)
     require_plain(root, "--root")
     try:
         absolute = root.resolve()

@@ -14,6 +14,7 @@ from cxrflow.components import artifacts
 from cxrflow.components.evaluate.executor import Executor
 from cxrflow.components.evaluate.settings import GateSettings
 from cxrflow.components.node import Input, Node, Output
+from cxrflow.components.storage import fetch
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import read_model_json
 
@@ -48,7 +49,7 @@ class LatestOtherBlessedModelStrategy(LatestBlessedModelStrategy):
 
 def _comparable(model: types.Artifact) -> tuple[object, ...] | None:
     try:
-        info = read_model_json(Path(path_utils.serving_model_path(model.uri)))
+        info = read_model_json(Path(path_utils.serving_model_path(str(fetch(model.uri)))))
     except CxrflowError:  # none, or of a newer cxrflow
         return None
     return tuple(getattr(info, field) for field in COMPARABLE)

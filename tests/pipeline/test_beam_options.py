@@ -157,7 +157,7 @@ def test_workers_elsewhere_get_absolute_paths(
     from tfx.proto.orchestration.executable_spec_pb2 import BeamExecutableSpec
     from tfx.proto.orchestration.placeholder_pb2 import PlaceholderExpression
 
-    from cxrflow.pipeline.beam_operator import BeamOperator
+    from cxrflow.pipeline.operators import BeamOperator
     from tests.support.nodes import artifact
     from tests.support.tiny_pipeline import Text
 

@@ -86,7 +86,7 @@ def test_leftovers_of_a_killed_run_go_and_its_executions_end(
     store = MetadataStore(database)
     record(store, "1", {"A": mlmd.Execution.COMPLETE, "B": mlmd.Execution.RUNNING})
     for pipeline in ("other", "cxrflow"):
-        leftovers.clear(store, pipeline, tmp_path)
+        leftovers.clear(store, pipeline, str(tmp_path))
     begun = history.executions(store, "cxrflow", "1")
     assert begun["A"].last_known_state == mlmd.Execution.COMPLETE
     assert begun["B"].last_known_state == mlmd.Execution.FAILED
@@ -94,7 +94,7 @@ def test_leftovers_of_a_killed_run_go_and_its_executions_end(
     temporary = tmp_path / "B" / ".system" / "executor_execution" / str(begun["B"].id) / ".temp"
     for folder in (whole, half, temporary):
         folder.mkdir(parents=True)
-    leftovers.clear(store, "cxrflow", tmp_path)
+    leftovers.clear(store, "cxrflow", str(tmp_path))
     assert whole.is_dir() and not half.exists() and not temporary.parent.exists()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cxrflow.components.evaluate.verdict import FILE_NAME, Verdict, read_verdict
+from cxrflow.components.storage import local
 from cxrflow.pipeline.reports.dashboard.blocks import (
     Cell,
     Chart,
@@ -91,7 +92,7 @@ def _judged(found: Evidence) -> Iterator[Judged]:
             yield Judged(run, "not reached" if gate is None else gate.state, None, why)
             continue
         try:
-            path = found.run.root / verdicts[-1].uri / FILE_NAME
+            path = found.run.root / local(verdicts[-1].uri) / FILE_NAME
             yield Judged(run, gate.state, read_verdict(path))
         except CxrflowError:
             why = f"its verdict ({verdicts[-1].uri}) isn't there any more, or is of another version"
