@@ -18,6 +18,8 @@ from tfx.orchestration.portable.python_executor_operator import PythonExecutorOp
 from tfx.types import Artifact
 
 from cxrflow.components import storage
+from cxrflow.pipeline import beam_engine
+from cxrflow.pipeline.beam_failures import explained
 from cxrflow.pipeline.settings import is_remote
 
 Artifacts = Mapping[str, Sequence[Artifact]]
@@ -41,8 +43,17 @@ class BeamOperator(BeamExecutorOperator):  # type: ignore[misc]
         def run(info: Any) -> Any:
             return super(BeamOperator, self).run_executor(info, make_beam_pipeline_fn)
 
-        elsewhere = is_remote(arg.value.string_value for arg in self.beam_pipeline_args)
-        return on_copies(execution_info, (lambda i: _on_absolute(i, run)) if elsewhere else run)
+        def elsewhere(info: Any) -> Any:
+            try:
+                return _on_absolute(info, run)
+            except Exception as error:
+                raise explained(error) from error
+
+        args = [arg.value.string_value for arg in self.beam_pipeline_args]
+        if not is_remote(args):
+            return on_copies(execution_info, run)
+        beam_engine.require_answer(args, "beam")
+        return on_copies(execution_info, elsewhere)
 
 
 def on_copies(info: Any, run: Callable[[Any], Any]) -> Any:

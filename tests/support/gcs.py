@@ -1,6 +1,5 @@
 """Starts `gcs_server` and looks into its bucket."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -48,8 +47,6 @@ def bucket(folder: Path) -> Iterator[Bucket]:
 
     The environment of this process, and so of those that it starts, is pointed there meanwhile.
     """
-    if not importlib.util.find_spec("gcp_storage_emulator"):
-        pytest.skip("gcp-storage-emulator isn't installed")
     authority, key = _certificate(folder)
     script = Path(__file__).with_name("gcs_server.py")
     command = [sys.executable, script, authority, key]
