@@ -28,13 +28,14 @@ def predict(
     slices: features of further groups, which stay with the images.
     Raises CxrflowError if there are none.
     """
-    batches, tables = [], []
+    batches, tables, done = [], [], 0
     for pixels, columns in pixel_batches(
         split_records(paths), compact, members.image_size, members.classes, batch_size, slices
     ):
         batches.append(members.log_odds(pixels).numpy())
         tables.append(columns)
-        report(sum(batch.shape[1] for batch in batches), None, "images")
+        done += batches[-1].shape[1]
+        report(done, None, "images")
     if not batches:
         raise CxrflowError("an ensemble needs eval and test images; give more data")
     images = Table.joined(tables)

@@ -8,7 +8,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from cxrflow.components.floor.baselines import fitted, kinds
-from cxrflow.components.floor.features import featured, frozen_network, patients_in
+from cxrflow.components.floor.features import featured, few_patients, frozen_network
 from cxrflow.components.floor.settings import BaselinesSettings
 from cxrflow.components.model.probe import cross_fit_folds
 from cxrflow.components.node import Artifacts, read_settings, split_files
@@ -28,7 +28,7 @@ class Executor(base_executor.BaseExecutor):
         output.set_int_custom_property("synthetic", int(settings.synthetic))
         files = {split: split_files(input_dict["examples"], split) for split in SPLITS}
         network = frozen_network(settings)
-        drawn = patients_in(files["train"], settings.floor.max_images)
+        drawn = few_patients(files["train"], settings.floor.max_images)
         found = {
             split: featured(network, paths, settings, drawn if split == "train" else None)
             for split, paths in files.items()

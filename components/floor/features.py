@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from cxrflow.components.floor.settings import BaselinesSettings
-from cxrflow.components.images.records import split_records
+from cxrflow.components.images.records import marked, split_records
 from cxrflow.components.model.weights import backbone_with_weights
 from cxrflow.components.score.files import Table
 from cxrflow.components.score.pixels import pixel_batches
@@ -61,7 +61,7 @@ def featured(
     network: Callable[[tf.Tensor], tf.Tensor],
     paths: Sequence[str],
     settings: BaselinesSettings,
-    patients: np.ndarray | None = None,
+    wanted: np.ndarray | None = None,
 ) -> Featured:
     """Features of the examples in these TFRecords, in their order.
 
@@ -69,20 +69,14 @@ def featured(
         network: see `frozen_network`.
         paths: of a split.
         settings: the images' form.
-        patients: whose images alone are looked at; None: all.
+        wanted: bool [N], which of them are looked at; None: all.
 
     Raises:
         CxrflowError: there are none.
     """
     records = split_records(paths)
-    if patients is not None:
-        wanted = tf.constant(patients.astype(bytes))
-        of_patient = {PATIENT_ID: tf.io.FixedLenFeature([], tf.string)}
-        records = records.filter(
-            lambda one: tf.reduce_any(
-                tf.io.parse_single_example(one, of_patient)[PATIENT_ID] == wanted
-            )
-        )
+    if wanted is not None:
+        records = marked(records, wanted)
     features, tables = [], []
     done = 0
     for pixels, columns in pixel_batches(
@@ -101,8 +95,8 @@ def featured(
     return Featured(np.concatenate(features), Table.joined(tables))
 
 
-def patients_in(paths: Sequence[str], max_images: int) -> np.ndarray | None:
-    """Patients drawn at random whose images are at most so many; None where all of them are.
+def few_patients(paths: Sequence[str], max_images: int) -> np.ndarray | None:
+    """The images of patients drawn at random, at most so many, as a mask bool [N]; None: all.
 
     The same for the same examples. One patient is drawn whatever the number of images.
     """
@@ -118,8 +112,11 @@ def patients_in(paths: Sequence[str], max_images: int) -> np.ndarray | None:
     )
     if len(ids) <= max_images:
         return None
-    names, counts = np.unique(ids, return_counts=True)
+    names, of_image, counts = np.unique(ids, return_inverse=True, return_counts=True)
     order = np.random.default_rng(0).permutation(len(names))
     few = np.cumsum(counts[order]) <= max_images
     few[0] = True
-    return names[order[few]]
+    drawn = np.zeros(len(names), bool)
+    drawn[order[few]] = True
+    mask: np.ndarray = drawn[of_image]
+    return mask

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -14,3 +15,9 @@ def split_records(files: Path | Iterable[str]) -> tf.data.Dataset:
     """
     paths = files.glob("*") if isinstance(files, Path) else files
     return tf.data.TFRecordDataset(tf.constant(sorted(map(str, paths)), tf.string))
+
+
+def marked(records: tf.data.Dataset, mask: np.ndarray) -> tf.data.Dataset:
+    """The records for which the mask, bool [N], is true; none is parsed."""
+    pairs = tf.data.Dataset.zip(records, tf.data.Dataset.from_tensor_slices(mask))
+    return pairs.filter(lambda _, wanted: wanted).map(lambda record, _: record)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cxrflow.components.images.records import split_records
+from cxrflow.components.images.records import marked, split_records
 from cxrflow.components.ingest.split import unit_hash
 from cxrflow.components.train.inputs import model_images
 from cxrflow.schema.errors import CxrflowError
@@ -65,16 +65,11 @@ def read_sample(
         images = model_images(example[T_IMAGE], compact.encoding, compact.image_size, image_size)
         return images[..., 0], example[T_LABELS]
 
-    chosen = (
-        tf.data.Dataset.zip(records, tf.data.Dataset.from_tensor_slices(taken))
-        .filter(lambda _, take: take)
-        .map(lambda record, _: record)
-    )
     shape = (count, image_size, image_size)
     images = np.lib.format.open_memmap(pixels, "w+", np.uint8, shape)
     labels = np.empty((count, classes), np.float32)
     done = 0
-    batches = chosen.batch(_BATCH).map(parse, tf.data.AUTOTUNE).prefetch(1)
+    batches = marked(records, taken).batch(_BATCH).map(parse, tf.data.AUTOTUNE).prefetch(1)
     for decoded, known in batches.as_numpy_iterator():
         part = slice(done, done + len(known))
         images[part], labels[part] = decoded, known

@@ -99,7 +99,7 @@ def test_from_transformed_examples(tmp_path) -> None:
     import keras
     import tensorflow as tf
 
-    from cxrflow.components.floor.features import featured, frozen_network, patients_in
+    from cxrflow.components.floor.features import featured, few_patients, frozen_network
     from cxrflow.components.floor.settings import BaselinesSettings, FloorConfig
     from cxrflow.components.images.decoding import encode_compact
     from cxrflow.components.transform.settings import TransformConfig
@@ -146,12 +146,13 @@ def test_from_transformed_examples(tmp_path) -> None:
     np.testing.assert_array_equal(found.features, again.features)
     assert found.images.labels[:, 0].tolist() == [0, 1] * 6
     assert found.images.image_id[11] == "11.png"
-    assert patients_in([path], 12) is None
-    drawn = patients_in([path], 7)
-    assert len(drawn) == 2 and (drawn == patients_in([path], 7)).all()
+    assert few_patients([path], 12) is None
+    drawn = few_patients([path], 7)
+    assert (drawn == few_patients([path], 7)).all()
     some = featured(network, [path], settings, drawn)
-    assert set(some.images.patient_id) == {one.decode() for one in drawn}
+    assert len(set(some.images.patient_id)) == 2
     assert len(some.images) == 6
-    assert len(patients_in([path], 1)) == 1
+    assert some.images.image_id.tolist() == found.images.image_id[drawn].tolist()
+    assert few_patients([path], 1).sum() == 3
     with pytest.raises(CxrflowError, match="give more data"):
         featured(network, [], settings)
