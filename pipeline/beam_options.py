@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 from apache_beam.runners.runner import create_runner
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 
-from cxrflow.pipeline import beam_engine
+from cxrflow.pipeline import beam_engine, beam_workers
 from cxrflow.pipeline.settings import BeamConfig, is_remote, runner_of
 from cxrflow.schema.errors import CxrflowError, did_you_mean
 
@@ -48,10 +48,9 @@ def _all(beam: BeamConfig) -> list[str]:
         complete = beam_engine.last(beam.args, "--environment_type") in _COMPLETE
         return [*workers, *([_NO_ARCHIVE] if complete else []), *beam.args]
     # DirectRunner would first try to download a Go binary, and wait where packets are dropped.
-    own = ["--runner=FnApiRunner", *workers]
+    runner = beam_workers.RUNNER if beam.workers > 1 else "FnApiRunner"
     # TFX would build an archive of itself for each step, for workers that need none here.
-    own.append("--direct_running_mode=multi_processing" if beam.workers > 1 else _NO_ARCHIVE)
-    return [*own, *beam.args]
+    return [f"--runner={runner}", *workers, _NO_ARCHIVE, *beam.args]
 
 
 def to_nodes(beam: BeamConfig, nodes: Sequence[Any]) -> None:

@@ -18,7 +18,7 @@ from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.proto.orchestration import pipeline_pb2
 
 from cxrflow.components import storage
-from cxrflow.pipeline import history, leftovers, mlmd, store
+from cxrflow.pipeline import beam_workers, history, leftovers, mlmd, store
 from cxrflow.pipeline.ir import artifacts, compiled, node_ids, of_run, origin
 from cxrflow.pipeline.launch import launch, run_id_of
 from cxrflow.pipeline.metadata_server import Hidden
@@ -121,8 +121,9 @@ def upstream(ir: pipeline_pb2.Pipeline) -> dict[str, list[str]]:
 
 
 def run_node(ir: pipeline_pb2.Pipeline, node: str) -> None:
-    """Runs one node of a run; see `launch.launch`."""
+    """Runs one node of a run in a process that has done nothing else; see `launch.launch`."""
     be_quiet()
+    beam_workers.prepare(origin(ir).config.get("beam", {}).get("workers", 1))
     launch(ir, node)
 
 

@@ -121,7 +121,7 @@ class _Child:
                     display.handle(said)
         except EOFError:  # it ended without a word
             self.process.join()
-            how = _how_it_ended(self.process.exitcode)
+            how = how_it_ended(self.process.exitcode)
             return _Ended(failure=f"{self.node} {how}; its log: {self.log}")
         return None
 
@@ -191,7 +191,8 @@ def _is_roomy() -> bool:
     return left is None or left >= _ROOM
 
 
-def _how_it_ended(code: int) -> str:
+def how_it_ended(code: int) -> str:
+    """A process's exit code in words, as multiprocessing gives it."""
     if code == -signal.SIGKILL:
         return "was killed: did it take too much memory?"
     if code < 0:

@@ -63,7 +63,10 @@ class EvaluateConfig(FinalLimits):
 
 
 # Runners whose workers are this process or its children.
-_NEAR = {"", "directrunner", "fnapirunner", "bundlebaseddirectrunner", "prismrunner"}
+_NEAR = {
+    *("", "directrunner", "fnapirunner", "bundlebaseddirectrunner", "prismrunner"),
+    "forking_runner",  # of pipeline/beam_workers.py
+}
 
 
 def runner_of(args: Iterable[str]) -> str:
@@ -83,7 +86,7 @@ class BeamConfig:
     """How Beam runs inside the data steps."""
 
     workers: Positive = 1
-    """Processes of the data steps; more than one pays from about 3,000 images."""
+    """Processes of the data steps; one uses several cores by itself, see docs/scale.md."""
     args: tuple[BeamOption, ...] = ()
     """Options of Beam's own, such as --runner=PortableRunner; see docs/scale.md."""
     nodes: dict[str, tuple[BeamOption, ...]] = field(default_factory=dict)

@@ -9,7 +9,7 @@ CXRFLOW_SET      overrides, separated by spaces: "train.epochs=3 train.seed=1"
 import os
 from pathlib import Path
 
-from cxrflow.pipeline import config, data, engines
+from cxrflow.pipeline import beam_workers, config, data, engines
 from cxrflow.pipeline.run import create_pipeline, inside, with_absolute_paths
 from cxrflow.schema.paths import require_root
 
@@ -25,6 +25,7 @@ def run_from_environment(engine: str) -> None:
     settings = with_absolute_paths(settings)
     root.mkdir(parents=True, exist_ok=True)
     with inside(root):
+        beam_workers.prepare(settings.beam.workers)
         pipeline = create_pipeline(settings, data.as_named(found, root, settings), Path())
         if settings.metadata.is_server:
             pipeline.metadata_connection_config.mysql.password = settings.metadata.password()

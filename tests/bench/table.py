@@ -14,42 +14,29 @@ is a bright square in them, so that there is something to learn.
 import csv
 import gzip
 import json
-import multiprocessing
 import os
-import resource
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.connection import Connection
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from tests.bench import steps
 from tests.bench.figure import SHARED, figure, measure
+from tests.bench.steps import Cost
 
 SIZES = (1_000, 10_000, 112_120)
 REACH_GB = 6.0
 SIDE = 64  # pixels
 PROFILE = Path(__file__).with_name("table.yaml")
-START = "start"  # what a run does before its first node: table, file names, fingerprint
-_LOOK_S = 0.05
 _HEADER = (
     *("Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age"),
     *("Patient Gender", "View Position"),
 )
 
 
-class Cost(NamedTuple):
-    """What a step took."""
-
-    cpu: float  # seconds
-    wall: float  # seconds
-    peak_gb: float
-
-
 def main(sizes: Iterable[int] = SIZES, last: str = "") -> Iterator[dict[str, Any]]:
-    """Yields each step's peak memory at the largest size, and how its time has grown.
+    """Yields each step's peak memory at the largest size and its time's growth, then the worst.
 
     Args:
         sizes: numbers of rows.
@@ -71,6 +58,23 @@ def main(sizes: Iterable[int] = SIZES, last: str = "") -> Iterator[dict[str, Any
             seconds={rows: round(cost.wall, 1) for rows, cost in costs.items()},
             growth=_growth(costs, before[-1], most) if before else None,
         )  # fmt: skip
+    yield from _worst({step: costs for step, costs in found.items() if len(costs) > 1})
+
+
+def _worst(found: dict[str, dict[int, Cost]]) -> Iterator[dict[str, Any]]:
+    """Of all steps: the most memory, and how memory and time have grown."""
+    if not found:
+        return
+    peaks = {step: costs[max(costs)].peak_gb for step, costs in found.items()}
+    memory = {step: peaks[step] / costs[min(costs)].peak_gb for step, costs in found.items()}
+    time = {s: _growth(costs, *sorted(costs)[-2:]) for s, costs in found.items()}
+    for name, values, reach in (
+        ("GB of memory of the largest step", peaks, REACH_GB),
+        ("memory of a step with the most rows, against that with the fewest", memory, 1.5),
+        ("growth of a step's processor time by the growth of its rows", time, 1.2),
+    ):
+        step = max(values, key=lambda name: values[name])
+        yield figure(name, values[step], f"<= {reach:g}", values[step] <= reach, step=step)
 
 
 def _growth(costs: dict[int, Cost], fewer: int, more: int) -> float:
@@ -80,21 +84,10 @@ def _growth(costs: dict[int, Cost], fewer: int, more: int) -> float:
 
 def run(rows: int, last: str) -> Iterator[tuple[str, Cost]]:
     """Each step of a pipeline up to the node `last`, and what it took."""
-    from cxrflow.pipeline import parallel
-
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(parallel.PRELOADED)
     with tempfile.TemporaryDirectory() as folder:
-        data, root = Path(folder, "data"), Path(folder, "root")
+        data = Path(folder, "data")
         write_table(data, rows)
-        root.mkdir()
-        (ir, nodes), cost = _cost(context, _start, data, root)
-        yield START, cost
-        for node in nodes:
-            _, cost = _cost(context, _run_node, ir, node, root)
-            yield node, cost
-            if node == last:
-                return
+        yield from steps.run(PROFILE, [], data, Path(folder, "root"), last)
 
 
 def write_table(folder: Path, rows: int) -> None:
@@ -150,76 +143,6 @@ def _drawn(count: int) -> Iterator[list[str]]:
             findings = "|".join(study.findings) or NO_FINDING
             said = (study.follow_up, patient, study.age, study.sex, study.view)
             yield [study.image, findings, *map(str, said)]
-
-
-def _start(data: Path, root: Path) -> tuple[bytes, list[str]]:
-    """What `cxrflow run` does before the first node; the pipeline and its nodes."""
-    from cxrflow.pipeline import config, engines, ir
-    from cxrflow.pipeline.data import require
-    from cxrflow.pipeline.record import Origin
-    from cxrflow.pipeline.run import create_pipeline
-
-    settings = config.load(str(PROFILE), [], data)
-    require(settings, data)
-    pipeline = create_pipeline(settings, data, Path())
-    begun = engines.begin(pipeline, root, Origin(config.to_dict(settings), str(data), True))
-    return begun.SerializeToString(), ir.node_ids(begun)
-
-
-def _run_node(ir: bytes, node: str, root: Path) -> None:
-    from cxrflow.pipeline import engines
-
-    engines.run_serialised(ir, node)
-
-
-def _cost(context: Any, step: Callable, *args: Any) -> tuple[Any, Cost]:
-    """Runs a step in a process of its own, inside the root, which is its last argument."""
-    import psutil
-
-    here, there = context.Pipe(duplex=False)
-    started = time.monotonic()
-    process = context.Process(target=_child, args=(there, step, args))
-    process.start()
-    there.close()
-    peak, ended = 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not ended.wait(_LOOK_S):
-            peak = max(peak, _resident(psutil, process.pid))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        result, cpu, own_peak = here.recv()
-    except EOFError:
-        raise RuntimeError(f"{step.__name__}{args[1:-1]} broke; its words are above") from None
-    finally:
-        ended.set()
-        watcher.join()
-        process.join()
-    return result, Cost(cpu, time.monotonic() - started, max(peak, own_peak) / 1e9)
-
-
-def _resident(psutil: Any, pid: int) -> int:
-    """Bytes of a process and its children."""
-    total = 0
-    try:
-        whole = psutil.Process(pid)
-        for process in (whole, *whole.children(recursive=True)):
-            total += process.memory_info().rss
-    except psutil.NoSuchProcess:
-        pass
-    return total
-
-
-def _child(connection: Connection, step: Callable, args: tuple[Any, ...]) -> None:
-    os.chdir(args[-1])
-    os.dup2(2, 1)  # stdout is for figures
-    result = step(*args)
-    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    cpu = sum(usage.ru_utime + usage.ru_stime for usage in both)
-    connection.send((result, cpu, both[0].ru_maxrss * 1024))
 
 
 if __name__ == "__main__":

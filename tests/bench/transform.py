@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from tests.bench.figure import ROOT, SHARED, figure, measure
 IMAGES = 1_000  # at least
 TURNS = 3
 SIZE = 512
+IN_PROCESS = ("--runner=FnApiRunner",)  # Beam's options
 
 
 class Clock(NamedTuple):
@@ -63,14 +64,14 @@ def _measure_all() -> dict[str, Any]:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        source, paths = _make_data(root / "data")
+        source, paths = make_data(root / "data", IMAGES)
         for path in paths:
             path.read_bytes()  # into the page cache
         turns: dict[str, list[Clock]] = {"bare": [], "ingest": [], "transform": []}
         for _ in range(TURNS):
             turns["bare"].append(_bare(paths))
-            turns["ingest"].append(_timed(lambda: _ingest(root), len(paths)))
-            turns["transform"].append(_timed(lambda: _transform(root), len(paths)))
+            turns["ingest"].append(_timed(lambda: ingest(root), len(paths)))
+            turns["transform"].append(_timed(lambda: transform(root), len(paths)))
         return {
             "images": len(paths),
             "source": source,
@@ -84,8 +85,11 @@ def _measure_all() -> dict[str, Any]:
         }
 
 
-def _make_data(folder: Path) -> tuple[str, list[Path]]:
-    """A data folder with every original under several names; returns its source and images."""
+def make_data(folder: Path, images: int) -> tuple[str, list[Path]]:
+    """A data folder with every original under several names; returns its source and images.
+
+    There are `images` at least.
+    """
     originals, source = SHARED / "data" / "nih-raw", "nih-raw, repeated"
     if not originals.is_dir():
         from cxrflow.components.ingest.phantom import write_phantoms
@@ -99,7 +103,7 @@ def _make_data(folder: Path) -> tuple[str, list[Path]]:
     with (folder / "Data_Entry_2017.csv").open("w", newline="") as table:
         writer = csv.writer(table)
         writer.writerow(header)
-        copies = -(-IMAGES // len(rows))
+        copies = -(-images // len(rows))
         for copy in range(copies):
             for name, *row in rows:
                 patient, follow_up = name.split("_")
@@ -157,7 +161,8 @@ def _artifact(kind: type, folder: Path) -> Any:
     return artifact
 
 
-def _ingest(root: Path) -> None:
+def ingest(root: Path, beam_args: Sequence[str] = IN_PROCESS) -> None:
+    """Writes `examples`, `records` and `quarantine` of the folder `data` in the root."""
     from tfx.types.standard_artifacts import Examples
 
     from cxrflow.components.artifacts import Quarantine
@@ -168,7 +173,7 @@ def _ingest(root: Path) -> None:
     kinds = {"examples": Examples, "records": Examples, "quarantine": Quarantine}
     for name in kinds:
         shutil.rmtree(root / name, ignore_errors=True)
-    _executor(Executor, root).Do(
+    _executor(Executor, root, beam_args).Do(
         {},
         {name: [_artifact(kind, root / name)] for name, kind in kinds.items()},
         {
@@ -179,7 +184,8 @@ def _ingest(root: Path) -> None:
     )
 
 
-def _transform(root: Path) -> None:
+def transform(root: Path, beam_args: Sequence[str] = IN_PROCESS) -> None:
+    """Writes `graph` and `transformed` of what `ingest` wrote."""
     from tfx.types.standard_artifacts import Examples, Schema, TransformGraph
 
     from cxrflow.components.node import to_json
@@ -202,7 +208,7 @@ def _transform(root: Path) -> None:
         shutil.rmtree(artifact.uri, ignore_errors=True)
     compact = TransformConfig(image_size=SIZE)
     settings = TransformSettings(classes=DEFAULT_CLASSES, compact=compact)
-    _executor(Executor, root).Do(
+    _executor(Executor, root, beam_args).Do(
         {name: [artifact] for name, artifact in inputs.items()}
         | {"schema": [_artifact(Schema, schema)]},
         {name: [artifact] for name, artifact in outputs.items()},
@@ -210,9 +216,8 @@ def _transform(root: Path) -> None:
     )
 
 
-def _executor(kind: type, root: Path) -> Any:
-    arguments = ["--runner=FnApiRunner"]
-    return kind(kind.Context(beam_pipeline_args=arguments, tmp_dir=str(root / "tmp")))
+def _executor(kind: type, root: Path, beam_args: Sequence[str]) -> Any:
+    return kind(kind.Context(beam_pipeline_args=[*beam_args], tmp_dir=str(root / "tmp")))
 
 
 def _compact_bytes(folder: Path) -> float:

@@ -32,9 +32,9 @@ def options(**beam: object) -> list[str]:
         (
             {"workers": 3},
             [
-                "--runner=FnApiRunner",
+                "--runner=cxrflow.pipeline.beam_workers.forking_runner",
                 "--direct_num_workers=3",
-                "--direct_running_mode=multi_processing",
+                "--sdk_container_image=none",
             ],
         ),
         (
