@@ -4,9 +4,9 @@ BIN := .venv/bin
 # Two files at a time; tests/conftest.py begins with the longest.
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test machines proofs check lint bench docs lock
+.PHONY: help setup demo test machines proofs check lint bench bench-compare docs lock
 help:
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
 
 setup: ## make the environment .venv (the other targets do it too when it is missing)
 	@command -v $(PYTHON) >/dev/null || { echo "cxrflow setup: no $(PYTHON) found: install Python 3.10 to 3.13" >&2; exit 2; }
@@ -36,6 +36,9 @@ lint: setup ## ruff, vermin (the device has Python 3.6), mypy, and which room ma
 
 bench: setup ## the benchmarks, one JSON line a figure
 	@$(BIN)/python -m tests.bench
+
+bench-compare: setup ## which ratios fell by 20 % against docs/results.json; RESULTS=FILE: of what `make bench` printed
+	@$(BIN)/python -m tests.bench.compare $(RESULTS)
 
 docs: setup ## figures of docs/results.json into README and docs/; RESULTS=FILE: first what `make bench` printed
 	@$(BIN)/python -m tests.bench.docs $(if $(RESULTS),--take $(RESULTS))

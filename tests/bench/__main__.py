@@ -10,12 +10,17 @@ measured in the same run.
 import importlib
 import json
 import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tests.bench.figure import where
 
 BENCHES = (
     "commands",
     "phantoms",
     "transform",
     "decode",
+    "workers",
     "table",
     "training",
     "ensemble",
@@ -46,11 +51,17 @@ def main(names: list[str]) -> int:
         print(f"no benchmark {sorted(unknown)}: name some of {', '.join(BENCHES)}", file=sys.stderr)
         return 2
     missed = 0
-    for name in names or BENCHES:
-        for figure in importlib.import_module(f"tests.bench.{name}").main():
-            missed += figure.get("reached") is False
-            print(json.dumps(figure), flush=True)
+    for figure in figures(names or BENCHES):
+        missed += figure.get("reached") is False
+        print(json.dumps(figure), flush=True)
     return int(missed > 0)
+
+
+def figures(names: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Measures; each figure says where."""
+    for name in names:
+        for figure in importlib.import_module(f"tests.bench.{name}").main():
+            yield {**figure, **where()}
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ def main() -> Iterator[dict[str, Any]]:
         found["seconds"],
         f"< {SECONDS}",
         found["seconds"] < SECONDS,
+        clock=True,
         cpu_seconds=round(found["cpu_seconds"], 2),
     )
     yield figure(

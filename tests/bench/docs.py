@@ -17,7 +17,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,14 +125,8 @@ def differences(page: str, figures: Mapping[str, Figure]) -> Iterator[str]:
             yield f"{name} {shown}"
 
 
-def taken(
-    figures: Mapping[str, Figure], lines: Iterator[str] | list[str], date: str, machine: str
-) -> dict[str, Figure]:
-    """The figures with newer values from the JSON lines that `make bench` printed.
-
-    Raises:
-        DocsError: a line is no figure, or lacks the field that a figure is taken from.
-    """
+def read_lines(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What `make bench` printed, by figure. Raises DocsError at a line of something else."""
     measured: dict[str, dict[str, Any]] = {}
     for line in filter(str.strip, lines):
         try:
@@ -140,6 +134,24 @@ def taken(
             measured[found["figure"]] = found
         except (ValueError, TypeError, KeyError):
             raise DocsError(f"this is no line of `make bench`: {line.strip()[:80]}") from None
+    return measured
+
+
+def taken(
+    figures: Mapping[str, Figure], lines: Iterable[str], date: str, machine: str = ""
+) -> dict[str, Figure]:
+    """The figures with newer values from the JSON lines that `make bench` printed.
+
+    Args:
+        figures: by name.
+        lines: as printed.
+        date: of the measurement, YYYY-MM-DD.
+        machine: in words; empty: as the lines say.
+
+    Raises:
+        DocsError: a line is no figure, or lacks the field that a figure is taken from.
+    """
+    measured = read_lines(lines)
     newer = dict(figures)
     for name, figure in figures.items():
         found = measured.get(figure.bench, {"skipped": ""})
@@ -147,8 +159,9 @@ def taken(
             continue
         if figure.field not in found:
             raise DocsError(f"{name}: the benchmark's line has no {figure.field!r}")
+        on = machine or found.get("machine") or f"{os.cpu_count()} cores"
         newer[name] = dataclasses.replace(
-            figure, value=found[figure.field], date=date, machine=machine, note=""
+            figure, value=found[figure.field], date=date, machine=on, note=""
         )
     return newer
 
@@ -164,7 +177,7 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--check", action="store_true", help="write nothing, tell what differs")
     parser.add_argument("--take", type=Path, metavar="FILE", help="what `make bench` printed")
-    parser.add_argument("--machine", default=f"{os.cpu_count()} cores", help="for --take")
+    parser.add_argument("--machine", default="", help="for --take; default: as the lines say")
     options = parser.parse_args(arguments)
     results = page = root / RESULTS
     different = 0

@@ -1,10 +1,14 @@
 """The shape of a figure, and how commands are timed."""
 
+import importlib.metadata
 import os
+import platform
+import re
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,65 @@ ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 
 
-def figure(name: str, value: float, reach: str, reached: bool, **more: Any) -> dict[str, Any]:
-    """A measured value beside what it should reach."""
-    return {"figure": name, "value": round(value, 4), "reach": reach, "reached": reached, **more}
+_REACH = re.compile(r"(<=?|>=?) *([0-9.]+)")
+# What most figures depend on, besides the machine.
+_PACKAGES = ("cxrflow", "tensorflow", "keras", "tfx", "apache-beam", "numpy", "ai-edge-litert")
+
+
+def figure(
+    name: str, value: float, reach: str, reached: bool, *, clock: bool = False, **more: Any
+) -> dict[str, Any]:
+    """A measured value beside what it should reach.
+
+    Args:
+        name: of the figure, with its unit.
+        value: as measured.
+        reach: in words; `ratio` is there if they begin with <, <=, > or >= and a number.
+        reached: whether it is.
+        clock: it is a time or a rate by itself, which another machine's doesn't compare with.
+        more: further fields.
+    """
+    return {
+        "figure": name,
+        "value": round(value, 4),
+        "reach": reach,
+        "reached": reached,
+        **against(value, reach),
+        **({"clock": True} if clock else {}),
+        **more,
+    }
+
+
+def against(value: float, reach: str) -> dict[str, Any]:
+    """`comparison` and `ratio`, which is above 1 where the value is better than it has to be."""
+    found = _REACH.match(reach)
+    limit = float(found[2]) if found else 0
+    if not found or limit <= 0 or value <= 0:
+        return {}
+    if found[1].startswith("<"):
+        return {"comparison": f"{found[2]} / value", "ratio": round(limit / value, 4)}
+    return {"comparison": f"value / {found[2]}", "ratio": round(value / limit, 4)}
+
+
+@cache
+def where() -> dict[str, Any]:
+    """The machine, and the versions of what runs on it."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"machine": f"{_processor()}, {os.cpu_count()} cores", "versions": versions}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def skipped(name: str, reason: str) -> dict[str, Any]:

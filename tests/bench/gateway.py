@@ -108,6 +108,7 @@ def _latency(folder: Path, port: int, archive: Any, pid: int) -> dict[str, Any]:
         seconds,
         "<= 1.5",
         seconds <= 1.5,
+        clock=True,
         whole=round(median(whole[2:]), 3),
         decoding=round(median(decoding), 3),
         gateway_cpu=round(median(computing[2:]), 3),

@@ -68,6 +68,7 @@ def _latency(bench: "Bench") -> Iterator[dict[str, Any]]:
             extra,
             "<= 2",
             extra <= 2,
+            clock=True,
             quartiles=[round(quantile(added, share), 2) for share in (0.25, 0.75)],
             bare_ms=round(statistics.median(bare), 2),
             added_cpu_ms=round(1000 * (cpu["grpc"] - cpu["bare"]) / PAIRS, 2),
