@@ -6,7 +6,7 @@ SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test machines proofs check lint bench bench-compare docs lock
 help:
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: ## make the environment .venv (the other targets do it too when it is missing)
 	@command -v $(PYTHON) >/dev/null || { echo "cxrflow setup: no $(PYTHON) found: install Python 3.10 to 3.13" >&2; exit 2; }

@@ -34,19 +34,26 @@ class Nursery:
     def __init__(self) -> None:
         self._line, theirs = multiprocessing.Pipe()
         # Not one of multiprocessing's: those that may have children are waited for at the end.
-        if not os.fork():  # pragma: no cover (another process)
+        self.pid = os.fork()
+        if not self.pid:  # pragma: no cover (another process)
             try:
-                _serve(theirs, self._line)
+                _serve(theirs)
             finally:
                 os._exit(0)
         theirs.close()
+        self._line.recv()  # it has let go of locks that are held here
         self._workers: dict[str, ForkedWorker] = {}
         threading.Thread(target=self._listen, daemon=True).start()
 
     def start(self, worker: "ForkedWorker") -> None:
         """Forks a process for it."""
         self._workers[worker.worker_id] = worker
-        self._line.send((worker.control_address, worker.worker_id))
+        self._line.send((worker.control_address, worker.worker_id, os.getcwd()))
+
+    def close(self) -> None:
+        """Ends it, and whatever it has forked."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
     def _listen(self) -> None:
         with suppress(EOFError, OSError):
@@ -120,11 +127,12 @@ class ForkedWorker(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]  # 
                 future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=name, error=error))
 
 
-def _serve(line: Connection, other_end: Connection) -> None:  # pragma: no cover (another process)
+def _serve(line: Connection) -> None:  # pragma: no cover (another process)
     """The nursery's life: forks what it is asked for, and tells how each has ended."""
-    other_end.close()  # else the end of the other process would go unnoticed
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _let_go(line.fileno())
+    line.send(None)
     running: dict[Any, tuple[str, Any]] = {}
     while True:
         for ready in wait([line, *running]):
@@ -134,20 +142,37 @@ def _serve(line: Connection, other_end: Connection) -> None:  # pragma: no cover
                 line.send((name, process.exitcode))
                 continue
             try:
-                address, name = line.recv()
+                address, name, folder = line.recv()
             except EOFError:
                 return
             process = multiprocessing.get_context("fork").Process(
-                target=_work, args=(line, address, name)
+                target=_work, args=(line, address, name, folder)
             )
             process.start()
             running[process.sentinel] = name, process
 
 
-def _work(line: Connection, address: str, name: str) -> None:  # pragma: no cover (another process)
-    """A worker's life."""
+def _let_go(kept: int) -> None:  # pragma: no cover (another process)
+    """Puts nothing in the place of the files that were open at the fork, but for one and 0 to 2.
+
+    A lock lasts until its file is closed everywhere, and a pipe's end too. The numbers stay taken:
+    who owned one may close it.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in (kept, nothing):
+            with suppress(OSError):  # that of the listing itself
+                os.fstat(int(name))
+                os.dup2(nothing, int(name))
+
+
+def _work(
+    line: Connection, address: str, name: str, folder: str
+) -> None:  # pragma: no cover (another process)
+    """A worker's life, in the folder that its runner works in."""
     line.close()
     end_with_parent()
+    os.chdir(folder)
     # As Beam's own workers in threads have it.
     SdkHarness(
         address,
