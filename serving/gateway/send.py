@@ -20,8 +20,6 @@ _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 60.0
 # C-STORE's statuses, PS3.4 table B.2-1 and PS3.7 annex C.
 _DONE = (0x0000, 0xB000, 0xB006, 0xB007)
 _NEVER = (0x0122, 0x0124, 0xA900)  # SOP class not supported, not authorised, no such data set
-# A file is sent as its bytes are: to read a report and write the same again is half its making.
-_config.STORE_SEND_CHUNKED_DATASET = True
 
 
 class Unreachable(Exception):
@@ -52,6 +50,8 @@ class DicomSender:
     def __init__(self, config: GatewayConfig, destination: DestinationConfig):
         """Raises CxrflowError if a file of its encryption can't be used."""
         self._own, self._destination = config.ae_title, destination
+        # A file is sent as its bytes are: to read a report and write it again is half its making.
+        _config.STORE_SEND_CHUNKED_DATASET = True
         self._tls: tuple[ssl.SSLContext, str] | None = None
         if destination.tls:
             self._tls = client_context(config, destination.ca), destination.host
