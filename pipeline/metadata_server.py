@@ -129,14 +129,13 @@ def connection_config(config: MetadataConfig, root: Path, password: str = "") ->
 
     Args:
         config: where it is.
-        root: the run's folder, which holds the file of SQLite; it is made if it is missing.
+        root: the run's folder, which holds the file of SQLite.
         password: of the server.
     """
     from ml_metadata.proto import metadata_store_pb2 as proto
 
     found = proto.ConnectionConfig()
     if not config.is_server:
-        root.mkdir(parents=True, exist_ok=True)
         found.sqlite.filename_uri = f"{root}/metadata.sqlite"
         found.sqlite.connection_mode = proto.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
         return found
