@@ -58,7 +58,7 @@ def load(
         CxrflowError: names the override, or the file, and its field that is unknown, of the wrong
             type or in conflict.
     """
-    paths = _find_all(profile) if profile else []
+    paths = [] if profile is None else _find_all(profile)
     values: dict[str, Any] = {}
     for path in paths:
         read = read_yaml(path, "`section:` blocks, such as `train:`")

@@ -83,13 +83,13 @@ def run_node(
     graph = read_graph(file)
     graph.require(node)
     require_run_id(run_id)
-    made_with.require_same(file, graph.made_with, made_with.here())
     root, file = require_root(root or Path(graph.root)), file.absolute()
     if not root.is_dir():
         raise CxrflowError(
             f"no folder {root} on this machine: mount the run's folder there, or give --root where "
             "it is mounted"
         )
+    made_with.require_same(file, graph.made_with, made_with.here())
     require_writable(root)
     log = root / "logs" / run_id / f"{node}.log"
     with (
