@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,8 @@ def until(holds: Callable[[], Any], seconds: float = 30.0) -> Any:
 def states(folder: Path) -> dict[str, list[str]]:
     """Studies by the state that they are in; states without one are left out."""
     found = {
-        state: sorted({each.parent.name for each in (folder / "queue" / state).glob("*/*")})
+        # Path.glob breaks where a study goes on to the next state while it is looked at.
+        state: sorted({Path(each).parent.name for each in glob(f"{folder}/queue/{state}/*/*")})
         for state in STATES
     }
     return {state: names for state, names in found.items() if names}
