@@ -107,9 +107,8 @@ def fit_probe(
             x, y = turned[others], learned[others]
             within = list(patient_folds(patients[others], folds))
             (inner,) = _out_of_fold(x, y, within, [strength], balanced)
-            (outer,) = _out_of_fold(turned, learned, [(others, held_out)], [strength], balanced)
             second = fit_second_level(inner, labels[others])
-            logits[held_out] = second.apply(outer[held_out])
+            logits[held_out] = second.apply(logits[held_out])
     kernel = scale[:, None] * (turn_back @ weights)
     return Probe(
         kernel.astype(np.float32),

@@ -95,12 +95,9 @@ def _read(store: Any, proto: Any, pipeline: str) -> tuple[PipelineRun, ...]:
     found = []
     # By number: a clock may have been set back.
     for context in sorted(_contexts(store, pipeline), key=lambda one: one.id):
-        nodes = {
-            one.id: node
-            for one in store.get_executions_by_context(context.id)
-            if (node := _node(store, one, pipeline))
-        }
-        executions = store.get_executions_by_id(list(nodes))
+        ran = store.get_executions_by_context(context.id)
+        nodes = {one.id: node for one in ran if (node := _node(store, one, pipeline))}
+        executions = [one for one in ran if one.id in nodes]
         events = store.get_events_by_execution_ids(list(nodes))
         artifacts = {
             one.id: Artifact(one.id, kinds[one.type_id], one.uri, _texts(one.custom_properties))
