@@ -10,13 +10,15 @@ import time
 
 import pytest
 from pydicom import dcmread
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
 
 from cxrflow.schema.errors import CxrflowError
 from tests.serving.certificates import certificate
 from tests.serving.gateway import hospital
 from tests.serving.gateway.hospital import states, until, write_xray
 from tests.serving.gateway.test_peers import dcmtk, free_port, run
-from tests.serving.gateway.test_receive import echo, lines
+from tests.serving.gateway.test_receive import lines
 
 STRANGERS = "127.0.0.1"
 
@@ -71,7 +73,16 @@ def test_connections_that_ask_for_nothing_are_bounded_and_leave_nothing(open_sit
     assert all(ends(connection) for connection in open_)
     for connection in open_:
         connection.close()
-    until(lambda: echo(site.port, hospital.MODALITY))
+
+    def answers() -> bool:
+        ae = AE(ae_title=hospital.MODALITY)
+        ae.add_requested_context(Verification)
+        association = ae.associate(STRANGERS, site.port, ae_title=hospital.TITLE)
+        if established := association.is_established:
+            association.release()
+        return established  # closed without a word while those before it are still counted
+
+    until(answers)
 
     def settled() -> bool:
         gc.collect()
