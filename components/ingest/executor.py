@@ -1,7 +1,6 @@
 """ImageExampleGen's executor: one Beam element is a shard, written straight from files to file."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from cxrflow.components.shards import Shards, open_shards, require_seen
 from cxrflow.schema import features, progress
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.image_rules import Header, Limits
+from cxrflow.schema.space import require_space
 
 _SHARD = 256  # images a file: about 100 MB of originals, so that later steps can run in parallel
 _SIZES = 1000  # files that are looked at, at most, to tell how much room all of them need
@@ -216,12 +216,8 @@ def _require_space(plan: Plan, shards: Shards) -> None:
     sample = plan.rows["path"].iloc[:: -(-len(plan.rows) // _SIZES)]
     mean = sum(map(_size, sample)) / len(sample)
     needed = int(1.02 * mean * len(plan.rows)) - shards.kept()
-    free = shutil.disk_usage(shards.folder).free
-    if needed > free:
-        raise CxrflowError(
-            f"ingest needs {needed / 1e6:,.0f} MB for the raw examples below {shards.folder}, "
-            f"{free / 1e6:,.0f} MB are free; make room or choose another --root"
-        )
+    advice = "make room or choose another --root"
+    require_space(Path(shards.folder), needed, "the raw examples", advice)
 
 
 def _size(path: str) -> int:

@@ -11,11 +11,12 @@ from cxrflow.components.ingest.check import CheckReport, check_folder
 from cxrflow.components.ingest.fetch.card import Archive, DataCard
 from cxrflow.components.ingest.fetch.part import Part, Remote
 from cxrflow.components.ingest.fetch.place import Step, put_in_place, require_new, silent, workplace
-from cxrflow.components.ingest.fetch.space import Damaged, Unsafe, require_space
+from cxrflow.components.ingest.fetch.space import ADVICE, Damaged, Unsafe
 from cxrflow.components.ingest.fetch.transfer import Download, Refused
 from cxrflow.components.ingest.fetch.unzip import unzip
 from cxrflow.components.ingest.plan import Settings
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.space import require_space
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _fetch(api: Any, source: Source, part: Part) -> None:
     def allow(remote: Remote, have: int) -> None:
         size = remote.size or int(source.gigabytes * 1e9)
         needed = size - have + int(_UNPACKED * size)
-        require_space(part.path.parent, needed, f"{part.path.name} and its files")
+        require_space(part.path.parent, needed, f"{part.path.name} and its files", ADVICE)
 
     def ask() -> Any:
         return _ask(api, source.name)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from cxrflow.components.ingest.check import CheckReport, check_folder
 from cxrflow.components.ingest.fetch.card import Archive, DataCard, read_card
 from cxrflow.components.ingest.fetch.place import Step, require_new, silent, workplace
-from cxrflow.components.ingest.fetch.space import Damaged, Unsafe, require_space
+from cxrflow.components.ingest.fetch.space import ADVICE, Damaged, Unsafe
 from cxrflow.components.ingest.fetch.untar import untar
 from cxrflow.components.ingest.folder import TABLES, find_folder
 from cxrflow.components.ingest.plan import Settings
@@ -21,6 +21,7 @@ from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import whole_file
 from cxrflow.schema.paths import require_mounted
 from cxrflow.schema.progress import report as report_progress
+from cxrflow.schema.space import require_space
 
 
 class Published(NamedTuple):
@@ -125,7 +126,7 @@ def _take(
     card = read_card(to) or DataCard.today(SOURCE, PAGE)
     left = [path for path in found if not _is_there(path, to, card)]
     needed = int(_UNPACKED * sum(path.stat().st_size for path in left))
-    require_space(aside, needed, f"the files of {len(left)} archives")
+    require_space(aside, needed, f"the files of {len(left)} archives", ADVICE)
     to.mkdir(parents=True, exist_ok=True)
     card = replace(card, table=None)  # until all is there again
     card.write(to)

@@ -12,8 +12,8 @@ from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train import store
 from cxrflow.components.train.inputs import augmented_pixels, to_pixels
 from cxrflow.components.train.source import Inputs
-from cxrflow.components.train.space import require_space
 from cxrflow.schema.progress import report
+from cxrflow.schema.space import require_space
 
 _BATCH = 16
 

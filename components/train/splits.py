@@ -11,9 +11,9 @@ from cxrflow.components.train import store
 from cxrflow.components.train.index import Index, read_index
 from cxrflow.components.train.inputs import read_transformed
 from cxrflow.components.train.source import Inputs
-from cxrflow.components.train.space import free_bytes, readable, require_space
 from cxrflow.components.train.stream import stream
 from cxrflow.schema.model_json import CompactFormat
+from cxrflow.schema.space import free_bytes, readable, require_space
 
 logger = logging.getLogger(__name__)
 

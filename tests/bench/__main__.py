@@ -29,7 +29,7 @@ BENCHES = (
     "kills",
     "run_kills",
     "jobs",
-    "airflow",
+    "engines",
     "fetch",
     "nih_mini",
     "heads",

@@ -1,13 +1,13 @@
 """What fetching may write: how much, and under which names."""
 
-import shutil
 import unicodedata
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.label_table import shown
 
+ADVICE = "make room or choose another --to"  # where a disk is too small
 _MOST_NAME, _MOST_PATH = 255, 1024  # bytes of a part of a name, and of all of it
 
 
@@ -67,17 +67,3 @@ def _is_long(path: PurePosixPath) -> bool:
     except UnicodeEncodeError:
         return True
     return max(parts) > _MOST_NAME or sum(parts) + len(parts) > _MOST_PATH
-
-
-def require_space(folder: Path, needed: int, for_what: str) -> None:
-    """Raises CxrflowError where `needed` bytes aren't free in `folder`'s file system."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise CxrflowError(
-            f"{_bytes(needed)} are needed in {folder} for {for_what}, {_bytes(free)} are free; "
-            "make room or choose another --to"
-        )
-
-
-def _bytes(n: int) -> str:
-    return f"{n / 1e9:.1f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"

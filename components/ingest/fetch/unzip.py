@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrflow.components.ingest.fetch.space import (
+    ADVICE,
     BOUNDS,
     Bounds,
     Damaged,
     Unsafe,
-    require_space,
     safe_name,
 )
 from cxrflow.components.ingest.fetch.written import require_whole_png
 from cxrflow.schema.portable.label_table import shown
 from cxrflow.schema.progress import report as report_progress
+from cxrflow.schema.space import require_space
 
 _CHUNK_BYTES = 2**20
 _BATCH = 64  # members
@@ -65,7 +66,7 @@ def unzip(archive: Path, to: Path, bounds: Bounds = BOUNDS) -> Unpacked:
         to.mkdir(parents=True, exist_ok=True)
         _remove_others(to, members)
         total = sum(member.file_size for member in members.values())
-        require_space(to, total - _bytes_in(to), f"the files of {archive.name}")
+        require_space(to, total - _bytes_in(to), f"the files of {archive.name}", ADVICE)
         for folder in {path.parent for path in members}:
             (to / folder).mkdir(parents=True, exist_ok=True)
         _write_all(source, members, to, total)

@@ -5,7 +5,6 @@ import json
 import math
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import whole_folder
 from cxrflow.schema.paths import require_mounted, require_plain
 from cxrflow.schema.progress import report
+from cxrflow.schema.space import require_space
 
 MARKER = "SYNTHETIC.json"
 TABLE = "Data_Entry_2017.csv"
@@ -175,12 +175,8 @@ def _already_there(out: Path, parameters: dict, studies: list[Study]) -> bool:
 def _beside(out: Path, images: int) -> Iterator[Path]:
     """An empty folder next to `out`, locked against another run, which takes its place."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(out.parent).free, images * _BYTES_PER_IMAGE
-    if free < needed:
-        raise CxrflowError(
-            f"{images} phantoms need {needed / 1e6:,.0f} MB and {out.parent} has "
-            f"{free / 1e6:,.0f} MB left: make room or ask for fewer patients"
-        )
+    advice = "make room or ask for fewer patients"
+    require_space(out.parent, images * _BYTES_PER_IMAGE, f"{images} phantoms", advice)
     with ExitStack() as stack:
         aside = out.parent / f".{out.name}.partial"
         try:

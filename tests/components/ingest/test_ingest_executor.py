@@ -136,10 +136,10 @@ def test_too_many_bad_images_stop_and_the_report_survives(
 def test_a_full_disk_is_noticed_before_anything_is_written(
     data_folder, settings, execute, monkeypatch
 ):
-    from cxrflow.components.ingest import executor
-
-    monkeypatch.setattr(executor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 9}))
-    with pytest.raises(CxrflowError, match=r"ingest needs \d MB .* 0 MB are free"):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 9}))
+    with pytest.raises(
+        CxrflowError, match=r"raw examples need \d\.\d MB .* 0\.0 MB are free: make"
+    ):
         execute(data_folder(ROWS), settings)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.components.ingest import kaggle as ours
-from cxrflow.components.ingest.fetch import part, space, unzip
+from cxrflow.components.ingest.fetch import part, unzip
 from cxrflow.components.ingest.fetch.card import read_card
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import locked
@@ -353,9 +353,9 @@ def test_a_small_disk_is_noticed_before_anything_is_written(
     kaggle, to, settings, monkeypatch, free
 ):
     usage = type("Usage", (), {"free": free})
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     monkeypatch.setattr(part.Part, "append", None)
-    with pytest.raises(CxrflowError, match=r"8\.6 MB are needed in .* MB are free; make room"):
+    with pytest.raises(CxrflowError, match=r"need 8\.6 MB in .* MB are free: make room"):
         ours.download("sample", to, settings)
 
 

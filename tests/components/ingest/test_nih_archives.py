@@ -187,8 +187,8 @@ def test_a_second_call_is_told_who_holds_the_folder(nih, to, settings):
 
 def test_a_small_disk_is_noticed_before_anything_is_written(nih, to, settings, monkeypatch):
     usage = type("Usage", (), {"free": 1})
-    monkeypatch.setattr("cxrflow.components.ingest.fetch.space.shutil.disk_usage", lambda _: usage)
-    with pytest.raises(CxrflowError, match="for the files of 2 archives"):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(CxrflowError, match="the files of 2 archives need"):
         ours.take(nih, to, settings)
     assert not to.exists()
 

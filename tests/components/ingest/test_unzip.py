@@ -192,8 +192,10 @@ def test_an_interrupted_call_is_gone_on_from(make, tmp_path, picture, monkeypatc
 
 def test_a_small_disk_is_noticed_before_anything_is_written(make, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 999})
-    monkeypatch.setattr("cxrflow.components.ingest.fetch.space.shutil.disk_usage", lambda _: usage)
-    with pytest.raises(CxrflowError, match=r"are needed in .* for the files of a\.zip"):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(
+        CxrflowError, match=r"the files of a\.zip need .* in .* are free: make room"
+    ):
         unzip(make({"a": bytes(1000)}), tmp_path / "to")
     assert not files_in(tmp_path / "to")
 

@@ -130,7 +130,7 @@ def test_features_need_room_too(tiny, tmp_path, monkeypatch):
     settings = {"finetune_from": "conv1", "cached_views": 2, "epochs": 1, "input": "streamed"}
     with pytest.raises(
         CxrflowError,
-        match=r"features of the frozen part take .* MB in .*: free some, or lower",
+        match=r"features of the frozen part need .* MB in .*: free some, or lower",
     ):
         run(str(tiny.folder), str(tmp_path), **settings)
 

@@ -1,4 +1,4 @@
-"""Room on the disk that a training stores its inputs on."""
+"""Room on a disk, asked for before anything is written."""
 
 import shutil
 from pathlib import Path
@@ -13,11 +13,18 @@ def free_bytes(folder: Path) -> int:
 
 
 def require_space(folder: Path, needed: int, for_what: str, advice: str) -> None:
-    """Raises CxrflowError with the figures and the advice where `needed` bytes aren't free."""
+    """Raises CxrflowError with the figures and the advice where `needed` bytes aren't free.
+
+    Args:
+        folder: on the disk in question; it needn't be there yet.
+        needed: bytes.
+        for_what: that need them; several things.
+        advice: what to do where there are fewer.
+    """
     free = free_bytes(folder)
     if needed > free:
         raise CxrflowError(
-            f"{for_what} take {readable(needed)} in {folder}, {readable(free)} are free: {advice}"
+            f"{for_what} need {readable(needed)} in {folder}, {readable(free)} are free: {advice}"
         )
 
 

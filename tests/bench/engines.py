@@ -1,0 +1,105 @@
+"""The demo's pipeline on other engines, against the same settings in `cxrflow run`: equal files.
+
+    python -m tests.bench engines                 all of them
+    python -m tests.bench.engines bucket          one: airflow, workers, bucket
+
+airflow: each node a task. workers: data steps on Beam's own job server, with two workers of
+`cxrflow workers`. bucket: artifacts in a fake Google Cloud Storage. The runs are small ones.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cxrflow.components.evaluate.verdict import FILE_NAME, read_verdict
+from cxrflow.pipeline.run import Run
+from tests.bench import airflow
+from tests.bench.figure import figure, measure, skipped
+from tests.e2e.test_pipeline import SMALL
+from tests.support import beam_cluster, gcs
+from tests.support.run_kills import content, differences
+
+_CLI = ("-m", "cxrflow.pipeline.cli")
+
+
+def on_airflow(folder: Path, root: Path) -> None:
+    """See `airflow`."""
+    program = airflow.install(folder / "env")
+    measure(*_CLI, "compile", *_arguments(root))
+    airflow.run(program, folder, root / "pipeline.json")
+
+
+def on_workers(folder: Path, root: Path) -> None:
+    """Of two, in processes that a job server gives work to."""
+    cluster = beam_cluster.Cluster(folder)
+    try:
+        server, pool = cluster.job_server(), cluster.workers()
+        args = beam_cluster.options(cluster.wait(server), cluster.wait(pool))
+        measure(*_CLI, "run", *_arguments(root, {"beam.args": args}))
+    finally:
+        cluster.stop()
+
+
+def in_bucket(folder: Path, root: Path) -> None:
+    """All that nodes write."""
+    with gcs.bucket(folder):
+        uri = f"gs://{gcs.BUCKET}/demo"
+        measure(*_CLI, "run", *_arguments(root, {"storage.artifacts": uri}))
+
+
+ENGINES: dict[str, Callable[[Path, Path], None]] = {
+    "airflow": on_airflow,
+    "workers": on_workers,
+    "bucket": in_bucket,
+}
+
+
+def main(names: Iterable[str] = ENGINES) -> Iterator[dict[str, Any]]:
+    """Yields for each engine how many of the artifacts' files differ."""
+    with tempfile.TemporaryDirectory(prefix="engines-") as name:
+        folder = Path(name)
+        alone = folder / "alone"
+        measure(*_CLI, "run", *_arguments(alone))
+        for engine in names:
+            title = f"{engine}: files that differ from `cxrflow run`'s"
+            root = folder / engine / "root"
+            root.mkdir(parents=True)
+            for phantoms in alone.glob("phantoms-*"):
+                shutil.copytree(phantoms, root / phantoms.name)  # with their times
+            try:
+                ENGINES[engine](folder / engine, root)
+            except airflow.Unavailable as error:
+                yield skipped(title, str(error))
+                continue
+            yield _compared(title, alone, root)
+
+
+def _arguments(root: Path, more: dict[str, Any] | None = None) -> list[str]:
+    changes = {**SMALL, "train.deterministic": True, **(more or {})}
+    settings = [part for k, v in changes.items() for part in ("--set", f"{k}={json.dumps(v)}")]
+    return ["--profile", "demo", "--root", str(root), *settings]
+
+
+def _compared(title: str, alone: Path, root: Path) -> dict[str, Any]:
+    expected, run = Run.read(alone), Run.read(root)
+    wrong = differences(content(alone), content(root))
+    auc, expected_auc = (_mean_auc(one) for one in (run, expected))
+    reached = not wrong and auc == expected_auc and run.executed == expected.executed
+    return figure(
+        title, len(wrong), "0", reached, nodes=len(run.executed), files=len(content(root)),
+        mean_auc=auc, mean_auc_of_run=expected_auc, differ=wrong[:20],
+    )  # fmt: skip
+
+
+def _mean_auc(run: Run) -> float:
+    """Of the gate, on test."""
+    return read_verdict(Path(run.artifacts["Gate"]["verdict"]) / FILE_NAME).mean_auc
+
+
+if __name__ == "__main__":
+    for found in main(sys.argv[1:] or ENGINES):
+        print(json.dumps(found), flush=True)
