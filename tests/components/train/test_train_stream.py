@@ -100,7 +100,7 @@ def test_too_little_room_is_refused_before_anything_is_written(tiny, tmp_path, m
     room(monkeypatch, free=300_000)
     with pytest.raises(
         CxrflowError,
-        match=r"take 0\.4 MB in .*, 0\.3 MB are free: free some, or set train\.input to streamed$",
+        match=r"need 0\.4 MB in .*, 0\.3 MB are free: free some, or set train\.input to streamed$",
     ):
         open_splits(arguments(tiny), COMPACT, 64, "stored", tmp_path / "images")
     assert not list(tmp_path.iterdir())
