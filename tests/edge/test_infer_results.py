@@ -411,6 +411,7 @@ def test_a_place_that_cant_be_written_is_one_line(quick, folder, tmp_path) -> No
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_nothing_is_lost(quick, quick_bundle, folder, tmp_path) -> None:
     for i in range(12, 400):
         os.link(folder / f"{i % 12:02}.png", folder / f"{i:03}.png")

@@ -79,6 +79,7 @@ def unbroken(server: str, folder: Path, tmp_path_factory: pytest.TempPathFactory
     return whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

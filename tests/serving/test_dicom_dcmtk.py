@@ -90,6 +90,7 @@ def real_files(shared_dir: Path) -> list[Path]:
     return [path for path in sorted((shared_dir / DATA).iterdir()) if "_" in path.name]
 
 
+@pytest.mark.slow
 def test_real_radiographs(shared_dir, tmp_path):
     compared = []
     for source in real_files(shared_dir):
@@ -117,6 +118,7 @@ def from_jpeg_ls(path: Path) -> Path:
     return plain
 
 
+@pytest.mark.slow
 def test_real_radiographs_look_the_same_in_all_syntaxes(shared_dir, tmp_path):
     """What dcmtk doesn't read, against what it reads, uncompressed; lossy ones nearly."""
     pictures = {path.name: ours(copied(path, tmp_path)) for path in real_files(shared_dir)}

@@ -443,6 +443,7 @@ def test_alerts_are_whole_and_all_tried():
     assert tried == {(name, on) for name in alerts() for on in (True, False)}
 
 
+@pytest.mark.slow
 def test_alerts_come_when_they_should_and_only_then(tmp_path):
     promtool = shutil.which("promtool")
     if not promtool:

@@ -125,6 +125,7 @@ def test_says_synthetic(folder):
     }
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_with_one_worker(folder, tmp_path):
     write_phantoms(tmp_path / "again", patients=12, seed=1, prevalence_scale=4, workers=1)
     assert digests(tmp_path / "again") == digests(folder)

@@ -112,6 +112,7 @@ def test_a_missing_list_is_named(tmp_path, have, split, message):
         assign_splits(table([("a.png", "1")]), *given_lists, **HASHED | {"split": split})
 
 
+@pytest.mark.slow
 def test_the_whole_data_set_splits_as_published(shared_dir, tmp_path):
     """112,120 rows: no shared patient and the official test list intact."""
     for name in ("Data_Entry_2017_v2020.csv", "train_val_list.txt", "test_list.txt"):

@@ -269,6 +269,7 @@ def pushers():
     started.close()
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment_leaves_whole_versions_only(tmp_path, pushers):
     """50 pushes, killed at random moments: while they copy, rename, label, write, prune."""
     base = tmp_path / "serving" / "cxrflow"

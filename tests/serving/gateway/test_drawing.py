@@ -50,6 +50,7 @@ def test_odd_shapes_are_drawn(shape):
     assert draw(np.zeros(shape, np.uint8), answer(), SIDE).shape[2] == 3
 
 
+@pytest.mark.slow
 def test_many_classes_and_long_names_have_an_end():
     names = [f"{i} {'long ' * 30}" for i in range(200)]
     shown = draw(np.zeros((100, 100), np.uint8), answer(names, notes=("x" * 500,)), SIDE)
