@@ -44,7 +44,10 @@ def recipe_check(config: PipelineConfig, facts: Facts) -> RecipeCheck:
     """The node that refuses a recipe before anything is read."""
     return RecipeCheck(
         RecipeCheckSettings(
-            recipes=config.members, classes=len(config.ingest.classes), weights=facts.weights
+            recipes=config.members,
+            classes=len(config.ingest.classes),
+            exported=config.exported_members,
+            weights=facts.weights,
         ),
         code_version(facts, RecipeCheck),
     )
@@ -69,11 +72,17 @@ def data_nodes(config: PipelineConfig, data_dir: Path, facts: Facts, after: Any 
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )
     validation_gate = ValidationGate(
-        ValidationGateSettings(limits=config.validate, synthetic=facts.synthetic),
+        ValidationGateSettings(
+            limits=config.validate,
+            synthetic=facts.synthetic,
+            classes=config.ingest.classes,
+            cross_fit=tuple({recipe.cross_fit: None for recipe in config.members.values()}),
+        ),
         code_version(facts, ValidationGate),
         statistics=statistics_gen.outputs["statistics"],
         schema=schema_gen.outputs["schema"],
         anomalies=example_validator.outputs["anomalies"],
+        records=example_gen.outputs["records"],
     )
     transform = Transform(
         TransformSettings(

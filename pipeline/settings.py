@@ -271,6 +271,16 @@ class PipelineConfig:
         small = [name for name, recipe in self.members.items() if recipe.backbone == "MobileNet"]
         return self.edge.model or (small or [self.pushed_model])[0]
 
+    @property
+    def exported_members(self) -> tuple[str, ...]:
+        """Names of the members whose networks, or whose recipe taught anew, the edge bundle is made
+        of."""
+        if not self.edge.enabled:
+            return ()
+        if self.edge_model == DISTILLED:
+            return (self.distill.member,)
+        return (self.edge_model,) if self.edge_model in self.members else tuple(self.members)
+
 
 def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -72,7 +72,7 @@ def one_recipe(config: PipelineConfig) -> PipelineConfig:
         config,
         models={},
         serving_check=dataclasses.replace(config.serving_check, kind="none"),
-        edge=dataclasses.replace(config.edge, model=""),
+        edge=dataclasses.replace(config.edge, model="", enabled=False),
     )
 
 

@@ -10,7 +10,7 @@ from tfx.types import artifact_utils
 from cxrflow.components.floor.baselines import fitted, kinds
 from cxrflow.components.floor.features import featured, few_patients, frozen_network
 from cxrflow.components.floor.settings import BaselinesSettings
-from cxrflow.components.model.probe import cross_fit_folds
+from cxrflow.components.model.folds import cross_fit_folds
 from cxrflow.components.node import Artifacts, read_settings, split_files
 from cxrflow.components.score.files import OUT_OF_FOLD, Table, write_scores
 from cxrflow.schema.features import SPLITS

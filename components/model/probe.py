@@ -4,15 +4,14 @@ Also the floor that a trained network has to beat (Alain and Bengio, arXiv 1610.
 scikit-learn only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.model_selection import GroupKFold
 
+from cxrflow.components.model.folds import patient_folds
 from cxrflow.components.model.second_level import fit_second_level
 from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
@@ -20,19 +19,10 @@ from cxrflow.schema.portable.scores import mean_auc
 
 # C of scikit-learn, for standardised features whose sum of squares is 1 in the mean.
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-CROSS_FIT_IMAGES = 10_000  # up to which cross_fit auto cross-fits; more patients choose well enough
-FOLDS = 5  # of auto, and to choose the strength without cross-fitting
 _CONSTANT = 1e-6  # of a standard deviation: features that vary less tell nothing
 # Of a fit: nearer to its end than scikit-learn's comes by default.
 _END = {"maxiter": 1000, "gtol": 1e-4, "ftol": 64 * np.finfo(float).eps}
 _RANK = 1e-10  # of the Gram matrix's largest eigenvalue: what is below is rounding
-
-
-def cross_fit_folds(cross_fit: int | Literal["auto"], images: int) -> int:
-    """How many folds a recipe's `cross_fit` means; 0: none. images: of train and eval."""
-    if cross_fit == "auto":
-        return FOLDS if images <= CROSS_FIT_IMAGES else 0
-    return cross_fit
 
 
 @dataclass(frozen=True)
@@ -116,20 +106,6 @@ def fit_probe(
         strength,
         logits.astype(np.float32),
     )
-
-
-def patient_folds(patients: np.ndarray, folds: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows to fit on and rows held out, `folds` times; the same for the same patients, in order.
-
-    Raises CxrflowError where all rows are of one patient.
-    """
-    count = min(folds, len(np.unique(patients)))
-    if count < 2:
-        raise CxrflowError(
-            "all images to fit on are of one patient, so that nothing can be cross-validated; give "
-            "more data"
-        )
-    yield from GroupKFold(count).split(patients, groups=patients)
 
 
 def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

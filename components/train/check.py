@@ -3,10 +3,14 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.schema.errors import CxrflowError
+
+if TYPE_CHECKING:
+    from cxrflow.components.model.network import Network
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +29,7 @@ _NETWORK = (
     "cut_at",
     "cell_layers",
     "cells",
+    "test_time_views",
 )
 
 
@@ -37,11 +42,14 @@ class NetworkSize:
     start: str = ""  # what came of `train.start_from`
 
 
-def check_recipe(name: str, recipe: TrainConfig, classes: int) -> NetworkSize:
-    """Builds the network with its weights, and forgets it.
+def check_recipe(
+    name: str, recipe: TrainConfig, classes: int, exported: bool = False
+) -> NetworkSize:
+    """Builds the network with its weights, and forgets it; converts it where it is to be exported.
 
     Keras's session is cleared. Raises CxrflowError, beginning with `models.NAME`, for a layer that
-    doesn't exist and for weights that are missing or don't fit.
+    doesn't exist, for weights that are missing or don't fit, and for an operation that LiteRT
+    hasn't.
     """
     import keras
 
@@ -51,6 +59,8 @@ def check_recipe(name: str, recipe: TrainConfig, classes: int) -> NetworkSize:
         network = build_network(recipe, classes)
         if network.start:
             logger.warning("models.%s: %s", name, network.start)
+        if exported:
+            require_convertible(network, recipe)
         trained = sum(math.prod(w.shape) for w in network.full.trainable_weights)
         return NetworkSize(network.full.count_params(), trained, network.start)
     except CxrflowError as error:
@@ -59,9 +69,38 @@ def check_recipe(name: str, recipe: TrainConfig, classes: int) -> NetworkSize:
         keras.backend.clear_session()
 
 
-def check_recipes(recipes: Mapping[str, TrainConfig], classes: int) -> dict[str, NetworkSize]:
-    """check_recipe of each member, by name; equal networks are built once."""
+def require_convertible(network: "Network", recipe: TrainConfig) -> None:
+    """Converts an untrained network as EdgeExport will the trained one.
+
+    Raises CxrflowError for an operation that LiteRT hasn't.
+    """
+    import tensorflow as tf
+
+    from cxrflow.components.edge.export.convert import to_litert
+    from cxrflow.components.model.test_time import with_views
+
+    forward = with_views(lambda x: network.full(x, training=False), recipe.test_time_views)
+    image = tf.TensorSpec([1, recipe.image_size, recipe.image_size, 3], tf.float32)
+    function = tf.function(lambda x: tf.sigmoid(forward(x)["logits"]), [image], autograph=False)
+    what = f"{recipe.backbone} with head {recipe.head}"
+    try:
+        to_litert(what, function.get_concrete_function(), network.full)
+    except CxrflowError as error:
+        raise CxrflowError(
+            f"{error}; take another backbone or head, name a member that converts in edge.model, "
+            "or set edge.enabled to false"
+        ) from error
+
+
+def check_recipes(
+    recipes: Mapping[str, TrainConfig], classes: int, exported: Collection[str] = ()
+) -> dict[str, NetworkSize]:
+    """check_recipe of each member, by name; equal networks are built once.
+
+    exported: names of those whose networks are to become LiteRT models.
+    """
     sizes: dict[tuple[object, ...], NetworkSize] = {}
+    converted = {_network(recipes[name]) for name in exported}
     found = {}
     for name, recipe in recipes.items():
         if recipe.unused:
@@ -77,11 +116,15 @@ def check_recipes(recipes: Mapping[str, TrainConfig], classes: int) -> dict[str,
                 name,
                 recipe.backbone,
             )
-        network = tuple(getattr(recipe, field) for field in _NETWORK)
+        network = _network(recipe)
         if network not in sizes:
-            sizes[network] = check_recipe(name, recipe, classes)
+            sizes[network] = check_recipe(name, recipe, classes, network in converted)
         found[name] = sizes[network]
     return found
+
+
+def _network(recipe: TrainConfig) -> tuple[object, ...]:
+    return tuple(getattr(recipe, field) for field in _NETWORK)
 
 
 def _has_probe(recipes: Mapping[str, TrainConfig], recipe: TrainConfig) -> bool:

@@ -6,8 +6,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from cxrflow.components.model.folds import patient_folds
 from cxrflow.components.model.network import build_network
-from cxrflow.components.model.probe import patient_folds
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.test_time import with_views
 from cxrflow.components.train.devices import in_float32, training_devices

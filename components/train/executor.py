@@ -14,7 +14,7 @@ from cxrflow.components.train.settings import RecipeCheckSettings
 
 
 class Executor(base_executor.BaseExecutor):
-    """Stops the run on a recipe whose network can't be built."""
+    """Stops the run on a recipe whose network can't be built, or converted where it has to be."""
 
     def Do(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
@@ -26,7 +26,7 @@ class Executor(base_executor.BaseExecutor):
             CxrflowError: names the first member at fault.
         """
         settings = read_settings(RecipeCheckSettings, exec_properties)
-        sizes = check_recipes(settings.recipes, settings.classes)
+        sizes = check_recipes(settings.recipes, settings.classes, settings.exported)
         path = Path(artifact_utils.get_single_uri(output_dict["report"])) / "networks.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {

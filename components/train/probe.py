@@ -8,41 +8,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cxrflow.components.model.folds import FOLDS
 from cxrflow.components.model.heads import UNUSUAL
 from cxrflow.components.model.network import Network
-from cxrflow.components.model.probe import FOLDS, Probe, fit_probe
+from cxrflow.components.model.probe import Probe, fit_probe
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train.features import store_features
 from cxrflow.components.train.inputs import to_pixels
 from cxrflow.components.train.source import Inputs
 from cxrflow.components.train.splits import Images
-from cxrflow.schema.errors import CxrflowError
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 16
 _USUAL_IMAGES = 200  # enough for a mean
-
-
-def require_patients(
-    labels: np.ndarray, patients: np.ndarray, classes: list[str], folds: int
-) -> None:
-    """Raises CxrflowError where a class has cases, but of fewer patients than there are folds.
-
-    labels: k-hot [N, C]; patients: [N].
-    """
-    counts = {
-        name: len(np.unique(patients[column > 0]))
-        for name, column in zip(classes, labels.T, strict=True)
-    }
-    few = {name: count for name, count in counts.items() if 0 < count < folds}
-    if few:
-        named = ", ".join(f"{name} {count}" for name, count in few.items())
-        raise CxrflowError(
-            f"train.cross_fit {folds}: every class needs cases of at least {folds} patients in "
-            f"train and eval, there are: {named}; lower cross_fit or leave these classes out of "
-            "ingest.classes"
-        )
 
 
 def train_probe(

@@ -15,9 +15,9 @@ import tensorflow as tf
 from cxrflow.components.model import out_of_distribution
 from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
+from cxrflow.components.model.folds import cross_fit_folds, require_patients
 from cxrflow.components.model.network import build_network
 from cxrflow.components.model.out_of_fold import OutOfFold, write_out_of_fold
-from cxrflow.components.model.probe import cross_fit_folds
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.settings import OutOfDistributionConfig
 from cxrflow.components.model.signatures import export
@@ -29,7 +29,7 @@ from cxrflow.components.train.devices import in_float32, training_devices
 from cxrflow.components.train.distill import taught
 from cxrflow.components.train.fit import train
 from cxrflow.components.train.predict import predict_logits
-from cxrflow.components.train.probe import require_patients, train_probe
+from cxrflow.components.train.probe import train_probe
 from cxrflow.components.train.splits import Images, open_splits
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
@@ -174,7 +174,11 @@ def _folds(
     labels = np.concatenate([x.inputs.labels for x in both])
     folds = cross_fit_folds(recipe.cross_fit, len(labels))
     if folds:
-        require_patients(labels, ids[1], classes, folds)
+        cases = {
+            name: len(np.unique(ids[1][column > 0]))
+            for name, column in zip(classes, labels.T, strict=True)
+        }
+        require_patients(cases, folds)
     return ids, labels, folds
 
 

@@ -12,5 +12,7 @@ class RecipeCheckSettings:
     """Members' recipes by name."""
     classes: Positive
     """How many."""
+    exported: tuple[str, ...]
+    """Names of members whose networks the edge bundle is made of."""
     weights: str
     """`weights.weights_fingerprint` of the recipes: other files, new run."""

@@ -1,6 +1,11 @@
 """The ValidationGate node."""
 
-from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Schema
+from tfx.types.standard_artifacts import (
+    ExampleAnomalies,
+    Examples,
+    ExampleStatistics,
+    Schema,
+)
 
 from cxrflow.components import artifacts
 from cxrflow.components.node import Input, Node, Output
@@ -9,7 +14,8 @@ from cxrflow.components.validate.settings import ValidationGateSettings
 
 
 class ValidationGate(Node):
-    """Stops the run on ExampleValidator's anomalies and on splits that differ too much.
+    """Stops the run on ExampleValidator's anomalies, on splits that differ too much and on classes
+    of fewer patients than a member's cross-fitting needs.
 
     Nodes that must not run on bad data need it upstream (`add_upstream_node`).
     """
@@ -20,4 +26,5 @@ class ValidationGate(Node):
     statistics: Input[ExampleStatistics]  # splits train, eval and test
     schema: Input[Schema]  # the contract of the raw examples
     anomalies: Input[ExampleAnomalies]
+    records: Input[Examples]  # raw, without `image/encoded`
     report: Output[artifacts.ValidationReport]

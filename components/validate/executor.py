@@ -14,14 +14,16 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
+from cxrflow.components.model.folds import cross_fit_folds, require_patients
 from cxrflow.components.node import Artifacts, read_settings
 from cxrflow.components.validate.gate import anomalies_in_words, distance_in_words, distances
+from cxrflow.components.validate.patients import patients_by_class
 from cxrflow.components.validate.settings import ValidationGateSettings
 from cxrflow.schema.errors import CxrflowError
 
 
 class Executor(base_executor.BaseExecutor):
-    """Stops the run on anomalies and on splits that differ too much."""
+    """Stops the run on anomalies, on splits that differ too much and on folds that are too many."""
 
     def Do(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
@@ -70,11 +72,20 @@ class Executor(base_executor.BaseExecutor):
             advice = "Look at how the splits were made, or raise the limit with --set"
             raise CxrflowError(_stopped(problems, advice))
 
+        images = {split: int(part.datasets[0].num_examples) for split, part in stats.items()}
+        learned = images["train"] + images["eval"]
+        if folds := max(cross_fit_folds(wanted, learned) for wanted in settings.cross_fit):
+            records = [
+                Path(artifact_utils.get_split_uri(input_dict["records"], split))
+                for split in ("train", "eval")
+            ]
+            require_patients(patients_by_class(records, settings.classes), folds)
+
         report = Path(artifact_utils.get_single_uri(output_dict["report"])) / "report.json"
         report.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "synthetic": settings.synthetic,
-            "images": {split: int(part.datasets[0].num_examples) for split, part in stats.items()},
+            "images": images,
             "distances": [dataclasses.asdict(distance) for distance in measured],
         }
         report.write_text(json.dumps(content, indent=2) + "\n")

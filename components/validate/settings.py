@@ -1,4 +1,6 @@
-"""How far the splits may lie apart, as data."""
+"""What ValidationGate demands of the data, as data."""
+
+from typing import Literal
 
 from cxrflow.schema.settings import Fraction, settings
 
@@ -21,3 +23,7 @@ class ValidationGateSettings:
     """How far eval and test may be from train; see `gate.distances`."""
     synthetic: bool
     """The examples are phantoms; the report says so."""
+    classes: tuple[str, ...]
+    """Names of the labels."""
+    cross_fit: tuple[int | Literal["auto"], ...]
+    """Members' `train.cross_fit`, for which there must be patients enough."""

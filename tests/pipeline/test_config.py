@@ -268,6 +268,7 @@ def test_one_model_is_named_for_what_it_builds() -> None:
 
 
 DENSE, WIDE = {"backbone": "DenseNet121"}, {"backbone": "MobileNet"}
+TWO = {"a": DENSE, "b": WIDE}
 
 
 UNFITTED = ["train.cross_fit=0"]
@@ -281,26 +282,24 @@ def test_a_cross_fitted_ensemble_teaches_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "pushed", "edge"),
+    ("values", "pushed", "edge", "networks"),
     [
-        ({}, "mobilenet_attention", "mobilenet_attention"),
-        ({"train": DENSE}, "densenet121_attention", "densenet121_attention"),
-        ({"models": {"a": DENSE, "b": WIDE, "c": {"seed": 1}}}, "ensemble", "b"),
-        ({"models": {"a": DENSE, "b": {**DENSE, "seed": 1}}}, "ensemble", "ensemble"),
-        ({"models": {"a": DENSE, "b": WIDE}, "edge": {"model": "a"}}, "ensemble", "a"),
-        ({"models": {"a": DENSE, "b": WIDE}, "distill": {"member": "b"}}, "ensemble", "distilled"),
-        (
-            {"models": {"a": DENSE, "b": WIDE}, "edge": {"model": "ensemble"}},
-            "ensemble",
-            "ensemble",
-        ),
+        ({}, "mobilenet_attention", "mobilenet_attention", ["mobilenet_attention"]),
+        ({"train": DENSE}, *["densenet121_attention"] * 2, ["densenet121_attention"]),
+        ({"models": {"a": DENSE, "b": WIDE, "c": {"seed": 1}}}, "ensemble", "b", ["b"]),
+        ({"models": {"a": DENSE, "b": {**DENSE, "seed": 1}}}, *["ensemble"] * 2, ["a", "b"]),
+        ({"models": TWO, "edge": {"model": "a"}}, "ensemble", "a", ["a"]),
+        ({"models": TWO, "edge": {"model": "a", "enabled": False}}, "ensemble", "a", []),
+        ({"models": TWO, "distill": {"member": "b"}}, "ensemble", "distilled", ["b"]),
+        ({"models": TWO, "edge": {"model": "ensemble"}}, "ensemble", "ensemble", ["a", "b"]),
     ],
 )
 def test_which_model_is_pushed_and_which_goes_to_the_device(
-    values: dict[str, object], pushed: str, edge: str
+    values: dict[str, object], pushed: str, edge: str, networks: list[str]
 ) -> None:
     settings = config.parse(values)
     assert (settings.pushed_model, settings.edge_model) == (pushed, edge)
+    assert list(settings.exported_members) == networks
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ DATA = {
     "StatisticsGen": {"ImageExampleGen"},
     "ImportSchemaGen": set(),
     "ExampleValidator": {"StatisticsGen", "ImportSchemaGen"},
-    "ValidationGate": {"StatisticsGen", "ImportSchemaGen", "ExampleValidator"},
+    "ValidationGate": {
+        *("ImageExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator")
+    },
     "Transform": {"ImageExampleGen", "ImportSchemaGen", "ValidationGate"},
     "Baselines": {"Transform"},
 }

@@ -1,10 +1,10 @@
 """LiteRT files of builtin operations only, in float32, float16 and dynamic range."""
 
 import numpy as np
-import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from cxrflow.components.edge.export.activations import observe, windows_of
+from cxrflow.components.edge.export.convert import to_litert
 from cxrflow.components.edge.export.flatbuffer import (
     convolutions,
     output_axis,
@@ -17,26 +17,14 @@ from cxrflow.components.edge.export.flatbuffer import (
 from cxrflow.components.edge.export.half import to_half
 from cxrflow.components.edge.export.quantize import correct_biases, keep_unlike_kernels
 from cxrflow.components.edge.export.source import Source, rgb
-from cxrflow.schema.errors import CxrflowError
 
 
 def convert(source: Source, dynamic: bool = False) -> bytes:
     """From float32 [1, S, S, 3], 0-255, to probabilities float32 [1, C].
 
-    With `dynamic`, weights are int8, and so are a convolution's inputs, by the range that they have
-    in each image. `from_concrete_functions` only: `from_saved_model` writes files that give NaN.
-
-    Raises CxrflowError if the model has an operation that LiteRT hasn't.
+    Raises CxrflowError as `to_litert`.
     """
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([source.function(1)], source.model)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if dynamic:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    try:
-        return converter.convert()
-    except Exception as error:  # ConverterError, and what MLIR raises besides
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CxrflowError(f"{source.info.name} can't become a LiteRT model: {first}") from error
+    return to_litert(source.info.name, source.function(1), source.model, dynamic)
 
 
 def with_dynamic_range(source: Source, model: bytes, pixels: np.ndarray) -> bytes:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from cxrflow.components.model.probe import fit_probe, patient_folds
+from cxrflow.components.model.folds import patient_folds
+from cxrflow.components.model.probe import fit_probe
 from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
 

@@ -71,13 +71,62 @@ def test_equal_networks_are_built_once(monkeypatch):
     assert sizes["a"] == sizes["b"] != sizes["c"]
 
 
+def strange_backbone(**arguments):
+    """A small network with an operation of TensorFlow that LiteRT hasn't."""
+    import keras
+    import tensorflow as tf
+
+    from tests.support.tiny_training import tiny_backbone
+
+    class InverseErrorFunction(keras.layers.Layer):
+        def call(self, inputs):
+            return tf.math.erfinv(tf.tanh(inputs))
+
+    network = tiny_backbone(**arguments)
+    return keras.Model(network.inputs, InverseErrorFunction()(network.output))
+
+
+def test_what_litert_cannot_be_made_of_is_said_before_any_training(monkeypatch):
+    import keras
+
+    from cxrflow.components.train.check import check_recipes
+
+    monkeypatch.setattr(keras.applications.mobilenet_v2, "MobileNetV2", strange_backbone)
+    small = {**SMALL, "alpha": 1.0}
+    recipes = {
+        "a": TrainConfig(**small, backbone="MobileNetV2"),
+        "b": TrainConfig(**small, backbone="MobileNetV2", seed=1),
+    }
+    check_recipes(recipes, 3)  # no device needs it
+    with pytest.raises(CxrflowError) as error:
+        check_recipes(recipes, 3, exported=("b",))  # built once, for a
+    assert str(error.value) == (
+        "models.a: MobileNetV2 with head attention can't become a LiteRT model: LiteRT has no "
+        "operation Erfinv; take another backbone or head, name a member that converts in "
+        "edge.model, or set edge.enabled to false"
+    )
+
+
+@pytest.mark.parametrize("changes", [{}, {"head": "simple", "test_time_views": 2}])
+def test_what_converts_passes(changes, monkeypatch):
+    import keras
+
+    from cxrflow.components.train.check import check_recipe
+    from tests.support.tiny_training import tiny_backbone
+
+    monkeypatch.setattr(keras.applications.mobilenet, "MobileNet", tiny_backbone)
+    check_recipe("one", TrainConfig(**SMALL, **changes), 3, exported=True)
+
+
 def test_node(tmp_path):
     from cxrflow.components.artifacts import RecipeReport
     from cxrflow.components.train.component import RecipeCheck
     from cxrflow.components.train.settings import RecipeCheckSettings
 
     recipes = {"m": TrainConfig(**SMALL, finetune_from="head")}
-    node = RecipeCheck(RecipeCheckSettings(recipes=recipes, classes=3, weights="none"), "1")
+    node = RecipeCheck(
+        RecipeCheckSettings(recipes=recipes, classes=3, exported=(), weights="none"), "1"
+    )
     report = RecipeReport()
     report.uri = str(tmp_path / "report")
     executor = node.EXECUTOR_SPEC.executor_class()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cxrflow.components.model.folds import patient_folds
 from cxrflow.components.model.out_of_fold import read_out_of_fold
-from cxrflow.components.model.probe import patient_folds
 from cxrflow.components.train.metrics import per_class_auc
 from tests.support.tiny_training import run
 

@@ -9,11 +9,10 @@ import tensorflow as tf
 from scipy.special import expit, logit
 
 from cxrflow.components.model.calibration import Calibration, fit
+from cxrflow.components.model.folds import cross_fit_folds, require_patients
 from cxrflow.components.model.out_of_fold import FILE_NAME, read_out_of_fold
-from cxrflow.components.model.probe import cross_fit_folds
 from cxrflow.components.train.inputs import read_transformed, to_pixels
 from cxrflow.components.train.metrics import per_class_auc
-from cxrflow.components.train.probe import require_patients
 from cxrflow.schema.errors import CxrflowError
 from tests.support.tiny_training import CLASSES, run
 
@@ -126,11 +125,10 @@ def test_the_same_data_give_the_same_probe(plain, tiny, tmp_path):
 
 
 def test_more_folds_than_patients_with_a_class_are_refused_before_training():
-    labels = np.array([[1, 0], [1, 0], [0, 0], [1, 0]])
-    patients = np.array(["a", "a", "b", "c"])
-    require_patients(labels, patients, ["Mass", "Hernia"], 2)  # no case at all: nothing to split
+    cases = {"Mass": 2, "Hernia": 0}
+    require_patients(cases, 2)  # no case at all: nothing to split
     with pytest.raises(CxrflowError, match=r"cross_fit 3.* 3 patients.*Mass 2; lower cross_fit"):
-        require_patients(labels, patients, ["Mass", "Hernia"], 3)
+        require_patients(cases, 3)
 
 
 def test_a_run_with_too_many_folds_stops(tiny, tmp_path):

@@ -6,9 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import tensorflow as tf
 import tensorflow_data_validation as tfdv
 
+from cxrflow.components.node import to_json
 from cxrflow.components.validate import gate
+from cxrflow.components.validate.settings import ValidateConfig, ValidationGateSettings
 from cxrflow.schema import features
 from cxrflow.schema.errors import CxrflowError
 
@@ -136,7 +139,12 @@ def test_ages_are_compared() -> None:
     assert age.value == pytest.approx(1, abs=0.05)  # no age in common
 
 
-def _run(root: Path, splits: dict[str, list[dict[str, Any]]], limits: dict[str, float]) -> Path:
+def _run(
+    root: Path,
+    splits: dict[str, list[dict[str, Any]]],
+    limits: dict[str, float],
+    cross_fit: tuple[int | str, ...] = (0,),
+) -> Path:
     """Runs the executor on statistics and anomalies that lie as TFX's nodes write them."""
     from tfx.types import standard_artifacts
 
@@ -150,7 +158,9 @@ def _run(root: Path, splits: dict[str, list[dict[str, Any]]], limits: dict[str, 
 
     statistics = artifact(standard_artifacts.ExampleStatistics, "statistics")
     anomalies = artifact(standard_artifacts.ExampleAnomalies, "anomalies")
-    statistics.split_names = anomalies.split_names = json.dumps(list(splits))
+    records = artifact(standard_artifacts.Examples, "records")
+    for one in (statistics, anomalies, records):
+        one.split_names = json.dumps(list(splits))
     for split, rows in splits.items():
         found = _statistics(rows)
         for name, file, proto in (
@@ -160,16 +170,39 @@ def _run(root: Path, splits: dict[str, list[dict[str, Any]]], limits: dict[str, 
             folder = root / name / f"Split-{split}"
             folder.mkdir(parents=True)
             (folder / file).write_bytes(proto.SerializeToString())
+        _write(root / "records" / f"Split-{split}", rows)
     schema = artifact(standard_artifacts.Schema, "schema")
     (root / "schema").mkdir()
     (root / "schema" / "schema.pbtxt").write_text(SCHEMA_FILE.read_text())
-    limits = {"max_eval_distance": 0.0, "max_test_distance": 0.0, **limits}
+    settings = ValidationGateSettings(
+        limits=ValidateConfig(**{"max_eval_distance": 0.0, "max_test_distance": 0.0} | limits),
+        synthetic=True,
+        classes=("Mass", "Nodule", "Hernia"),
+        cross_fit=cross_fit,
+    )
     Executor().Do(
-        {"statistics": [statistics], "schema": [schema], "anomalies": [anomalies]},
+        {
+            "statistics": [statistics],
+            "schema": [schema],
+            "anomalies": [anomalies],
+            "records": [records],
+        },
         {"report": [artifact(ValidationReport, "report")]},
-        {"settings": json.dumps({"limits": limits, "synthetic": True})},
+        {"settings": to_json(settings)},
     )
     return root / "report" / "report.json"
+
+
+def _write(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Rows as ImageExampleGen writes its records, as far as patients and findings go."""
+    folder.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(folder / "data")) as file:
+        for row in rows:
+            example = tf.train.Example()
+            for name in (features.PATIENT_ID, features.FINDINGS):
+                texts = row[name] if isinstance(row[name], tuple) else (row[name],)
+                example.features.feature[name].bytes_list.value.extend(t.encode() for t in texts)
+            file.write(example.SerializeToString())
 
 
 def test_good_data_passes_with_a_report(tmp_path: Path) -> None:
@@ -197,3 +230,31 @@ def test_a_distant_split_stops_the_run_unless_allowed(tmp_path: Path) -> None:
     with pytest.raises(CxrflowError, match=r"test: patient/sex.*max_test_distance"):
         _run(tmp_path / "strict", splits, {"max_test_distance": 0.6})
     assert _run(tmp_path / "lenient", splits, {"max_test_distance": 0.7}).is_file()
+
+
+def _patients(start: int, *findings: tuple[str, ...]) -> list[dict[str, Any]]:
+    """An image each of patients that are numbered from `start`."""
+    return [
+        GOOD | {features.PATIENT_ID: str(start + i), features.FINDINGS: names}
+        for i, names in enumerate(findings)
+    ]
+
+
+# Patients with a Mass: 1, 2 and 3, one of them seen twice; with a Nodule: 2 and 4; no Hernia.
+FEW = {
+    "train": [*_patients(1, ("Mass",), ("Mass", "Nodule")), *_patients(1, ("Mass",))],
+    "eval": _patients(3, ("Mass",), ("Nodule",)),
+    "test": _patients(5, ("Nodule",), ("Nodule",), ("Hernia",)),
+}
+
+
+def test_more_folds_than_patients_with_a_class_stop_the_run(tmp_path: Path) -> None:
+    anything = {"max_eval_distance": 1.0, "max_test_distance": 1.0}
+    assert _run(tmp_path / "two", FEW, anything, cross_fit=(0, 2)).is_file()
+    for cross_fit, said in (
+        ((3, 0), "train.cross_fit 3: every class needs cases of at least 3 patients .*: Nodule 2;"),
+        (("auto",), "train.cross_fit 5: .* there are: Mass 3, Nodule 2; lower cross_fit or leave"),
+    ):
+        with pytest.raises(CxrflowError, match=said) as stopped:
+            _run(tmp_path / str(cross_fit[0]), FEW, anything, cross_fit)
+        assert "\n" not in str(stopped.value)
