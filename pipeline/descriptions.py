@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrflow.components.ingest.source import READY
+from cxrflow.components.ingest.source.spelling import composed
 from cxrflow.schema.errors import CxrflowError, did_you_mean
 from cxrflow.schema.yaml_file import read_yaml
 
@@ -59,7 +60,13 @@ def with_source_classes(values: dict[str, Any]) -> dict[str, Any]:
     classes = labels.get("classes") if isinstance(labels, dict) else None
     if not isinstance(classes, dict) or not isinstance(ingest, dict) or "classes" in ingest:
         return values
-    return {**values, "ingest": {**ingest, "classes": list(dict.fromkeys(classes.values()))}}
+    names = list(dict.fromkeys(map(_composed, classes.values())))
+    return {**values, "ingest": {**ingest, "classes": names}}
+
+
+def _composed(name: Any) -> Any:
+    """A class's name as `data` has it; what is none is told as its own field's fault."""
+    return composed(name) if isinstance(name, str) else name
 
 
 def _unknown(name: str) -> CxrflowError:

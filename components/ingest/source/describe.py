@@ -35,6 +35,7 @@ class _Images:
 
     is_dicom: bool
     count: int
+    others: int  # of the other kind
     names: set[str]
     sops: set[str]
     studies: set[str]
@@ -60,20 +61,42 @@ def describe(folder: Path, to: Path, like: str = "") -> Description:
         return Description([f"{to}: the ready description; edit what differs"])
     tables = sorted(_tables(folder))
     if not tables:
+        excel = sorted(path.name for path in folder.glob("*.xls*"))
+        hint = f"; save {shown(excel[0])} as CSV" if excel else ""
         raise CxrflowError(
             f"{folder} has no table ({', '.join(TABLE_SUFFIXES)}): labels must stand in one, a row "
-            "an image or a study"
+            f"an image or a study{hint}"
         )
     if known := _known(folder, tables):
         return known
     images = _look(folder)
-    sheet, path, others = _main(folder, tables, images)
-    return _write(folder, to, _Guess(sheet, path.relative_to(folder).as_posix(), images), others)
+    sheets, faults = _read(tables)
+    sheet, path, others = _main(folder, sheets, images)
+    found = _write(folder, to, _Guess(sheet, path.relative_to(folder).as_posix(), images), others)
+    found.said += [f"  not used: {fault}" for fault in faults]
+    return found
 
 
 def _tables(folder: Path) -> Iterator[Path]:
     for pattern in ("*", "*/*"):
         yield from (path for path in folder.glob(pattern) if path.is_file() and is_table(path))
+
+
+def _read(tables: Sequence[Path]) -> tuple[list[tuple[Sheet, Path]], list[str]]:
+    """The tables that can be read, and why others can't: a README may lie among them.
+
+    Raises:
+        CxrflowError: none can.
+    """
+    sheets, faults = [], []
+    for path in tables:
+        try:
+            sheets.append((read_sheet(path), path))
+        except CxrflowError as error:
+            faults.append(str(error))
+    if not sheets:
+        raise CxrflowError(faults[0])
+    return sheets, faults
 
 
 def _known(folder: Path, tables: Sequence[Path]) -> Description | None:
@@ -103,7 +126,10 @@ def _has_columns_of(ready: dict[str, Any], folder: Path) -> bool:
     paths = [path for path in found if path]
     if len(paths) < len(patterns):
         return False
-    columns = {name for path in paths for name in read_sheet(path, ()).columns}
+    try:
+        columns = {name for path in paths for name in read_sheet(path, ()).columns}
+    except CxrflowError:
+        return False
     labels = ready["labels"]
     needed = [labels["column"]] if "column" in labels else list(labels["classes"])[:1]
     return {ready["columns"]["image"], *needed} <= columns
@@ -118,7 +144,10 @@ def _look(folder: Path) -> _Images:
     is_dicom = len(dicoms) > len(plain)
     paths = [one.path for one in dicoms] if is_dicom else plain
     names = {same_name(name) for path in paths for name in _names(path)}
-    return _Images(is_dicom, len(paths), names, _uids(dicoms, "SOP"), _uids(dicoms, "Study"))
+    others = len(plain) + len(dicoms) - len(paths)
+    return _Images(
+        is_dicom, len(paths), others, names, _uids(dicoms, "SOP"), _uids(dicoms, "Study")
+    )
 
 
 def _names(path: str) -> tuple[str, ...]:
@@ -130,14 +159,15 @@ def _uids(dicoms: Sequence[DicomFile], kind: str) -> set[str]:
     return {one.values.get(f"{PREFIX}{kind}InstanceUID", "") for one in dicoms} - {""}
 
 
-def _main(folder: Path, tables: Sequence[Path], images: _Images) -> tuple[Sheet, Path, list[str]]:
+def _main(
+    folder: Path, sheets: Sequence[tuple[Sheet, Path]], images: _Images
+) -> tuple[Sheet, Path, list[str]]:
     """The table whose rows name the most images, and the names of the others."""
-    sheets = [(read_sheet(path), path) for path in tables]
     best = max(sheets, key=lambda one: (_best_share(one[0], images), len(one[0].rows)))
     others = [p.relative_to(folder).as_posix() for _, p in sheets if p != best[1]]
     if not _best_share(best[0], images):
         raise CxrflowError(
-            f"no column of {', '.join(shown(p.name) for p in tables)} names the images of "
+            f"no column of {', '.join(shown(path.name) for _, path in sheets)} names the images of "
             f"{folder}: a column must have their paths, names, or for DICOM their SOP or Study "
             "Instance UIDs"
         )
@@ -218,6 +248,11 @@ def _key(path: Path) -> list[str]:
 def _doubts(guess: _Guess) -> Iterator[str]:
     if guess.share < 1:
         yield f"only {guess.share:.0%} of the rows name an image (columns.image)"
+    if guess.images.others:
+        kind = "PNG and JPEG" if guess.images.is_dicom else "DICOM"
+        yield f"{guess.images.others:,} {kind} files are left out (images.format)"
+    if rare := [name for name, count in guess.labels.classes.items() if not count]:
+        yield f"no row is positive for {', '.join(map(shown, rare))} (labels)"
     if not guess.labels.classes:
         yield "no column was taken for labels: name them in labels"
     if "patient" not in guess.columns and not guess.images.is_dicom:

@@ -1,7 +1,6 @@
 """Which DICOM files a folder has, and what their headers say; no pixels are read."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cxrflow.components.ingest.quarantine import Reason
 from cxrflow.components.ingest.source.settings import DICOM_SLICES
+from cxrflow.components.ingest.source.walk import files_below
 from cxrflow.schema.dicom.limits import DicomLimits
 from cxrflow.schema.dicom.render import is_dicom, read_header
 from cxrflow.schema.image_rules import BadImage
@@ -29,6 +29,7 @@ _OTHER = (
     *(".csv", ".tsv", ".gz", ".parquet", ".yaml", ".yml", ".txt", ".key", ".json", ".md"),
     "dicomdir",  # an index of the others
 )
+_DEAD = "a link that leads to no file"
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,15 @@ class DicomFile:
 
 
 def find_dicoms(folder: Path) -> list[DicomFile]:
-    """All DICOM files in a folder and below, in the order of their paths."""
+    """All DICOM files in a folder and below, in the order of their paths.
+
+    Raises:
+        CxrflowError: a folder can't be read.
+    """
     with ThreadPoolExecutor(_THREADS) as threads:
-        found = threads.map(lambda path: _look(folder, path), sorted(_files(folder)))
+        files = sorted(path for path in files_below(folder) if not path.lower().endswith(_OTHER))
+        found = threads.map(lambda path: _look(folder, path), files)
         return [one for one in found if one]
-
-
-def _files(folder: Path) -> Iterator[str]:
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and not name.lower().endswith(_OTHER):
-                yield os.path.relpath(os.path.join(where, name), folder).replace(os.sep, "/")
 
 
 def _look(folder: Path, path: str) -> DicomFile | None:
@@ -61,7 +59,8 @@ def _look(folder: Path, path: str) -> DicomFile | None:
     whole = folder / path
     try:
         if not whole.is_file():
-            return None
+            dead = whole.is_symlink()  # such as git-annex leaves for what isn't fetched
+            return DicomFile(path, {}, Reason.UNREADABLE.value, _DEAD) if dead else None
         with open(whole, "rb") as file:
             if not is_dicom(file.read(_START)):
                 return None

@@ -1,16 +1,19 @@
 """Reads a table's file as text values: CSV and TSV as people's programs write them, and Parquet."""
 
+import contextlib
 import csv
 import fnmatch
 import gzip
 import io
 import os
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxrflow.components.ingest.source.spelling import composed
 from cxrflow.schema.errors import CxrflowError, did_you_mean
 from cxrflow.schema.portable.label_table import shown
 
@@ -18,6 +21,7 @@ MAX_BYTES = 1 << 30  # of a table, unpacked; MIMIC-CXR's largest has 60 MB
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".parquet")
 _SEPARATORS = ",;\t|"
 _HEAD = 1 << 20  # characters in which the header is looked for
+_EXCELS = re.compile(r"sep=(.)[^\S\r\n]*(?:\r\n?|\n)", re.IGNORECASE)  # its line of the separator
 _FOREIGN = (
     (b"PK\x03\x04", "is an Excel file or a ZIP archive: save it as CSV"),
     (b"\xd0\xcf\x11\xe0", "is an old Excel file: save it as CSV"),
@@ -26,7 +30,7 @@ _FOREIGN = (
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table as text."""
+    """A table as text, in Unicode's composed form (NFC)."""
 
     name: str  # of the file, for messages
     columns: tuple[str, ...]
@@ -75,10 +79,9 @@ def read_sheet(path: Path, wanted: Sequence[str] | None = None) -> Sheet:
     if fnmatch.fnmatch(path.name.lower(), "*.parquet"):
         return _read_parquet(path, wanted)
     text, encoding = _decode(path)
-    first, _, rest = text.partition("\n")
     separator, skipped = "", 0
-    if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:
-        separator, text, skipped = first.strip()[4], rest, 1
+    if said := _EXCELS.match(text):
+        separator, text, skipped = said[1], text[said.end() :], 1
     separator = separator or _separator(text[:_HEAD])
     rows: list[tuple[int, dict[str, str]]] = []
     faults: dict[int, str] = {}
@@ -126,7 +129,9 @@ def _decode(path: Path) -> tuple[str, str]:
         data = path.read_bytes()
         if data.startswith(b"\x1f\x8b"):
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-                data = packed.read(MAX_BYTES)
+                data = packed.read(MAX_BYTES + 1)
+            if len(data) > MAX_BYTES:
+                raise CxrflowError(f"{path} unpacks to more than {MAX_BYTES:,} bytes")
     except (OSError, EOFError, zlib.error) as error:
         raise CxrflowError(f"{path} can't be read: {error}") from None
     for start, what in _FOREIGN:
@@ -145,20 +150,26 @@ def _decode(path: Path) -> tuple[str, str]:
             continue
         if "\0" in text:
             break
-        return text, name
+        return composed(text), name
     raise CxrflowError(f"{path} is no text: save it as CSV in UTF-8")
 
 
 def _separator(head: str) -> str:
     """What splits the header into most parts; a table of one column has none of them."""
-    lines = (line for line in head.splitlines() if line.strip())
-    header = next(lines, "")
-    counts = {sign: len(next(csv.reader([header], delimiter=sign))) for sign in _SEPARATORS}
+    counts = {sign: _columns(head, sign) for sign in _SEPARATORS}
     return max(_SEPARATORS, key=lambda sign: counts[sign])
 
 
+def _columns(head: str, separator: str) -> int:
+    """Into how many parts the header falls; its names may have line breaks in quotes."""
+    reader = csv.reader(io.StringIO(head, newline=""), delimiter=separator, skipinitialspace=True)
+    with contextlib.suppress(csv.Error):
+        return next((len(each) for each in reader if any(map(str.strip, each))), 0)
+    return 0
+
+
 def _title(value: str) -> str:
-    return value.replace("\ufeff", "").strip()
+    return composed(value.replace("\ufeff", "").strip())
 
 
 def _places(path: Path, header: list[str], wanted: Sequence[str] | None) -> dict[str, int]:
@@ -175,15 +186,16 @@ def _read_parquet(path: Path, wanted: Sequence[str] | None) -> Sheet:
     import pyarrow.parquet as parquet
 
     try:
-        columns = parquet.read_schema(path).names
-        keep = [name for name in columns if wanted is None or name in wanted]
-        table = parquet.read_table(path, columns=keep)
+        written = parquet.read_schema(path).names
+        columns = [_title(name) for name in written]
+        keep = {name: written[at] for name, at in _places(path, columns, wanted).items()}
+        table = parquet.read_table(path, columns=list(keep.values()))
     except (OSError, pyarrow.ArrowException) as error:
         reason = str(error).splitlines()[0][:200]
         raise CxrflowError(f"{path} can't be read as Parquet: {reason}") from None
     if not table.num_rows:
         raise CxrflowError(f"{path} has no rows")
-    texts = {name: [_text(value) for value in table[name].to_pylist()] for name in keep}
+    texts = {name: [_text(v) for v in table[there].to_pylist()] for name, there in keep.items()}
     rows = [(i + 1, {name: texts[name][i] for name in keep}) for i in range(table.num_rows)]
     return Sheet(path.name, tuple(columns), rows, {}, "Parquet")
 
@@ -198,4 +210,4 @@ def _text(value: Any) -> str:
         return str(int(value))
     if isinstance(value, (list, tuple)):
         return "|".join(map(_text, value))
-    return str(value).strip()
+    return composed(str(value).strip())

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cxrflow.components.ingest.source.labels import canonical
+from cxrflow.components.ingest.source.spelling import MISSING, canonical
 from cxrflow.schema.classes import NO_FINDING
 
 _NAMES = {  # in the order of trust
@@ -28,9 +28,15 @@ _MEANINGS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 _OTHERWISE = {"sex": "unknown", "view": "set_aside", "split": "train"}
-_POSITIVE = {"1", "yes", "true", "positive", "pos", "y", "t", "present", "ja", "sí", "si", "oui"}
-_NEGATIVE = {"0", "no", "false", "negative", "neg", "n", "f", "absent", "nein", "non"}
-_UNSURE = {"", "-1", "uncertain", "unknown", "u", "?", "na", "n/a", "maybe", "possible", "nan"}
+_POSITIVE = {
+    *("1", "yes", "true", "positive", "pos", "y", "t", "present", "x", "+"),
+    *("ja", "sí", "si", "oui", "wahr", "vrai", "verdadero"),  # as Excel writes TRUE there
+}
+_NEGATIVE = {
+    *("0", "no", "false", "negative", "neg", "n", "f", "absent"),
+    *("nein", "non", "falsch", "faux", "falso"),
+}
+_UNSURE = {*MISSING, "-1", "uncertain", "u", "maybe", "possible"}
 _NONE = {"no finding", "no findings", "normal", "none", "healthy", "negative", "ohne befund"}
 _LABEL_NAMES = re.compile(r"finding|label|diagnos|disease|patholog|class|befund", re.IGNORECASE)
 _SEPARATORS = ("|", ";", ",", "/")
@@ -94,10 +100,13 @@ def labels(values: Mapping[str, Sequence[str]]) -> Labels:
     counts = {name: sum(canonical(v) in _POSITIVE for v in values[name]) for name in single}
     none = [name for name in single if canonical(name) in _NONE]
     seen = Counter(v for name in single for v in values[name])
+    policies = {value: (_policy(value), count) for value, count in seen.most_common()}
+    if "" in policies and all(policy != "negative" for policy, _ in policies.values()):
+        policies[""] = ("negative", seen[""])  # only what is there is marked
     return Labels(
         classes={name: counts[name] for name in single if name not in none},
         none=none,
-        values={value: (_policy(value), count) for value, count in seen.most_common()},
+        values=policies,
         columns=tuple(single),
     )
 
@@ -108,8 +117,9 @@ def groups(values: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def class_name(name: str) -> str:
-    """A class's name from a column's: brackets, bars and outer spaces don't count."""
-    return " ".join(name.replace("|", " ").split())[:64]
+    """A class's name from a column's: bars, outer spaces and what isn't seen don't count."""
+    plain = "".join(sign if sign.isprintable() else " " for sign in name.replace("|", " "))
+    return " ".join(plain.split())[:64].strip()
 
 
 def slice_name(name: str) -> str:

@@ -1,15 +1,13 @@
 """From a row's label values to the classes that it is positive for, and those it doesn't tell."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cxrflow.components.ingest.quarantine import Reason
 from cxrflow.components.ingest.source.settings import LabelsConfig, Policy
+from cxrflow.components.ingest.source.spelling import canonical
 from cxrflow.schema.portable.label_table import BadValue, shown
-
-_NUMBER = re.compile(r"[+-]?[0-9]{1,15}([.,][0-9]*)?|[+-]?[.,][0-9]+")
 
 
 @dataclass(frozen=True)
@@ -157,15 +155,6 @@ class LabelReader:
     def _says_none(self, text: str) -> bool:
         """Whether the column for no finding is positive; blank or uncertain says nothing."""
         return self._values.get(canonical(text)) == "positive" if text else False
-
-
-def canonical(text: str) -> str:
-    """The form in which values and words are compared: case and spaces don't count, 1.0 is 1."""
-    plain = " ".join(text.split()).casefold()
-    if not _NUMBER.fullmatch(plain):
-        return plain
-    number = float(plain.replace(",", "."))
-    return f"{number:g}" if abs(number) < 1e6 else plain
 
 
 def _stripped(word: str, signs: str) -> str:

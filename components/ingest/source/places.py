@@ -11,6 +11,7 @@ from cxrflow.components.ingest.quarantine import Reason
 from cxrflow.components.ingest.source.dicoms import PREFIX, DicomFile, find_dicoms
 from cxrflow.components.ingest.source.rows import PLACE
 from cxrflow.components.ingest.source.settings import DataConfig
+from cxrflow.components.ingest.source.walk import files_below
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.label_table import SUFFIXES, BadValue, same_name
 
@@ -33,7 +34,7 @@ class Places:
         """Looks through the folder.
 
         Raises:
-            CxrflowError: there is no such folder, or no image in it.
+            CxrflowError: there is no such folder, it can't be read, or has no image.
         """
         self._root, self._data = root / data.images.folder, data
         if not self._root.is_dir():
@@ -116,12 +117,12 @@ class Places:
 
 
 def image_files(folder: Path) -> Iterator[str]:
-    """PNG and JPEG files in a folder and below, relative to it, with "/"."""
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and same_name(name).lower().endswith(SUFFIXES):
-                yield os.path.relpath(os.path.join(where, name), folder).replace(os.sep, "/")
+    """PNG and JPEG files in a folder and below, relative to it, with "/".
+
+    Raises:
+        CxrflowError: a folder can't be read.
+    """
+    return (path for path in files_below(folder) if same_name(path).lower().endswith(SUFFIXES))
 
 
 def picked(row: Mapping[str, str], field: str, data: DataConfig) -> str:

@@ -1,5 +1,6 @@
 """A described source as rows of images: what ingest reads of NIH's table, for any table."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from cxrflow.components.ingest.quarantine import Problem, Reason
 from cxrflow.components.ingest.source.dicoms import PREFIX, DicomFile
-from cxrflow.components.ingest.source.labels import LabelReader, canonical
+from cxrflow.components.ingest.source.labels import LabelReader
 from cxrflow.components.ingest.source.places import Found, Places, picked
 from cxrflow.components.ingest.source.rows import SourceRow, read_rows
 from cxrflow.components.ingest.source.settings import DataConfig
+from cxrflow.components.ingest.source.spelling import MISSING, canonical
 from cxrflow.components.ingest.table import years
 from cxrflow.schema.features import SLICE_PREFIX, UNKNOWN, UNKNOWN_AGE
 from cxrflow.schema.patients import identity
-from cxrflow.schema.portable.label_table import BadValue, shown
+from cxrflow.schema.portable.label_table import BadValue, same_name, shown
 from cxrflow.schema.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 _NUMBERS = ("row", "age", "follow_up")
 _UNSEEN = "(not shown)"  # in place of what may name a patient
+_FRACTION = re.compile(r"([0-9]{1,3})[.,][0-9]+")  # full years are an age
+# 1960, 1960.0 as a float column has it, 19601224, 1960-12-24, 1960/12/24 10:15:00.
+_YEAR_FIRST = re.compile(r"([0-9]{4})(?:\.0*|[-/.]?([0-9]{2})[-/.]?([0-9]{2})(?:[T ].*)?)?")
 
 
 @dataclass(frozen=True)
@@ -202,20 +207,36 @@ class _Reader:
     def _age(self, row: Mapping[str, str]) -> int:
         columns = self._data.columns
         text = picked(row, "age", self._data)
-        if text:
-            return years(text.replace(",", "."))
-        born, examined = (picked(row, name, self._data) for name in ("born", "examined"))
+        if canonical(text) not in MISSING:
+            fraction = _FRACTION.fullmatch(text)
+            try:
+                return years(fraction[1] if fraction else text)
+            except BadValue as error:  # it may be a date of birth
+                raise BadValue(error.reason, self._harmless(str(error), text)) from None
+        born, examined = (self._date(row, name) for name in ("born", "examined"))
         if not (columns.age or columns.born):
             if said := row.get(f"{PREFIX}PatientAge", ""):
                 try:
                     return years(said)
                 except BadValue:  # headers are filled in carelessly; the age alone is left out
                     return UNKNOWN_AGE
-            born = row.get(f"{PREFIX}PatientBirthDate", "")
-            examined = row.get(f"{PREFIX}StudyDate", "")
-        if not (born[:4].isdigit() and examined[:4].isdigit()):
+            born = _date(row.get(f"{PREFIX}PatientBirthDate", ""))
+            examined = _date(row.get(f"{PREFIX}StudyDate", ""))
+        if not (born and examined):
             return UNKNOWN_AGE
         return years(str(max(_full_years(born, examined), 0)))
+
+    def _date(self, row: Mapping[str, str], field: str) -> str:
+        """A column's date, YYYYMMDD or YYYY; "" if none is given."""
+        text = picked(row, field, self._data)
+        found = _date(text)
+        if not found and canonical(text) not in MISSING:
+            raise BadValue(
+                Reason.IMPOSSIBLE_AGE.value,
+                f"{getattr(self._data.columns, field)} is neither a year nor a date that begins "
+                f"with one, as 1960-12-24 does; columns.patterns.{field} can pick its year out",
+            )
+        return found
 
     def _sex(self, row: Mapping[str, str]) -> str:
         given = self._data.columns.sex
@@ -261,7 +282,7 @@ class _Reader:
             names.update(
                 values.get(f"{PREFIX}{key}", "") for key in ("PatientID", "SOPInstanceUID")
             )
-        return tuple(sorted(names - {""}))
+        return tuple(sorted({same_name(name) for name in names} - {""}))
 
     def harmless(self, file: DicomFile) -> str:
         """What is wrong with a file, without what it says itself."""
@@ -275,11 +296,15 @@ class _Reader:
         return plain.replace(f"'{shown(said)}'", _UNSEEN) if said else plain
 
 
+def _date(text: str) -> str:
+    """The digits of a year or of a date that begins with one; "" for anything else."""
+    match = _YEAR_FIRST.fullmatch(text.strip())
+    return "".join(filter(None, match.groups())) if match else ""
+
+
 def _full_years(born: str, examined: str) -> int:
-    """Between two years, or two dates as DICOM writes them, YYYYMMDD."""
-    before = all(len(d) >= 8 and d[:8].isdigit() for d in (born, examined)) and (
-        examined[4:8] < born[4:8]
-    )
+    """Between two years or dates, YYYY or YYYYMMDD."""
+    before = len(born) == len(examined) == 8 and examined[4:] < born[4:]
     return int(examined[:4]) - int(born[:4]) - before
 
 

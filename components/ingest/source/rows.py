@@ -8,8 +8,9 @@ from pathlib import Path
 from cxrflow.components.ingest.quarantine import Reason
 from cxrflow.components.ingest.source.dicoms import PREFIX
 from cxrflow.components.ingest.source.files import Sheet, find_tables, read_sheet
-from cxrflow.components.ingest.source.labels import LabelReader, canonical
+from cxrflow.components.ingest.source.labels import LabelReader
 from cxrflow.components.ingest.source.settings import DataConfig, JoinConfig
+from cxrflow.components.ingest.source.spelling import canonical
 from cxrflow.schema.errors import CxrflowError, did_you_mean
 from cxrflow.schema.portable.label_table import shown
 
@@ -37,7 +38,8 @@ def read_rows(folder: Path, data: DataConfig) -> list[SourceRow]:
     """
     needed = _needed(data)
     labels = LabelReader(data.labels)
-    joins = [_read_join(folder, join, needed, labels) for join in data.joins]
+    secret = bool(data.pseudonym_key)
+    joins = [_read_join(folder, join, needed, labels, secret) for join in data.joins]
     joined = {name for _, sheet, _ in joins for name in sheet.columns}
     rows = []
     for table in data.tables:
@@ -105,7 +107,7 @@ def _require_labels(sheet: Sheet, data: DataConfig, elsewhere: Iterable[str]) ->
 
 
 def _read_join(
-    folder: Path, join: JoinConfig, needed: Sequence[str], labels: LabelReader
+    folder: Path, join: JoinConfig, needed: Sequence[str], labels: LabelReader, secret: bool
 ) -> tuple[JoinConfig, Sheet, dict[tuple[str, ...], dict[str, str]]]:
     """A file's rows by their values of `on`."""
     partners: dict[tuple[str, ...], dict[str, str]] = {}
@@ -115,9 +117,10 @@ def _read_join(
         for line, values in sheet.rows:
             key = _key(values, join)
             if partners.get(key, values) != values:
+                said = "" if secret else f" {shown(', '.join(key))}"  # it may name a patient
                 raise CxrflowError(
-                    f"{sheet.name} line {line}: another row of {', '.join(join.by)} "
-                    f"{shown(', '.join(key))} says something else"
+                    f"{sheet.name} line {line}: another row of its {', '.join(join.by)}{said} "
+                    "says something else"
                 )
             partners[key] = values
     return join, sheet, partners

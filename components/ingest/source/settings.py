@@ -2,8 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from cxrflow.components.ingest.source.spelling import (
+    canonical,
+    composed,
+    require_one_meaning,
+)
 from cxrflow.schema.classes import NO_FINDING
 from cxrflow.schema.settings import settings
 
@@ -11,7 +16,8 @@ Policy = Literal["positive", "negative", "leave_out", "ignore"]
 Split = Literal["train", "eval", "test"]
 View = Literal["PA", "AP", "unknown", "set_aside"]
 Sex = Literal["M", "F", "unknown"]
-Column = str  # of a table; "dicom:KEYWORD" is an element of the image's DICOM header
+Text = Annotated[str, AfterValidator(composed)]  # that is compared with tables
+Column = Text  # of a table; "dicom:KEYWORD" is an element of the image's DICOM header
 SliceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
 
 # Elements that name no patient, examination, person or place (PS3.15, table E.1-1).
@@ -32,7 +38,7 @@ def _plain_keys(given: Any) -> Any:
         if isinstance(key, bool):
             word = "yes, true or on" if key else "no, false or off"
             raise ValueError(f"{word} means {key} in YAML: put the value into quotes")
-    return {"" if key is None else str(key): value for key, value in given.items()}
+    return {"" if key is None else composed(str(key)): value for key, value in given.items()}
 
 
 def _yes_or_no() -> dict[str, Policy]:
@@ -51,7 +57,14 @@ def _frontal() -> dict[str, View]:
     return {"PA": "PA", "AP": "AP", "": "unknown"}
 
 
+def _one_meaning(meanings: dict[str, Any]) -> dict[str, Any]:
+    require_one_meaning(meanings)
+    return meanings
+
+
 Keys = BeforeValidator(_plain_keys)
+OneMeaning = AfterValidator(_one_meaning)
+Policies = Annotated[dict[str, Policy], Keys, OneMeaning]
 
 
 @settings
@@ -70,7 +83,7 @@ class JoinConfig:
 
     file: str
     """Its path in the data folder."""
-    by: tuple[str, ...] = Field(min_length=1)
+    by: tuple[Text, ...] = Field(min_length=1)
     """Columns that both have; a row without a partner is set aside."""
 
 
@@ -87,9 +100,9 @@ class ColumnsConfig:
     age: Column = ""
     """Years, or a DICOM age string."""
     born: Column = ""
-    """Year or date of birth: with `examined`, for the age."""
+    """Year of birth, or a date that begins with it: with `examined`, for the age."""
     examined: Column = ""
-    """Year or date of the examination."""
+    """Year of the examination, or a date that begins with it."""
     sex: Column = ""
     """M or F, in any of the words of `sexes`."""
     view: Column = ""
@@ -104,29 +117,29 @@ class ColumnsConfig:
 class LabelsConfig:
     """Which classes there are, and what a value means."""
 
-    column: str = ""
+    column: Text = ""
     """The column that names all findings; empty: each class has a column of its own."""
     separator: str = "|"
     """Between the names in `column`."""
     strip: str = ""
     """Characters around names in `column` that don't count, such as brackets and quotes."""
-    classes: Annotated[dict[str, str], Keys] = Field(default_factory=dict)
+    classes: Annotated[dict[str, Text], Keys] = Field(default_factory=dict)
     """Name in the source (a column, or a word in `column`) -> class, in the order of the outputs.
     Several names may mean one class."""
-    none: tuple[str, ...] = ()
+    none: tuple[Text, ...] = ()
     """Names that say there is no finding."""
-    beside_none: tuple[str, ...] = ()
+    beside_none: tuple[Text, ...] = ()
     """Classes that don't contradict `none`, such as devices."""
-    leave_out: tuple[str, ...] = ()
+    leave_out: tuple[Text, ...] = ()
     """Words of `column` that leave the image out of the run, as they say nothing of the classes."""
     others: Literal["refuse", "drop"] = "refuse"
     """A word of `column` that is in none of these lists: refuse sets the row aside, drop ignores
     the word."""
-    values: Annotated[dict[str, Policy], Keys] = Field(default_factory=_yes_or_no)
+    values: Policies = Field(default_factory=_yes_or_no)
     """What a class's column may hold, "" for blank: positive, negative, ignore (the class is
     unknown for this image, and counts in no loss and no figure of the class), or leave_out (the
     image stays out of the run). Numbers are compared as numbers; other values set the row aside."""
-    values_of: dict[str, Annotated[dict[str, Policy], Keys]] = Field(default_factory=dict)
+    values_of: dict[Text, Policies] = Field(default_factory=dict)
     """Class -> values that mean something else for it."""
     several_rows: Literal["same", "any", "majority", "all"] = "same"
     """Rows of one image, such as several readers': same sets those aside that differ, else a
@@ -140,12 +153,23 @@ class LabelsConfig:
                     f"classes: {name!r} can't name a class: 1 to 64 printable characters without "
                     f"outer spaces or |, not {' or '.join(_RESERVED)}"
                 )
+        seen: dict[str, str] = {}
+        for name in self.names:
+            if (other := seen.setdefault(canonical(name), name)) != name:
+                raise ValueError(
+                    f"classes: {other!r} and {name!r} differ in nothing that readers see: write "
+                    "both the same if they are one class, else give one another name"
+                )
         for what, given in (("values_of", self.values_of), ("beside_none", self.beside_none)):
             if wrong := [name for name in given if name not in self.names]:
                 raise ValueError(f"{what} has {wrong[0]!r}, which is no class")
-        if both := [name for name in self.none if name in self.classes]:
+        if self.column:
+            require_one_meaning(self.classes)
+        same = canonical if self.column else str  # a column's name is what it is
+        words, none = {same(name) for name in self.classes}, {same(name) for name in self.none}
+        if both := [name for name in self.none if same(name) in words]:
             raise ValueError(f"none has {both[0]!r}, which is a class too")
-        if both := [name for name in self.leave_out if name in (*self.classes, *self.none)]:
+        if both := [name for name in self.leave_out if same(name) in words | none]:
             raise ValueError(f"leave_out has {both[0]!r}, which is a class or in none too")
         if self.leave_out and not self.column:
             raise ValueError("leave_out has words of `column`; a value of a column is in `values`")
@@ -173,7 +197,7 @@ class ImagesConfig:
     aside."""
     folder: str = "."
     """Folder of all images, in the data folder."""
-    path: str = ""
+    path: Text = ""
     """An image's path from columns: `{ImageDir}/{ImageID}`, `{id:2}` for the first two characters;
     empty: what `columns.image` says."""
 
@@ -182,9 +206,9 @@ class ImagesConfig:
 class SplitsConfig:
     """Who decides the splits; where nothing does, a hash of the patient."""
 
-    column: str = ""
+    column: Text = ""
     """Column that names each row's split."""
-    values: Annotated[dict[str, Split], Keys] = Field(default_factory=_as_ours)
+    values: Annotated[dict[str, Split], Keys, OneMeaning] = Field(default_factory=_as_ours)
     """Value of `column` -> split. A split that nobody names is cut out of train, by patient."""
     lists: dict[Split, str] = Field(default_factory=dict)
     """Split -> file with the name of an image or the id of a patient a line."""
@@ -212,9 +236,9 @@ class DataConfig:
     """Where the images are."""
     labels: LabelsConfig = Field(default_factory=LabelsConfig)
     """Which classes there are, and what a value means."""
-    views: Annotated[dict[str, View], Keys] = Field(default_factory=_frontal)
+    views: Annotated[dict[str, View], Keys, OneMeaning] = Field(default_factory=_frontal)
     """Value of `columns.view`, "" for blank -> PA, AP, unknown or set_aside; so are all others."""
-    sexes: Annotated[dict[str, Sex], Keys] = Field(default_factory=_men_and_women)
+    sexes: Annotated[dict[str, Sex], Keys, OneMeaning] = Field(default_factory=_men_and_women)
     """Value of `columns.sex`, "" for blank -> M, F or unknown; others set the row aside."""
     splits: SplitsConfig = Field(default_factory=SplitsConfig)
     """Who decides the splits."""

@@ -54,7 +54,7 @@ def split_source(
     if not named:
         said = ["train"] * len(rows)
     elif data.splits.lists:
-        said = _by_lists(rows, root, data.splits.lists)
+        said = _by_lists(rows, root, data.splits.lists, bool(data.pseudonym_key))
         for row, image, one in zip(rows["row"], rows["image_id"], said, strict=True):
             if not one:
                 detail = f"in none of {', '.join(data.splits.lists.values())}"
@@ -80,7 +80,9 @@ def _named(data: DataConfig) -> set[str]:
     return {*(table.split for table in data.tables if table.split), *data.splits.lists, *in_column}
 
 
-def _by_lists(rows: "pd.DataFrame", root: Path, lists: Mapping[Split, str]) -> list[str]:
+def _by_lists(
+    rows: "pd.DataFrame", root: Path, lists: Mapping[Split, str], secret: bool
+) -> list[str]:
     """The split of each row whose image or patient is in a list; "" for the others."""
     known: dict[str, str] = {}
     for split, file in lists.items():
@@ -91,9 +93,8 @@ def _by_lists(rows: "pd.DataFrame", root: Path, lists: Mapping[Split, str]) -> l
                 raise CxrflowError(str(error)) from None
             for name in names:
                 if known.setdefault(name, split) != split:
-                    raise CxrflowError(
-                        f"{file} has {name!r}, which the list of {known[name]} has too"
-                    )
+                    what = "a name" if secret else repr(name)  # it may be a patient's
+                    raise CxrflowError(f"{file} has {what} that the list of {known[name]} has too")
     found = []
     for names in rows["names"]:
         splits = {known[name] for name in names if name in known}

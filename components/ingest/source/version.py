@@ -9,6 +9,7 @@ from cxrflow.components.ingest.folder import SYNTHETIC_MARK
 from cxrflow.components.ingest.source.read import key_path
 from cxrflow.components.ingest.source.rows import table_paths
 from cxrflow.components.ingest.source.settings import DataConfig
+from cxrflow.components.ingest.source.walk import files_below
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import SLICE_PREFIX, UNKNOWN, UNKNOWN_AGE, UNKNOWN_FINDINGS
 from cxrflow.schema.pseudonyms import Pseudonyms
@@ -69,14 +70,10 @@ def contract(schema: str, data: DataConfig) -> str:
 
 def _stats(folder: Path) -> Iterator[tuple[bytes, int, int]]:
     """Path, bytes and time of change of all files; -1 where a link can't be followed."""
-    for where, folders, names in os.walk(os.fsencode(folder)):
-        folders[:] = [name for name in folders if not name.startswith(b".")]
-        for name in names:
-            path = os.path.join(where, name)
-            try:
-                status = os.stat(path)
-            except OSError:
-                yield os.path.relpath(path, os.fsencode(folder)), -1, -1
-            else:
-                relative = os.path.relpath(path, os.fsencode(folder))
-                yield relative, status.st_size, status.st_mtime_ns
+    for path in files_below(folder):
+        try:
+            status = os.stat(os.path.join(folder, path))
+        except OSError:
+            yield os.fsencode(path), -1, -1
+        else:
+            yield os.fsencode(path), status.st_size, status.st_mtime_ns

@@ -118,3 +118,40 @@ def test_a_description_that_is_there_is_kept(tmp_path):
     with pytest.raises(CxrflowError, match="is there already"):
         describe(tmp_path, tmp_path / FILE)
     assert (tmp_path / FILE).read_text() == "mine"
+
+
+def test_what_else_lies_there_does_not_stop_it(table, images, dicoms, tmp_path):
+    images(*(f"{i}.png" for i in range(3)))
+    dicoms("one.dcm")
+    table("README.txt", 'Scans of "ward" 3\nsee "x"y\n')
+    table("empty.csv", "")
+    table("old.csv", "a,a\n1,2\n")
+    table("t.csv", [{"id": i, "who": i, "Mass": i % 2, "Hernia": 0} for i in range(3)])
+    said = "\n".join(describe(tmp_path, tmp_path / FILE).said)
+    assert "t.csv" in said.splitlines()[0]
+    assert "old.csv has the column 'a' twice" in said and "empty.csv is empty" in said
+    assert "1 DICOM files are left out" in said and "no row is positive for Hernia" in said
+
+
+def test_excel_files_alone_are_named(images, tmp_path):
+    images("a.png")
+    (tmp_path / "Befunde.xlsx").write_bytes(b"PK\x03\x04")
+    with pytest.raises(CxrflowError, match=r"has no table .*; save Befunde\.xlsx as CSV"):
+        describe(tmp_path, tmp_path / FILE)
+
+
+def test_only_what_is_there_may_be_marked(table, images, tmp_path):
+    images(*(f"{i}.png" for i in range(4)))
+    rows = [{"id": i, "pid": i, "Mass": "x" * (i % 2), "Gr\u00f6\u00dfe": "X"} for i in range(4)]
+    table("t.csv", rows)
+    describe(tmp_path, tmp_path / FILE)
+    _, plan = plan_of(tmp_path)
+    assert [len(names) for names in plan.rows["findings"]] == [1, 2, 1, 2]
+
+
+def test_excel_writes_booleans_in_its_users_language(table, images, tmp_path):
+    images(*(f"{i}.png" for i in range(4)))
+    table("t.csv", [{"id": i, "pid": i, "Mass": ["WAHR", "FALSCH"][i % 2]} for i in range(4)])
+    describe(tmp_path, tmp_path / FILE)
+    _, plan = plan_of(tmp_path)
+    assert [len(names) for names in plan.rows["findings"]] == [1, 0, 1, 0]

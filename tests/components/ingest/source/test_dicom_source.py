@@ -232,6 +232,21 @@ def test_nothing_that_names_a_patient_is_in_rows_problems_or_pixels(
     assert not [name for name in NAMES if name in str(report.problems)]
 
 
+def test_a_date_of_birth_that_is_taken_for_an_age_is_not_shown(
+    table, dicoms, describe_as, tmp_path, key
+):
+    dicoms("1", PatientID="A")
+    table("t.csv", [{"i": "1", "a": "24.12.1960", "b": "24.12.1960", "Water": 1}])
+    for field, column in (("age", "a"), ("born", "b")):
+        (problem,) = read_source(
+            tmp_path, described(describe_as, image="i", **{field: column})
+        ).problems
+        assert problem.reason == "impossible_age" and "1960" not in problem.detail.replace(
+            "1960-12-24",
+            "",  # the example of how to write one
+        )
+
+
 def test_ingest_renders_as_the_client_does(dicoms):
     path = dicoms("1", WindowCenter=2000, WindowWidth=1500, PhotometricInterpretation="MONOCHROME1")
     data, header = read_dicom_image(path, LIMITS)

@@ -83,3 +83,41 @@ def test_missing_table_names_those_that_are_there(table, tmp_path):
         find_tables(tmp_path, "label.csv")
     with pytest.raises(CxrflowError, match="must lie in the data folder"):
         find_tables(tmp_path, "../labels.csv")
+
+
+@pytest.mark.parametrize(
+    "text, columns",
+    [
+        ('"Bild\nName";Befund\na.png;1\n', ("Bild\nName", "Befund")),
+        ('\n"Bild, Name"\tBefund\na.png\t1\n', ("Bild, Name", "Befund")),
+        ("sep=;\rBild;Befund\ra.png;1\r", ("Bild", "Befund")),
+        ("SEP=\t\r\nBild\tBefund\r\na.png\t1\r\n", ("Bild", "Befund")),
+        ("Bild\na.png\n", ("Bild",)),
+    ],
+)
+def test_headers_as_spreadsheets_write_them(table, text, columns):
+    sheet = read_sheet(table("t.csv", text))
+    assert sheet.columns == columns
+    assert sheet.rows[0][1][columns[0]] == "a.png" and not sheet.faults
+
+
+def test_an_accent_is_one_however_it_is_written(table, tmp_path):
+    apart, one = "Gro\u0308\u00dfe", "Gr\u00f6\u00dfe"
+    sheet = read_sheet(table("t.csv", f"a,{apart}\n1,{apart}\n"), ["a", one])
+    assert sheet.rows == [(2, {"a": "1", one: one})]
+    pyarrow.parquet.write_table(pyarrow.table({apart: [apart]}), tmp_path / "t.parquet")
+    assert read_sheet(tmp_path / "t.parquet", [one]).rows == [(1, {one: one})]
+
+
+def test_a_parquet_column_twice_is_one_line(tmp_path):
+    twice = pyarrow.Table.from_arrays([pyarrow.array([1]), pyarrow.array([2])], ["a", "a"])
+    pyarrow.parquet.write_table(twice, tmp_path / "t.parquet")
+    with pytest.raises(CxrflowError, match="has the column 'a' twice"):
+        read_sheet(tmp_path / "t.parquet")
+
+
+def test_a_table_that_unpacks_to_too_much_is_not_cut(table, monkeypatch):
+    path = table("t.csv.gz", "a,b\n" + "1,2\n" * 1000)
+    monkeypatch.setattr("cxrflow.components.ingest.source.files.MAX_BYTES", 2000)
+    with pytest.raises(CxrflowError, match="unpacks to more than 2,000 bytes"):
+        read_sheet(path)

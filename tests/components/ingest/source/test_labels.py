@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxrflow.components.ingest.source.labels import LabelReader, Said, canonical
+from cxrflow.components.ingest.source.labels import LabelReader, Said
 from cxrflow.components.ingest.source.settings import LabelsConfig
+from cxrflow.components.ingest.source.spelling import canonical
 from cxrflow.schema.portable.label_table import BadValue
 
 POLICIES = {"1": "positive", "0": "negative", "-1": "leave_out", "": "negative"}
@@ -216,3 +217,46 @@ def test_keys_that_yaml_takes_for_numbers_are_text():
     assert LabelReader(labels).read({"A": "1"}) == said("A")
     assert LabelReader(labels).read({"A": "-1"}) == said()
     assert LabelReader(labels).read({"A": ""}) == said()
+
+
+@pytest.mark.parametrize(
+    "one, other, same",
+    [
+        ("10000032.0", "10000032", True),  # a float column of a join
+        ("-0", "0,0", True),
+        ("123456.7", "123456.8", False),
+        ("1.0000001", "1", False),
+        ("O\u0308dem", "\u00f6dem", True),
+        (" Big \u00a0 heart", "big heart", True),
+    ],
+)
+def test_when_two_spellings_are_the_same(one, other, same):
+    assert (canonical(one) == canonical(other)) == same
+
+
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ({"values": {"1": "positive", "1.0": "negative"}}, "mean positive and negative"),
+        ({"values": {"Ja": "positive", "ja ": "ignore"}}, "'Ja' and 'ja ' are the same"),
+        ({"values_of": {"A": {"-1": "ignore", "-1,0": "positive"}}}, "mean ignore and positive"),
+        ({"column": "F", "classes": {"mass": "A", "Mass": "B"}}, "mean A and B"),
+        ({"column": "F", "none": ["a"]}, "none has 'a', which is a class too"),
+        ({"column": "F", "leave_out": ["a"]}, "leave_out has 'a', which is a class"),
+        ({"classes": {"x": "Mass", "y": "mass"}}, "'Mass' and 'mass' differ in nothing"),
+        ({"classes": {"x": "Big  heart", "y": "Big heart"}}, "write both the same"),
+    ],
+)
+def test_what_cannot_be_told_apart_must_not_mean_two_things(fields, says):
+    with pytest.raises(ValueError, match=says):
+        LabelsConfig(**{"classes": {"A": "A"}, **fields})
+
+
+def test_columns_that_differ_only_in_case_are_two():
+    labels = LabelsConfig(classes={"mass": "Mass", "MASS": "Mass"}, none=("Mass",))
+    assert LabelReader(labels).read({"mass": "0", "MASS": "1", "Mass": "0"}) == said("Mass")
+
+
+def test_descriptions_and_tables_may_write_accents_in_two_ways():
+    labels = LabelsConfig(classes={"O\u0308dem": "O\u0308dem"})
+    assert labels.names == ("\u00d6dem",) and list(labels.classes) == ["\u00d6dem"]

@@ -243,3 +243,87 @@ def test_a_folder_without_images_is_one_line(table, describe_as, tmp_path):
     data = describe_as(tables=[{"file": "t.csv"}], columns=COLUMNS, labels=LABELS)
     with pytest.raises(CxrflowError, match="has no PNG or JPEG file"):
         read_source(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    "born, examined, age",
+    [
+        ("1960", "2020", 60),
+        ("1960.0", "20200615", 60),
+        ("1960-06-16", "2020-06-15", 59),
+        ("19600615", "2020/06/15 10:15:00", 60),
+        ("NA", "2020", -1),
+        ("", "2020", -1),
+    ],
+)
+def test_ages_are_full_years(table, images, describe_as, tmp_path, born, examined, age):
+    images("a.png")
+    table("t.csv", [{"file": "a.png", "who": 1, "b": born, "e": examined, "Water": 1}])
+    data = describe_as(
+        tables=[{"file": "t.csv"}],
+        columns={**COLUMNS, "born": "b", "examined": "e"},
+        labels={"classes": {"Water": "Water"}},
+    )
+    assert list(read_source(tmp_path, data).rows["age"]) == [age]
+
+
+@pytest.mark.parametrize(
+    "field, text, age, says",
+    [
+        ("age", "67,5", 67, None),
+        ("age", "67.99", 67, None),
+        ("age", "n/a", -1, None),
+        ("age", "24.12.1960", None, "age '24.12.1960' is not a number of years"),
+        ("born", "24.12.1960", None, "x is neither a year nor a date that begins with one"),
+        ("born", "12/24/60", None, "columns.patterns.born can pick its year out"),
+    ],
+)
+def test_dates_and_fractions_as_ages(table, images, describe_as, tmp_path, field, text, age, says):
+    images("a.png")
+    table("t.csv", [{"file": "a.png", "who": 1, "x": text, "e": "2020", "Water": 1}])
+    data = describe_as(
+        tables=[{"file": "t.csv"}],
+        columns={**COLUMNS, field: "x", "examined": "e"},
+        labels={"classes": {"Water": "Water"}},
+    )
+    found = read_source(tmp_path, data)
+    assert list(found.rows["age"]) == ([] if says else [age])
+    assert [p.reason for p in found.problems] == (["impossible_age"] if says else [])
+    assert not says or says in found.problems[0].detail
+
+
+def test_a_year_can_be_picked_out_of_a_date(table, images, describe_as, tmp_path):
+    images("a.png")
+    table("t.csv", [{"file": "a.png", "who": 1, "b": "24.12.1960", "e": "2020", "Water": 1}])
+    patterns = {"born": "([0-9]{4})$"}
+    data = describe_as(
+        tables=[{"file": "t.csv"}],
+        columns={**COLUMNS, "born": "b", "examined": "e", "patterns": patterns},
+        labels={"classes": {"Water": "Water"}},
+    )
+    assert list(read_source(tmp_path, data).rows["age"]) == [60]
+
+
+@pytest.mark.parametrize("secret", [False, True])
+def test_lists_and_joins_that_contradict_themselves(table, images, describe_as, tmp_path, secret):
+    images("a.png")
+    table("t.csv", [{"file": "a.png", "who": "Mustermann", "Water": 1}])
+    (tmp_path / "train.txt").write_text("Mustermann\n")
+    (tmp_path / "test.txt").write_text("Mustermann\n")
+    (tmp_path / "key").write_text("0123456789abcdef")
+    table("more.csv", [{"who": "Mustermann", "ward": ward} for ward in "AB"])
+    described = {
+        "tables": [{"file": "t.csv"}],
+        "columns": COLUMNS,
+        "labels": {"classes": {"Water": "Water"}},
+        "pseudonym_key": "key" if secret else "",
+    }
+    lists = {"lists": {"train": "train.txt", "test": "test.txt"}}
+    joins = [{"file": "more.csv", "by": ["who"]}]
+    for more, says in (
+        ({"splits": lists}, "that the list of train has too"),
+        ({"joins": joins, "slices": {"ward": "ward"}}, "more.csv line 3: another row of its who"),
+    ):
+        with pytest.raises(CxrflowError, match=says) as error:
+            make_plan(str(tmp_path), settings(), describe_as(**described, **more))
+        assert ("ustermann" in str(error.value)) is not secret

@@ -253,7 +253,7 @@ def test_vindr_cxr(table, dicoms, tmp_path):
         f"image_id,{test}\n" + line("00a2b1", "", test, "Other_disease", "Tuberculosis"),
     )
     dicoms("train/0005e8.dicom", PatientAge="052Y", PatientSex="F", PatientID="")
-    dicoms("train/0007ff.dicom", PatientID="")
+    dicoms("train/0007ff.dicom", PatientID="", ViewPosition="")
     dicoms("test/00a2b1.dicom", PatientID="", PatientAge="")
     (tmp_path / "pseudonym.key").write_text("0123456789abcdef")
     found = read_source(tmp_path, data_of("vindr_cxr"))
@@ -264,6 +264,6 @@ def test_vindr_cxr(table, dicoms, tmp_path):
         52,
         "F",
     )
-    assert second["findings"] == ()
+    assert (second["findings"], second["view"]) == ((), "PA")
     assert (third["findings"], third["said_split"]) == (("Other disease", "Tuberculosis"), "test")
     assert found.rows["patient_id"].nunique() == 3
