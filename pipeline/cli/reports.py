@@ -1,5 +1,6 @@
 """What reads a finished run: `cxrflow baseline`, `card`, `dashboard` and `explain`."""
 
+import csv
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -101,8 +102,8 @@ def explain(
     classes: Annotated[
         str,
         typer.Option(
-            help="Names, with commas; default: those that an X-ray is labelled with or has boxes "
-            "of, and the three most probable."
+            help="Names, with commas (a name that has one itself in double quotes); default: those "
+            "that an X-ray is labelled with or has boxes of, and the three most probable."
         ),
     ] = "",
     boxes: Annotated[
@@ -124,7 +125,8 @@ def explain(
 
     is_run = (model / "run.json").is_file()
     folder = model_of_run(Run.read(model)) if is_run else find_model(model)
-    names = [name.strip() for name in classes.split(",") if name.strip()]
+    values = next(csv.reader([classes], skipinitialspace=True), [])
+    names = [name.strip() for name in values if name.strip()]
     check_classes(folder, names)
     with redirected_to(to / "explain.log") as console, progress_bar("explain", console):
         found = draw(images, folder, to, names, boxes)
