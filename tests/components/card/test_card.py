@@ -107,6 +107,19 @@ BARE = Evidence(
 )
 
 
+def test_the_parent_is_named_with_what_matched_and_what_did_not():
+    start = (
+        "4 of 6 backbone layers (444 of 596 weights) are those of cxrflow 7 (saved_model.pb "
+        "0123456789ab); not in it, or of another shape: conv2, bn2; the head is new"
+    )
+    own, new = Training("attention", 3, 60, 700, 150, start), Training("other", 3, 60, 700, 150)
+    card = to_markdown(replace(BARE, trainings=(own, new)))
+    assert f"attention started from another model: {start}." in card
+    assert card.count("started from another model") == 1
+    assert "saved_model.pb 0123456789ab" in to_html(replace(BARE, trainings=(own,)))
+    assert "started from another model" not in to_markdown(replace(BARE, trainings=(new,)))
+
+
 def test_what_a_run_does_not_know_is_said_in_words():
     card = to_markdown(BARE)
     for said in (

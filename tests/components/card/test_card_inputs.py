@@ -124,6 +124,8 @@ def test_cost_is_what_the_logs_tell(tmp_path):
     log("3", (3840, None), (3850, "inputs as trained on"))
     sizes = {"m": {"parameters": 9, "trained": 7}}
     assert training_cost("m", tmp_path, sizes) == Training("m", 3, 80.0, 9, 7)
+    sizes["m"]["start"] = "4 of 4 backbone layers are those of cxrflow 7"  # RecipeCheck wrote so
+    assert training_cost("m", tmp_path, sizes).start == sizes["m"]["start"]
     assert training_cost("n", tmp_path / "gone") == Training("n", 0, 0.0)
 
 
