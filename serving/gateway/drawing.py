@@ -1,6 +1,7 @@
 """A key image's pixels: the X-ray, where the model looks, and what it finds."""
 
 from collections.abc import Iterator
+from functools import cache
 
 import cv2
 import numpy as np
@@ -56,7 +57,7 @@ def _write(canvas: Image.Image, lines: list[_Line], left: int, letter: int) -> N
     """Fills the panel that begins at `left`, with smaller letters where they have no room."""
     width, pen = canvas.width - left - 2 * letter, ImageDraw.Draw(canvas)
     for size in range(letter, _LEAST_TEXT - 1, -1):
-        font = ImageFont.load_default(size)
+        font = _font(size)
         shown = [(part, colour) for text, colour in lines for part in _wrap(text, font, width)]
         if size * _LEADING * (len(shown) + 1) <= canvas.height:
             break
@@ -119,9 +120,15 @@ def _line(finding: Finding) -> str:
     return f"{'+' if finding.positive else '-'} {finding.name} {finding.probability:.3f}{limit}"
 
 
+@cache
+def _font(size: int) -> _Font:
+    """Pillow's own, which it decodes anew each time it is asked."""
+    return ImageFont.load_default(size)
+
+
 def _label(pen: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, letter: int) -> None:
     """Below each picture, so that a cut-out says it too."""
-    font = ImageFont.load_default(letter)
+    font = _font(letter)
     text = f"{NOT_FOR_DIAGNOSIS}: {_RESEARCH}"
     pen.text((corner[0] + letter, corner[1] + letter), _cut(text, font, width), _RED, font=font)
 

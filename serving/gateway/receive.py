@@ -26,6 +26,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from cxrflow.schema.dicom.file import read_file
@@ -106,6 +107,7 @@ class Receiver:
             self._server = ae.start_server(
                 (config.host, config.port),
                 block=False,
+                contexts=_Shared(ae.supported_contexts),
                 ssl_context=encrypted,
                 evt_handlers=handlers,
             )
@@ -196,6 +198,13 @@ class Receiver:
         else:
             logger.info("%s sent %s again: it isn't answered twice", _who(event), sop)
         return _status(SUCCESS)
+
+
+class _Shared(list[PresentationContext]):
+    """Contexts that no association changes; the library copies some thousand objects for each."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
+        return self
 
 
 class _Meter:

@@ -58,10 +58,14 @@ def build_report(images: Sequence[Judged], names: Pseudonyms, config: ResultsCon
         imaging_measurements=groups,
         title=published.DCM.ImagingMeasurementReport,
     )
-    content[0].ContentSequence.append(_remarks(images))
+    root = content[0]
+    items = [*root.ContentSequence, _remarks(images)]
+    # The library copies a content, and searches it three times by copies of its items: with a
+    # content of one item, and the others added behind, a report takes half the time.
+    root.ContentSequence = items[:1]
     report = ComprehensiveSR(
         evidence=[image.subject.header for image in images],
-        content=content[0],
+        content=root,
         series_instance_uid=names.uid("report series", study.StudyInstanceUID),
         series_number=config.report_series,
         sop_instance_uid=names.uid(
@@ -75,6 +79,7 @@ def build_report(images: Sequence[Judged], names: Pseudonyms, config: ResultsCon
         coding_schemes=codes.SCHEMES,
         **made_by(names, config),
     )
+    report.ContentSequence = items
     add_patient(report, study)
     return report
 

@@ -9,13 +9,14 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from cxrflow.serving.gateway.queue import Batch
 from cxrflow.serving.gateway.settings import DestinationConfig, GatewayConfig
 from cxrflow.serving.gateway.wire import client_context
 
+_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 60.0
 # C-STORE's statuses, PS3.4 table B.2-1 and PS3.7 annex C.
 _DONE = (0x0000, 0xB000, 0xB006, 0xB007)
@@ -79,10 +80,13 @@ class DicomSender:
         ae = AE(ae_title=self._own)
         ae.connection_timeout = _CONNECT_SECONDS
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = _ANSWER_SECONDS
-        # Who takes none of the others takes this one: so an association tells what is refused.
-        ae.add_requested_context(Verification)
-        for kind in sorted(kinds):
-            ae.add_requested_context(kind, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+        # Who takes none of the others takes the first: so an association tells what is refused.
+        # Each way to write is asked for apart: else the archive chooses one, and where it likes
+        # another than the file has, a report is read and written again.
+        ae.requested_contexts = [
+            build_context(Verification),
+            *(build_context(kind, syntax) for kind in sorted(kinds) for syntax in _SYNTAXES),
+        ]
         association = ae.associate(to.host, to.port, ae_title=to.ae_title, tls_args=self._tls)
         if association.is_established:
             return association

@@ -158,6 +158,10 @@ class Gateway:
                 continue
             except Unanswerable as error:
                 self._fail(batch, str(error))
+            except OSError as error:  # a full or lost disk: no fault of the study's
+                where = f"{error.filename}: " if error.filename else ""
+                self._ask_again(question, f"results aren't written: {where}{error.strerror}")
+                continue
             except Exception as error:
                 line = f"internal error: {type(error).__name__}: {' '.join(str(error).split())}"
                 question = replace(question, faults=question.faults + 1)

@@ -38,6 +38,7 @@ class Answering(
     def __init__(self, probabilities: Sequence[float] = PROBABILITIES, tells: bool = True):
         """`tells`: model.json and the models' names, as only our own server does."""
         self.probabilities, self.tells = probabilities, tells
+        self.classes = CLASSES[: len(probabilities)]
 
     def Predict(self, request, context):
         response = predict_pb2.PredictResponse()
@@ -63,7 +64,8 @@ class Answering(
             outputs["probabilities"].dtype = 1
             response.metadata["signature_def"].Pack(signatures)
         elif self.tells:
-            text = wrappers_pb2.StringValue(value=json.dumps(INFO))
+            info = {**INFO, "classes": self.classes} if len(self.classes) < len(CLASSES) else INFO
+            text = wrappers_pb2.StringValue(value=json.dumps(info))
             response.metadata["model.json"].Pack(text)
         else:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Metadata field is not supported")

@@ -128,6 +128,10 @@ class Archive:
 
     def _store(self, event: evt.Event) -> int:
         time.sleep(self.delay)
+        if not self.keeps and not self.answers:  # many in a row: what it says costs more than it
+            with self._lock:
+                self.count += 1
+            return 0
         dataset = event.dataset
         dataset.file_meta = event.file_meta
         status = self.answers.get(str(dataset.SOPClassUID), 0)
@@ -162,7 +166,13 @@ def send(
     Raises:
         ConnectionError: there is no association.
     """
-    files = [dcmread(path) for path in paths]
+    return send_datasets(port, [dcmread(path) for path in paths], title, called)
+
+
+def send_datasets(
+    port: int, files: Sequence[Dataset], title: str = MODALITY, called: str = TITLE
+) -> list[Dataset]:
+    """As `send`, of what is in memory."""
     ae = AE(ae_title=title)
     ae.requested_contexts = [
         build_context(kind, syntax)

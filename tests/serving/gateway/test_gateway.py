@@ -1,5 +1,6 @@
 """The whole gateway between a modality and an archive."""
 
+import errno
 import json
 
 import grpc
@@ -9,8 +10,9 @@ from pydicom.uid import generate_uid
 
 from cxrflow.schema.audit import read_audit
 from cxrflow.schema.pseudonyms import Pseudonyms
+from cxrflow.serving.gateway.report import build_report
 from cxrflow.serving.gateway.service import Gateway
-from tests.serving.answering import CLASSES, PROBABILITIES, THRESHOLDS, answering
+from tests.serving.answering import CLASSES, INFO, PROBABILITIES, THRESHOLDS, answering
 from tests.serving.gateway import hospital
 from tests.serving.gateway.hospital import send, states, until, write_xray
 
@@ -224,6 +226,38 @@ def test_a_server_that_is_down_is_waited_for(site, tmp_path):
     assert list(states(site.folder)) == ["waiting"]
     site.model.refuses = None
     until(lambda: site.archive.reports)
+
+
+def test_a_full_disk_is_waited_for(site, tmp_path, monkeypatch, caplog):
+    tries = iter(range(5))  # more than faults of our own put a study aside
+
+    def refuse(*args):
+        if next(tries, None) is not None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return build_report(*args)
+
+    monkeypatch.setattr("cxrflow.serving.gateway.answer.build_report", refuse)
+    site.send(write_xray(tmp_path / "a.dcm"))
+    until(lambda: "answered" in states(site.folder))
+    assert len(site.archive.reports) == 1
+    lines = [r.message for r in caplog.records if "No space left on device" in r.message]
+    assert len(lines) == 5 and all("results aren't written" in line for line in lines)
+
+
+ODD = (*("Nodule/Mass", "心肥大", "Größe \\ Breite", "<b>&amp;", "A" * 64, "x.y {0} %s"),)
+
+
+def test_classes_are_free_names(site, tmp_path, monkeypatch):
+    thresholds = {name: {"youden": {"threshold": 0.4}} for name in ODD}
+    monkeypatch.setitem(INFO, "classes", ODD)
+    monkeypatch.setitem(INFO, "thresholds", thresholds)
+    site.send(write_xray(tmp_path / "a.dcm"))
+    until(lambda: "answered" in states(site.folder))
+    (report,), (image,) = site.archive.reports, site.archive.key_images
+    assert set(numbers(report)) == {name.replace("\\", "") for name in ODD}
+    assert image.Columns > 0
+    (decision,) = read_audit(site.folder / "audit.jsonl")
+    assert tuple(decision.scores) == ODD
 
 
 def test_an_archive_that_is_down_is_waited_for(site, tmp_path):
