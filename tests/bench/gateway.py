@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-import yaml
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 

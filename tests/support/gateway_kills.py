@@ -66,7 +66,7 @@ def trial(folder: Path, kills: int, seed: int) -> Found:
             time.sleep(1)
             modality.stop()
             # What is left then counts as lost.
-            _await(lambda: set(hospital.states(folder / "g")) <= {"answered", "failed"}, 120)
+            _await(lambda: set(hospital.states(folder / "g")) <= {"answered", "failed"}, 600)
         finally:
             modality.stop()
             process.kill()
