@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from cxrflow.components.ingest.source import READY, guesses
 from cxrflow.components.ingest.source.dicoms import PREFIX, DicomFile, find_dicoms
 from cxrflow.components.ingest.source.files import TABLE_SUFFIXES, Sheet, is_table, read_sheet
 from cxrflow.components.ingest.source.places import image_files
+from cxrflow.components.ingest.source.spelling import canonical
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import write_whole
 from cxrflow.schema.portable.label_table import same_name, shown
@@ -36,7 +38,7 @@ class _Images:
     is_dicom: bool
     count: int
     others: int  # of the other kind
-    names: set[str]
+    names: set[str]  # whatever their case
     sops: set[str]
     studies: set[str]
 
@@ -143,7 +145,7 @@ def _look(folder: Path) -> _Images:
         raise CxrflowError(f"{folder} has no PNG, JPEG or DICOM file")
     is_dicom = len(dicoms) > len(plain)
     paths = [one.path for one in dicoms] if is_dicom else plain
-    names = {same_name(name) for path in paths for name in _names(path)}
+    names = {same_name(name).casefold() for path in paths for name in _names(path)}
     others = len(plain) + len(dicoms) - len(paths)
     return _Images(
         is_dicom, len(paths), others, names, _uids(dicoms, "SOP"), _uids(dicoms, "Study")
@@ -190,7 +192,7 @@ def _share(sheet: Sheet, column: str, images: _Images) -> tuple[float, bool]:
 
 def _means_image(value: str, images: _Images) -> bool:
     return value in images.sops or any(
-        same_name(name) in images.names for name in (value, os.path.basename(value))
+        same_name(name).casefold() in images.names for name in (value, os.path.basename(value))
     )
 
 
@@ -253,6 +255,9 @@ def _doubts(guess: _Guess) -> Iterator[str]:
         yield f"{guess.images.others:,} {kind} files are left out (images.format)"
     if rare := [name for name, count in guess.labels.classes.items() if not count]:
         yield f"no row is positive for {', '.join(map(shown, rare))} (labels)"
+    spelt = Counter(canonical(name) for name in guess.labels.classes)
+    if alike := [name for name in guess.labels.classes if spelt[canonical(name)] > 1]:
+        yield f"{', '.join(map(shown, alike))} differ only in case or spaces (labels.classes)"
     if not guess.labels.classes:
         yield "no column was taken for labels: name them in labels"
     if "patient" not in guess.columns and not guess.images.is_dicom:

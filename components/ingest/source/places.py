@@ -48,12 +48,16 @@ class Places:
         if not paths:
             what = "DICOM" if data.images.format == "dicom" else "PNG or JPEG"
             raise CxrflowError(f"{self._root} has no {what} file")
-        self._paths = {same_name(path): path for path in paths}
-        self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._all = set(paths)
+        # As they are written, and where there is none so, whatever their case: Windows has none.
+        self._paths: list[dict[str, list[str]]] = [defaultdict(list), defaultdict(list)]
+        self._names: list[dict[str, list[str]]] = [defaultdict(list), defaultdict(list)]
         for path in paths:
-            name = same_name(os.path.basename(path))
-            for key in {name, os.path.splitext(name)[0]}:
-                self._by_name[key].append(path)
+            whole, name = same_name(path), same_name(os.path.basename(path))
+            for place, form in enumerate((str, str.casefold)):
+                self._paths[place][form(whole)].append(path)
+                for key in {form(name), form(os.path.splitext(name)[0])}:
+                    self._names[place][key].append(path)
         self._by_uid: dict[str, dict[str, list[str]]] = {"SOP": {}, "Study": {}}
         for kind, known in self._by_uid.items():
             for one in self._dicoms.values():
@@ -63,7 +67,7 @@ class Places:
     @property
     def all(self) -> set[str]:
         """The images' paths, relative to their folder."""
-        return set(self._paths.values())
+        return self._all
 
     @property
     def broken(self) -> list[DicomFile]:
@@ -90,10 +94,10 @@ class Places:
     def _by_path(self, given: str) -> list[str]:
         """A path below the folder, which may itself be the path's first part."""
         parts = [part for part in same_name(given).replace("\\", "/").split("/") if part]
-        for first in range(min(len(parts), 3)):
-            path = self._paths.get("/".join(parts[first:]))
-            if path:
-                return [path]
+        for paths, form in zip(self._paths, (str, str.casefold), strict=True):
+            for first in range(min(len(parts), 3)):
+                if found := paths.get(form("/".join(parts[first:]))):
+                    return found
         return []
 
     def _by_image(self, given: str) -> list[str]:
@@ -101,7 +105,11 @@ class Places:
             raise BadValue(Reason.BAD_IMAGE_NAME.value, "no image named")
         if found := self._by_path(given) or self._by_uid["SOP"].get(given, []):
             return found
-        return [] if "/" in given else self._by_name.get(same_name(given), [])
+        if "/" in given:
+            return []
+        exact, folded = self._names
+        name = same_name(given)
+        return exact.get(name) or folded.get(name.casefold(), [])
 
     def _only(self, paths: Sequence[str]) -> Found:
         if not paths:

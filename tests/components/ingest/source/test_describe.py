@@ -155,3 +155,13 @@ def test_excel_writes_booleans_in_its_users_language(table, images, tmp_path):
     describe(tmp_path, tmp_path / FILE)
     _, plan = plan_of(tmp_path)
     assert [len(names) for names in plan.rows["findings"]] == [1, 0, 1, 0]
+
+
+def test_classes_that_look_alike_are_told(table, images, tmp_path):
+    images("a.PNG", "b.PNG")
+    rows = [{"id": name, "pid": name, "Mass": 1, "MASS": 0} for name in ("a.png", "b.png")]
+    table("t.csv", rows)
+    said = "\n".join(describe(tmp_path, tmp_path / FILE).said)
+    assert "look at: Mass, MASS differ only in case or spaces" in said
+    with pytest.raises(CxrflowError, match="'Mass' and 'MASS' differ in nothing"):
+        plan_of(tmp_path)

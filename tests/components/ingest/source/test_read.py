@@ -327,3 +327,24 @@ def test_lists_and_joins_that_contradict_themselves(table, images, describe_as, 
         with pytest.raises(CxrflowError, match=says) as error:
             make_plan(str(tmp_path), settings(), describe_as(**described, **more))
         assert ("ustermann" in str(error.value)) is not secret
+
+
+@pytest.mark.parametrize(
+    "given, found",
+    [
+        ("x/A.PNG", ["x/a.png"]),
+        ("a", ["x/a.png"]),
+        ("X\\A.png", ["x/a.png"]),
+        ("B.png", ["B.png"]),  # as it is written, where there is one so
+        ("b.PNG", []),  # two of them
+    ],
+)
+def test_names_from_windows_have_no_case(table, images, describe_as, tmp_path, given, found):
+    images("x/a.png", "B.png", "b.png")
+    table("t.csv", [{"file": given, "who": 1, "Water": 1}])
+    data = describe_as(
+        tables=[{"file": "t.csv"}], columns=COLUMNS, labels={"classes": {"Water": "Water"}}
+    )
+    read = read_source(tmp_path, data)
+    assert list(read.rows["image_id"]) == found
+    assert [p.reason for p in read.problems] == ([] if found else ["several_files"])
