@@ -331,6 +331,9 @@ def _label_lines(guess: _Guess) -> Iterator[str]:
 
 
 def _yaml(text: str) -> str:
-    """A text as YAML reads it as text."""
-    plain = yaml.safe_dump([text], default_flow_style=True, width=10**6, allow_unicode=True)
+    """A text as YAML reads it as text, on one line."""
+    style = None if text.isprintable() else '"'  # with line breaks, for example
+    plain = yaml.safe_dump(
+        [text], default_flow_style=True, default_style=style, width=10**6, allow_unicode=True
+    )
     return plain.strip()[1:-1]

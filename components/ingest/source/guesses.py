@@ -1,6 +1,7 @@
 """What a table's columns may be, by their names and values."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -124,7 +125,8 @@ def class_name(name: str) -> str:
 
 def slice_name(name: str) -> str:
     """A slice's name from a column's."""
-    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:32]
+    letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    plain = re.sub(r"[^a-z0-9]+", "_", letters).strip("_")[:32]
     return plain if plain[:1].isalpha() else f"group_{plain}"
 
 

@@ -165,3 +165,23 @@ def test_classes_that_look_alike_are_told(table, images, tmp_path):
     assert "look at: Mass, MASS differ only in case or spaces" in said
     with pytest.raises(CxrflowError, match="'Mass' and 'MASS' differ in nothing"):
         plan_of(tmp_path)
+
+
+ODD_COLUMNS = ("Befund:\nErguss", "a: b", "# c", "'d'", '"e"', "- f", "{g}", "h\ti", "Größe #", "j & k")
+
+
+def test_columns_of_any_name_are_read_back(table, images, tmp_path):
+    images(*(f"{i}.png" for i in range(4)))
+    wards = {name.upper() + "!": "AB" for name in ODD_COLUMNS}
+    rows = [
+        {"id": i, "pid": i, **dict.fromkeys(ODD_COLUMNS, i % 2)}
+        | {name: of[i % 2] for name, of in wards.items()}
+        for i in range(4)
+    ]
+    table("t.csv", rows)
+    describe(tmp_path, tmp_path / FILE)
+    loaded, plan = plan_of(tmp_path)
+    assert [*loaded.data.labels.classes] == [name.strip() for name in ODD_COLUMNS]
+    assert all(len(names) in (0, len(ODD_COLUMNS)) for names in plan.rows["findings"])
+    text = (tmp_path / FILE).read_text()
+    assert "#   grosse: " in text
