@@ -170,7 +170,7 @@ def render(report: CheckReport) -> "RenderableType":
 
     def row(table: Table, name: str, counts: Mapping[str, int], style: str = "") -> None:
         numbers = [f"{counts[split]:,}" for split in SPLITS]
-        table.add_row(name, *numbers, f"{sum(counts.values()):,}", style=style)
+        table.add_row(Text(name), *numbers, f"{sum(counts.values()):,}", style=style)
 
     what = "synthetic radiographs (phantoms)" if report.synthetic else "radiographs"
     depth = "every byte read" if report.whole else "headers read"

@@ -202,7 +202,7 @@ def show_baseline(run: Run, floor: list[Baseline], console: Console | None = Non
         table.add_column(heading, justify="left" if heading == "class" else "right", no_wrap=True)
     for item in of_run.classes:
         others = (_number(one.test_auc[item.result.name]) for one in floor)
-        table.add_row(item.result.name, _number(item.result.auc), *others)
+        table.add_row(escape(item.result.name), _number(item.result.auc), *others)
     table.add_section()
     means = (_number(item.test_mean_auc) for item in floor)
     table.add_row("mean", _number(of_run.mean_auc), *means)
@@ -269,7 +269,7 @@ def _class_table(found: Verdict, at_least: str) -> Table:
     for item in found.classes:
         result = item.result
         table.add_row(
-            result.name,
+            escape(result.name),
             _number(result.auc),
             f"{_number(item.auc.low)} to {_number(item.auc.high)}",
             f"{item.positive_patients:,}",
@@ -303,7 +303,7 @@ def _difference_table(found: Verdict) -> Table:
 def _gate_cell(item: ClassVerdict, at_least: str) -> str:
     if item.status == "passed":
         return f"{_MARKS['passed']} ({at_least} {item.min_auc:.3f})"
-    return f"{_MARKS[item.status]}: {item.reason}"
+    return f"{_MARKS[item.status]}: {escape(item.reason)}"
 
 
 def _told(found: Verdict) -> str:

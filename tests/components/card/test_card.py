@@ -116,7 +116,7 @@ def test_the_parent_is_named_with_what_matched_and_what_did_not():
     card = to_markdown(replace(BARE, trainings=(own, new)))
     assert f"attention started from another model: {start}." in card
     assert card.count("started from another model") == 1
-    assert "saved_model.pb 0123456789ab" in to_html(replace(BARE, trainings=(own,)))
+    assert "saved_model.pb 0123456789ab" in to_html(card)
     assert "started from another model" not in to_markdown(replace(BARE, trainings=(new,)))
 
 

@@ -1,15 +1,19 @@
 """What `cxrflow baseline` reads."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cxrflow.components.evaluate.verdict import write_verdict
 from cxrflow.components.score.files import write_scores
 from cxrflow.pipeline.cli.app import app
+from cxrflow.pipeline.output import print_table
+from cxrflow.pipeline.reports.summary import _class_table
 from tests.components.score.test_score_files import scores
 from tests.pipeline.fake_tfx import verdict
 
@@ -44,6 +48,19 @@ def test_the_runs_own_baselines_are_shown(root: Path) -> None:
     assert found.exit_code == 0, found.output
     for text in ("model", "probe", "metadata", "shuffled", "Edema", "Mass", "mean", "synthetic"):
         assert text in found.output
+
+
+def test_class_names_are_no_markup_of_the_terminal() -> None:
+    odd = ("Mass [left]", "Air [/b]")
+    found = verdict()
+    classes = tuple(
+        replace(one, result=replace(one.result, name=name), status="failed", reason=f"{name}: why")
+        for one, name in zip(found.classes, odd, strict=False)
+    )
+    console = Console(width=200)
+    with console.capture() as captured:
+        print_table(console, _class_table(replace(found, classes=classes), ">="))
+    assert all(captured.get().count(name) == 2 for name in odd)
 
 
 def test_a_run_of_an_older_version_says_so(root: Path) -> None:

@@ -167,7 +167,18 @@ def test_classes_that_look_alike_are_told(table, images, tmp_path):
         plan_of(tmp_path)
 
 
-ODD_COLUMNS = ("Befund:\nErguss", "a: b", "# c", "'d'", '"e"', "- f", "{g}", "h\ti", "Größe #", "j & k")
+ODD_COLUMNS = (
+    "Befund:\nErguss",
+    "a: b",
+    "# c",
+    "'d'",
+    '"e"',
+    "- f",
+    "{g}",
+    "h\ti",
+    "Größe #",
+    "j & k",
+)
 
 
 def test_columns_of_any_name_are_read_back(table, images, tmp_path):

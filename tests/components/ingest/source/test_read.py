@@ -1,8 +1,9 @@
 """Own tables of PNGs, from the description to rows with splits."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
+from rich.console import Console
 
 from cxrflow.components.ingest.check import check_folder, render
 from cxrflow.components.ingest.plan import make_plan
@@ -348,3 +349,16 @@ def test_names_from_windows_have_no_case(table, images, describe_as, tmp_path, g
     read = read_source(tmp_path, data)
     assert list(read.rows["image_id"]) == found
     assert [p.reason for p in read.problems] == ([] if found else ["several_files"])
+
+
+def test_class_names_are_no_markup_of_the_terminal(table, images, describe_as, tmp_path):
+    twenty(table, images)
+    names = ("Mass [left]", "Air [/b]", "\\[red]")
+    labels = {"classes": {"Water": names[0]}, "values": {"1": "positive", "0": "negative"}}
+    data = describe_as(tables=[{"file": "t.csv"}], columns=COLUMNS, labels=labels)
+    report = check_folder(str(tmp_path), settings(classes=names[:1]), source=data)
+    report = replace(report, positives=dict.fromkeys(names, report.positives[names[0]]))
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(render(report))
+    assert all(name in captured.get() for name in names)
