@@ -90,7 +90,9 @@ def describe(
     found = look(folder, to or folder / FILE, ready(like) if like else "")
     for line in found.said:
         print(line)
-    print(f"next: {command_line('data', 'check', folder, '--profile', 'own')}")
+    elsewhere = to.absolute() if to and to.absolute() != (folder / FILE).absolute() else ""
+    which = ("--set", f"data={data}") if (data := found.data or elsewhere) else ()
+    print(f"next: {command_line('data', 'check', folder, '--profile', 'own', *which)}")
 
 
 @data.command(epilog=examples("cxrflow data manifest /data/nih"))

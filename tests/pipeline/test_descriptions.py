@@ -4,10 +4,13 @@ from pathlib import Path
 from textwrap import indent
 
 import pytest
+from PIL import Image
 from tensorflow_metadata.proto.v0 import schema_pb2
+from typer.testing import CliRunner
 
 from cxrflow.components.ingest.source.version import contract
 from cxrflow.pipeline import config
+from cxrflow.pipeline.cli.app import app
 from cxrflow.pipeline.config_page import page
 from cxrflow.pipeline.facts import SCHEMA
 from cxrflow.schema.classes import DEFAULT_CLASSES
@@ -113,3 +116,18 @@ def test_further_groups_reach_transform_and_evaluator(tmp_path):
     (tmp_path / "data.yaml").write_text(OWN)
     assert further_slices(config.load("own", [], tmp_path)) == ("slice/ward",)
     assert further_slices(config.load("nih")) == ()
+
+
+def test_the_next_command_names_the_description(tmp_path):
+    data, mine = tmp_path / "data", tmp_path / "mine.yaml"
+    data.mkdir()
+    Image.new("L", (64, 64)).save(data / "a.png")
+    (data / "t.csv").write_text("i,patient,Mass\na.png,P7,1\n")
+    for more, says in (("--to", str(mine)), f"--set data={mine}"), ((), "--profile own"):
+        said = CliRunner().invoke(app, ["data", "describe", str(data), *more])
+        assert said.exit_code == 0 and said.output.splitlines()[-1].endswith(says)
+    assert config.load("own", [f"data={mine}"], data).ingest.classes == ("Mass",)
+    (data / "train.csv").write_text("Path,Enlarged Cardiomediastinum\na,1\n")
+    (data / "valid.csv").write_text("Path,Enlarged Cardiomediastinum\na,1\n")
+    said = CliRunner().invoke(app, ["data", "describe", str(data), "--to", str(tmp_path / "x")])
+    assert said.output.splitlines()[-1].endswith("--set data=chexpert")

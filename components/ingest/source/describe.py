@@ -29,6 +29,7 @@ class Description:
     """What was written, and what there is to say of it."""
 
     said: list[str] = field(default_factory=list)
+    data: str = ""  # a run's --set data=, where the folder's own data.yaml isn't it
 
 
 @dataclass
@@ -116,7 +117,8 @@ def _known(folder: Path, tables: Sequence[Path]) -> Description | None:
                     f"{folder} looks like {ready['name']}, which has a ready description:",
                     f"  use it with --set data={name}, or copy it with "
                     f"`cxrflow data describe {folder} --like {name}`",
-                ]
+                ],
+                name,
             )
     return None
 
@@ -224,8 +226,10 @@ def _write(folder: Path, to: Path, guess: _Guess, others: Sequence[str]) -> Desc
     lines = list(_lines(guess, others))
     found = Description()
     if guess.images.is_dicom:
-        found.said += _key(folder / KEY)
-        lines += ["pseudonym_key: " + KEY + " # keep it secret, and keep it: ids depend on it"]
+        key = to.absolute().parent / KEY  # a data folder may be read-only
+        found.said += _key(key)
+        named = KEY if key.parent == folder.absolute() else _yaml(str(key))
+        lines += [f"pseudonym_key: {named} # keep it secret, and keep it: ids depend on it"]
     write_whole(to, "\n".join(lines) + "\n")
     kind = "DICOM" if guess.images.is_dicom else "PNG or JPEG"
     classes = guess.labels.classes

@@ -86,6 +86,17 @@ def test_dicom_by_study_gets_a_key_that_others_cannot_read(table, dicoms, tmp_pa
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
+def test_a_folder_is_left_alone_where_the_description_goes_elsewhere(table, dicoms, tmp_path):
+    dicoms("data/1", StudyInstanceUID="1.2.1", PatientID="P")
+    table("data/t.csv", [{"uid": "1.2.1", "Edema": 1}])
+    before = sorted(path.name for path in (tmp_path / "data").iterdir())
+    describe(tmp_path / "data", tmp_path / "mine.yaml")
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == before
+    given = read_yaml(tmp_path / "mine.yaml", "")
+    assert given["pseudonym_key"] == str(tmp_path / "pseudonym.key")
+    assert (tmp_path / "pseudonym.key").is_file()
+
+
 def test_a_public_set_is_recognised(table, images, tmp_path):
     images("a.png")
     table("train.csv", "Path,Enlarged Cardiomediastinum\na,1\n")
