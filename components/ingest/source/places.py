@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,10 @@ from cxrflow.components.ingest.source.settings import DataConfig
 from cxrflow.components.ingest.source.walk import files_below
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.label_table import SUFFIXES, BadValue, same_name
+
+# Names are looked for as they are written, and where there is none so, whatever their case, as
+# Windows does.
+_FORMS: tuple[Callable[[str], str], ...] = (str, str.casefold)
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,11 @@ class Places:
             what = "DICOM" if data.images.format == "dicom" else "PNG or JPEG"
             raise CxrflowError(f"{self._root} has no {what} file")
         self._all = set(paths)
-        # As they are written, and where there is none so, whatever their case: Windows has none.
         self._paths: list[dict[str, list[str]]] = [defaultdict(list), defaultdict(list)]
         self._names: list[dict[str, list[str]]] = [defaultdict(list), defaultdict(list)]
         for path in paths:
             whole, name = same_name(path), same_name(os.path.basename(path))
-            for place, form in enumerate((str, str.casefold)):
+            for place, form in enumerate(_FORMS):
                 self._paths[place][form(whole)].append(path)
                 for key in {form(name), form(os.path.splitext(name)[0])}:
                     self._names[place][key].append(path)
@@ -94,7 +97,7 @@ class Places:
     def _by_path(self, given: str) -> list[str]:
         """A path below the folder, which may itself be the path's first part."""
         parts = [part for part in same_name(given).replace("\\", "/").split("/") if part]
-        for paths, form in zip(self._paths, (str, str.casefold), strict=True):
+        for paths, form in zip(self._paths, _FORMS, strict=True):
             for first in range(min(len(parts), 3)):
                 if found := paths.get(form("/".join(parts[first:]))):
                     return found
