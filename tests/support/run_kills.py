@@ -4,7 +4,6 @@ A small run of the demo's profile with every node; the processes are forks of on
 TensorFlow and TFX, since a plain start takes as long as most nodes.
 """
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -23,6 +22,7 @@ from typing import Any
 
 from cxrflow.pipeline import parallel
 from tests.support.kills import states
+from tests.support.same_run import differences
 
 _RUNNING = re.compile(r"Component (\S+) is running\.")
 _FINISHED = re.compile(r"Component (\S+) is finished\.")
@@ -31,11 +31,6 @@ _POLL_S = 0.1  # a look at the log of all starts isn't for nothing
 _GONE_S = 60.0  # what a process may take to notice that its parent was killed, and to end
 # They look anew at every start at what is published.
 _EVERY_TIME = {"LastBlessedModel", "Pusher", "EdgePusher"}
-# What tells of its own making: when, how quickly, by which process. Names of a graph's parts count
-# what was built before in the process; what they compute stands in the variables and the scores.
-_OF_ITSELF = re.compile(
-    r"events\.out\.tfevents|serving_check\.json|fingerprint\.pb|saved_model\.pb|variables\.index"
-)
 
 
 @dataclass
@@ -55,7 +50,6 @@ class Whole:
 
     root: Path
     seconds: dict[str, float]  # of each node, in the order in which they began
-    content: dict[str, str]
 
 
 class Machine:
@@ -106,7 +100,7 @@ def unbroken(machine: Machine, root: Path) -> Whole:
     process.join()
     if process.exitcode:
         raise RuntimeError(root.with_suffix(".out").read_text()[-3000:])
-    return Whole(root, seconds, content(root))
+    return Whole(root, seconds)
 
 
 def killed(
@@ -150,7 +144,7 @@ def killed(
             return found
         elif node is not None:
             break  # it had come to its end before
-    found.faults += differences(whole.content, content(root))
+    found.faults += differences(whole.root, root)
     found.faults += leftovers(root, machine.temporary)
     return found
 
@@ -219,47 +213,6 @@ def log_of(root: Path) -> str:
     """What all commands have logged."""
     logs = sorted(root.glob("logs/**/*.log"))
     return "".join(path.read_text(errors="replace") for path in logs)
-
-
-def content(root: Path) -> dict[str, str]:
-    """Hashes of what the last run's files say, by names without numbers."""
-    record = json.loads((root / "run.json").read_text())
-    folders = {
-        f"{node}/{key}": root / folder
-        for node, outputs in record["artifacts"].items()
-        for key, folder in outputs.items()
-    }
-    folders |= {name: root / record[name] for name in ("pushed", "edge") if record[name]}
-    return {
-        f"{name}/{path.relative_to(folder)}": _hash(path)
-        for name, folder in folders.items()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not _OF_ITSELF.search(path.name)
-    }
-
-
-def _hash(path: Path) -> str:
-    """Of examples and variables without regard to an order that each process chooses anew."""
-    import tensorflow as tf
-
-    if path.name.startswith("transformed_examples-"):
-        records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-        parts = [
-            tf.train.Example.FromString(r).SerializeToString(deterministic=True) for r in records
-        ]
-    elif path.name.startswith("variables.data-"):
-        found = tf.train.load_checkpoint(str(path.parent / "variables"))
-        tensors = [found.get_tensor(name) for name in found.get_variable_to_shape_map()]
-        parts = sorted(one.tobytes() for one in tensors if hasattr(one, "tobytes"))
-    else:
-        parts = [path.read_bytes()]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
-def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
-    """Names of files that one of two runs has, or that differ."""
-    names = sorted(expected.keys() | found.keys())
-    return [f"{n} differs" for n in names if expected.get(n) != found.get(n)]
 
 
 def leftovers(root: Path, temporary: Path) -> list[str]:
