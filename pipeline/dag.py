@@ -7,7 +7,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tfx import v1 as tfx
+from tfx.components import Trainer
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto.trainer_pb2 import EvalArgs, TrainArgs
 from tfx.types.channel import BaseChannel, union
 
 from cxrflow.components.card.component import ModelCard
@@ -43,9 +45,7 @@ from cxrflow.pipeline.settings import DISTILLED, PipelineConfig
 RUN_FN = "cxrflow.components.train.run.run_fn"  # what TFX's Trainer calls
 
 
-def create_pipeline(
-    config: PipelineConfig, data_dir: Path, root: Path, facts: Facts
-) -> tfx.dsl.Pipeline:
+def create_pipeline(config: PipelineConfig, data_dir: Path, root: Path, facts: Facts) -> Pipeline:
     """Wires all nodes: data, each member's training and evaluation, the model that is pushed.
 
     Args:
@@ -107,16 +107,14 @@ def create_pipeline(
     return assemble(config, nodes, root, facts)
 
 
-def assemble(
-    config: PipelineConfig, nodes: list[Any], root: Path, facts: Facts
-) -> tfx.dsl.Pipeline:
+def assemble(config: PipelineConfig, nodes: list[Any], root: Path, facts: Facts) -> Pipeline:
     """A pipeline of these nodes whose artifacts lie below `root`.
 
     Raises:
         CxrflowError: Beam doesn't know an option, or there is no such node.
     """
     beam_options.to_nodes(config.beam, nodes)
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=pipeline_name(config.name, config.metadata, facts.root_id),
         pipeline_root=config.storage.artifacts or str(root / ARTIFACTS),
         components=nodes,
@@ -135,13 +133,13 @@ def _trainer(
     teacher: BaseChannel | None = None,
 ) -> Any:
     learns = {"teacher": config.pushed_model, "soft_share": config.distill.soft_share}
-    return tfx.components.Trainer(
+    return Trainer(
         run_fn=RUN_FN,
         examples=data.transform.outputs["transformed_examples"],
         transform_graph=data.transform.outputs["transform_graph"],
         base_model=teacher,
-        train_args=tfx.proto.TrainArgs(splits=["train"]),
-        eval_args=tfx.proto.EvalArgs(splits=["eval"]),
+        train_args=TrainArgs(splits=["train"]),
+        eval_args=EvalArgs(splits=["eval"]),
         custom_config={
             "name": name,
             "train": dataclasses.asdict(recipe),

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfx import v1 as tfx
+from tfx.components import ExampleValidator, StatisticsGen
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 
 from cxrflow.components.ingest.component import ImageExampleGen
 from cxrflow.components.ingest.settings import IngestSettings
@@ -66,9 +67,9 @@ def data_nodes(config: PipelineConfig, data_dir: Path, facts: Facts, after: Any 
     )
     if after:
         example_gen.add_upstream_node(after)
-    statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["records"])
-    schema_gen = tfx.components.ImportSchemaGen(schema_file=str(facts.schema))
-    example_validator = tfx.components.ExampleValidator(
+    statistics_gen = StatisticsGen(examples=example_gen.outputs["records"])
+    schema_gen = ImportSchemaGen(schema_file=str(facts.schema))
+    example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )
     validation_gate = ValidationGate(

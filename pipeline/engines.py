@@ -13,8 +13,9 @@ from typing import Any
 
 from absl import logging
 from apache_beam.options.pipeline_options import StandardOptions
-from tfx import v1 as tfx
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.pipeline import Pipeline
 from tfx.proto.orchestration import pipeline_pb2
 
 from cxrflow.components import storage
@@ -25,7 +26,7 @@ from cxrflow.pipeline.metadata_server import Hidden
 from cxrflow.pipeline.record import Origin, Run
 
 
-def prepared(pipeline: tfx.dsl.Pipeline, root: Path, made_of: Origin) -> pipeline_pb2.Pipeline:
+def prepared(pipeline: Pipeline, root: Path, made_of: Origin) -> pipeline_pb2.Pipeline:
     """Compiles a pipeline, and clears away what an earlier run left that was killed.
 
     Args:
@@ -45,7 +46,7 @@ def prepared(pipeline: tfx.dsl.Pipeline, root: Path, made_of: Origin) -> pipelin
     return ir
 
 
-def begin(pipeline: tfx.dsl.Pipeline, root: Path, made_of: Origin) -> pipeline_pb2.Pipeline:
+def begin(pipeline: Pipeline, root: Path, made_of: Origin) -> pipeline_pb2.Pipeline:
     """A new run of a pipeline; see `prepared`."""
     return of_run(prepared(pipeline, root, made_of), datetime.now().isoformat())
 
@@ -56,7 +57,7 @@ def run(ir: pipeline_pb2.Pipeline, engine: str) -> None:
         runner.run_with_ir(ir)
 
 
-def run_pipeline(pipeline: tfx.dsl.Pipeline, engine: str) -> None:
+def run_pipeline(pipeline: Pipeline, engine: str) -> None:
     """Runs a pipeline by the runner's `run`, which TFX's command line puts its own in the place of.
 
     Inside the root; where ML Metadata is on a server, the pipeline's connection has the password.
@@ -71,7 +72,7 @@ def _runner(engine: str) -> Iterator[Any]:
     be_quiet()
     with _hidden_passwords():
         if engine == "local":
-            yield tfx.orchestration.LocalDagRunner()
+            yield LocalDagRunner()
             return
         with _fn_api_runner():
             yield BeamDagRunner()

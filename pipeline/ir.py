@@ -13,9 +13,9 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.wrappers_pb2 import StringValue
 from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
-from tfx import v1 as tfx
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.dsl.compiler.constants import PIPELINE_ROOT_PARAMETER_NAME, PIPELINE_RUN_ID_PARAMETER_NAME
+from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable.runtime_parameter_utils import substitute_runtime_parameter
 from tfx.proto.orchestration import pipeline_pb2
 
@@ -26,7 +26,7 @@ from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import write_whole
 
 
-def compiled(pipeline: tfx.dsl.Pipeline, root: Path, origin: Origin) -> pipeline_pb2.Pipeline:
+def compiled(pipeline: Pipeline, root: Path, origin: Origin) -> pipeline_pb2.Pipeline:
     """The IR of a pipeline whose paths are relative to `root`, an absolute path."""
     ir = Compiler().compile(pipeline)
     ir.runtime_spec.pipeline_root.runtime_parameter.default_value.string_value = str(

@@ -3,8 +3,9 @@
 import dataclasses
 from typing import Any
 
-from tfx import v1 as tfx
-from tfx.types.channel import BaseChannel
+from tfx.components import Evaluator
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.types.channel import BaseChannel, Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
@@ -29,7 +30,7 @@ def evaluator(
 ) -> Any:
     """TFX's Evaluator of a model, and of the one to compare with."""
     code = data.facts.sources.key(EXTRACTORS, TFMA_CONFIG)
-    return tfx.components.Evaluator(
+    return Evaluator(
         examples=data.transform.outputs["transformed_examples"],
         model=model,
         baseline_model=baseline,
@@ -69,11 +70,11 @@ def judged(
     data: Data,
 ) -> list[Any]:
     """The one model that may be pushed, against the floor and the last one that was."""
-    last_blessed = tfx.dsl.Resolver(
+    last_blessed = Resolver(
         strategy_class=LatestOtherBlessedModelStrategy,
         candidate=model,
-        model=tfx.dsl.Channel(type=Model),
-        model_blessing=tfx.dsl.Channel(type=ModelBlessing),
+        model=Channel(type=Model),
+        model_blessing=Channel(type=ModelBlessing),
     ).with_id("LastBlessedModel")
     last = last_blessed.outputs["model"]
     evaluated = evaluator(model, config, data, last)

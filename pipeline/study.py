@@ -87,7 +87,7 @@ def create_study(
 
     known: of `facts.gather` with `one_recipe(config)`.
     """
-    from tfx import v1 as tfx
+    from tfx.proto.trainer_pb2 import EvalArgs, TrainArgs
 
     from cxrflow.components.study.component import Tuner
     from cxrflow.pipeline import dag, data_nodes
@@ -100,8 +100,8 @@ def create_study(
             tuner_fn=TUNER_FN,
             examples=data.transform.outputs["transformed_examples"],
             transform_graph=data.transform.outputs["transform_graph"],
-            train_args=tfx.proto.TrainArgs(splits=["train"]),
-            eval_args=tfx.proto.EvalArgs(splits=["eval"]),
+            train_args=TrainArgs(splits=["train"]),
+            eval_args=EvalArgs(splits=["eval"]),
             custom_config={
                 "experiment": experiment,
                 "study": dataclasses.asdict(config.study),

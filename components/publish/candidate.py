@@ -14,12 +14,15 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.serving.server import running
+from cxrflow.schema.lean import lean_import
 from cxrflow.serving.settings import ServerConfig
 
 
 def main(root: Path) -> None:
     """Serves `root` on a free port."""
+    with lean_import():
+        from cxrflow.serving.server import running
+
     try:
         with running(root, ServerConfig(grpc_port=0, rest_port=0)) as server:
             print(json.dumps({"port": server.grpc_port}), flush=True)

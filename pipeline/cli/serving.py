@@ -75,6 +75,7 @@ def serve(
     from rich.console import Console
 
     from cxrflow.pipeline.terminal import redirected_to
+    from cxrflow.schema.lean import lean_import
     from cxrflow.serving import logs
     from cxrflow.serving.settings import read_config
 
@@ -102,7 +103,9 @@ def serve(
     with nullcontext(Console()) if here else redirected_to(log) as console:
         logs.start(None if here else log, settings.log_max_bytes, settings.log_backups)
         from cxrflow.schema.store.versions import serving_root
-        from cxrflow.serving import server
+
+        with lean_import():
+            from cxrflow.serving import server
 
         said = "" if here else f"\nlog: {log}"
         server.serve(

@@ -119,7 +119,10 @@ def _install(wanted: Dict[str, Any]) -> None:
         install_packages(steps, dict(uv_env, **env), options, wanted["gpu"])
         link_sources()
     with steps.step("first import of TFX"):  # proves that it works, and compiles it once for all
-        code = "import tensorflow_model_analysis, tensorflow_data_validation; from tfx import v1"
+        code = (
+            "import tensorflow_model_analysis, tensorflow_data_validation, tfx.components; "
+            "from tfx.orchestration.beam import beam_dag_runner"
+        )
         quiet = dict(clean_env(), TF_CPP_MIN_LOG_LEVEL="3", TF_USE_LEGACY_KERAS="0")
         steps.run([str(places.VENV / "bin" / "python"), "-c", code], quiet)
     write_stamp(wanted)

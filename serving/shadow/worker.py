@@ -10,12 +10,16 @@ import sys
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.lean import lean_import
 from cxrflow.schema.store.manifest import verify
-from cxrflow.serving.servable import Servable
 from cxrflow.serving.shadow.messages import Ask, Said
 from cxrflow.serving.status import StatusError
+
+if TYPE_CHECKING:
+    from cxrflow.serving.servable import Servable
 
 
 class _Loaded:
@@ -37,7 +41,10 @@ class _Loaded:
         except (CxrflowError, StatusError, KeyError, ValueError, OSError) as error:
             return Said({}, 0.0, str(error) or repr(error))
 
-    def _of(self, ask: Ask) -> Servable:
+    def _of(self, ask: Ask) -> "Servable":
+        with lean_import():
+            from cxrflow.serving.servable import Servable
+
         if self._servable is None or ask.folder != self._folder:
             if self._servable is not None:
                 self._servable.close()

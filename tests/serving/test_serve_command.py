@@ -48,6 +48,10 @@ def test_serves_a_run_until_it_is_told_to_stop(tmp_path, tiny_models, push_versi
     assert log.parent == tmp_path / "logs"
     url = lines[1].removeprefix("REST ") + "/tiny"
     assert b"AVAILABLE" in urllib.request.urlopen(url).read()
+    libraries = Path(f"/proc/{process.pid}/maps").read_text()
+    assert "tensorflow" in libraries
+    for beside in ("matplotlib", "pandas", "sklearn"):
+        assert f"/{beside}/" not in libraries  # Keras would load them
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     assert process.stdout.read() == "stopped\n"

@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tfx import v1 as tfx
 from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.orchestration.pipeline import Pipeline
 from tfx.types.artifact import Artifact
 from tfx.types.channel import union
 
@@ -103,7 +103,7 @@ def trace(*words: object) -> None:
         file.write(" ".join(map(str, (*words, os.getpid(), time.monotonic()))) + "\n")
 
 
-def create(seconds: float = 0, config: PipelineConfig = TINY) -> tfx.dsl.Pipeline:
+def create(seconds: float = 0, config: PipelineConfig = TINY) -> Pipeline:
     """The pipeline, with paths relative to its root, which is the folder that is worked in."""
 
     def node(name: str, *before: Tiny) -> Tiny:

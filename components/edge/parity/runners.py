@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cxrflow.components.edge.device import EDGE
+from cxrflow.schema.lean import lean_import
 
 MODEL_JSON = "model.json"
 THREADS = 2
@@ -78,7 +79,8 @@ def _with_sigmoid_inputs(path: Path) -> bytes:
 
 def tensorflow(path: Path, info: dict[str, Any], dtype: str) -> Runner:
     """The frozen graph, read by the device's own functions, whose errors it raises."""
-    import tensorflow as tf
+    with lean_import():
+        import tensorflow as tf
 
     sys.path.insert(0, str(EDGE))  # this process runs one variant, as the device does
     from frozen import (  # type: ignore[import-not-found]  # a script of the device

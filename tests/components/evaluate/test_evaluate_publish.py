@@ -81,7 +81,14 @@ def write_model(folder: Path, factors: list[float], classes=CLASSES) -> None:
 
 
 def run(root: Path, model: str) -> None:
-    from tfx import v1 as tfx
+    from tfx.components import Evaluator
+    from tfx.dsl.components.common.importer import Importer
+    from tfx.dsl.components.common.resolver import Resolver
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.metadata import sqlite_metadata_connection_config
+    from tfx.orchestration.pipeline import Pipeline
+    from tfx.types import standard_artifacts as artifacts
+    from tfx.types.channel import Channel
 
     from cxrflow.components import artifacts as own
     from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
@@ -92,23 +99,22 @@ def run(root: Path, model: str) -> None:
     from cxrflow.components.score.component import Scorer
     from cxrflow.components.score.settings import ScorerSettings
 
-    artifacts = tfx.types.standard_artifacts
-    examples = tfx.dsl.Importer(
+    examples = Importer(
         source_uri=str(root / "examples"),
         artifact_type=artifacts.Examples,
         properties={"split_names": '["train", "eval", "test"]'},
     ).with_id("Transform")
-    trainer = tfx.dsl.Importer(source_uri=str(root / model), artifact_type=artifacts.Model).with_id(
+    trainer = Importer(source_uri=str(root / model), artifact_type=artifacts.Model).with_id(
         "Trainer"
     )
     candidate = trainer.outputs["result"]
-    resolver = tfx.dsl.Resolver(
+    resolver = Resolver(
         strategy_class=LatestOtherBlessedModelStrategy,
-        model=tfx.dsl.Channel(type=artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=artifacts.ModelBlessing),
+        model=Channel(type=artifacts.Model),
+        model_blessing=Channel(type=artifacts.ModelBlessing),
         candidate=candidate,
     ).with_id("LatestBlessedModel")
-    evaluator = tfx.components.Evaluator(
+    evaluator = Evaluator(
         examples=examples.outputs["result"],
         model=candidate,
         baseline_model=resolver.outputs["model"],
@@ -116,7 +122,7 @@ def run(root: Path, model: str) -> None:
         eval_config=eval_config(len(CLASSES), SLICES, code_version="1"),
         module_path="cxrflow.components.evaluate.extractors",
     )
-    nothing = tfx.dsl.Importer(source_uri=str(root / "nothing"), artifact_type=own.Scores).with_id(
+    nothing = Importer(source_uri=str(root / "nothing"), artifact_type=own.Scores).with_id(
         "Baselines"
     )
     scorers = {
@@ -148,8 +154,8 @@ def run(root: Path, model: str) -> None:
         model=candidate,
         model_blessing=gate.outputs["blessing"],
     )
-    tfx.orchestration.LocalDagRunner().run(
-        tfx.dsl.Pipeline(
+    LocalDagRunner().run(
+        Pipeline(
             pipeline_name="test",
             pipeline_root=str(root / "root"),
             components=[
@@ -163,7 +169,7 @@ def run(root: Path, model: str) -> None:
                 pusher,
             ],
             enable_cache=True,
-            metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            metadata_connection_config=sqlite_metadata_connection_config(
                 str(root / "metadata.sqlite")
             ),
             beam_pipeline_args=["--runner=FnApiRunner"],

@@ -24,7 +24,10 @@ CASES = {  # whether the exporter exported, and settings
 def run(made, tmp_path_factory) -> SimpleNamespace:
     """All cases in one pipeline, each with its evaluator and its pusher."""
     from ml_metadata.metadata_store import MetadataStore
-    from tfx import v1 as tfx
+    from tfx.dsl.components.common.importer import Importer
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.metadata import sqlite_metadata_connection_config
+    from tfx.orchestration.pipeline import Pipeline
     from tfx.types import standard_artifacts as artifacts
 
     from cxrflow.components.artifacts import EdgeCandidate
@@ -37,7 +40,7 @@ def run(made, tmp_path_factory) -> SimpleNamespace:
     root = tmp_path_factory.mktemp("run")
 
     def imported(name: str, folder: Path, kind: type, **options: object):
-        node = tfx.dsl.Importer(source_uri=str(folder), artifact_type=kind, **options)
+        node = Importer(source_uri=str(folder), artifact_type=kind, **options)
         return node.with_id(name)
 
     model = imported("Model", made.saved_model.parent, artifacts.Model)
@@ -68,9 +71,9 @@ def run(made, tmp_path_factory) -> SimpleNamespace:
             bundle=evaluator.outputs["bundle"],
         ).with_id(f"EdgePusher.{case}")
         nodes += [candidate, evaluator, pusher]
-    metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(root / "sqlite"))
-    tfx.orchestration.LocalDagRunner().run(
-        tfx.dsl.Pipeline(
+    metadata = sqlite_metadata_connection_config(str(root / "sqlite"))
+    LocalDagRunner().run(
+        Pipeline(
             pipeline_name="test",
             pipeline_root=str(root / "root"),
             components=nodes,
