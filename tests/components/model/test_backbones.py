@@ -3,6 +3,7 @@
 import gc
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -29,13 +30,41 @@ pytestmark = [pytest.mark.tf, pytest.mark.slow]
 # Pixels; no backbone's own. At a backbone's smallest its last map is a single cell, of which batch
 # norm leaves nothing to learn from; what a size can break is the same for all.
 SIZE = 96
+MANY = 300  # weights: above it a signature is asked as it would be written, a minute's work
 EXPORTED = [name for name in BACKBONES if name != "NASNetLarge"]  # NASNetMobile's, ten times larger
 
 
+@dataclass(frozen=True)
+class Backbone:
+    """One as it was built, without weights."""
+
+    name: str
+    model: keras.Model
+    downloaded: list[str]  # names of the files that Keras asked for
+    loaded: list[str]  # and of those that it loaded
+
+
 @pytest.fixture(scope="module", params=BACKBONES)
-def backbone(request) -> Iterator[tuple[str, keras.Model]]:
-    """Each in turn, without weights; built once for all that is asked of it."""
-    yield request.param, build_backbone(request.param, SIZE)
+def backbone(request) -> Iterator[Backbone]:
+    """Each in turn, built once for all that is asked of it: as for a download, where there is one.
+
+    What Keras would download isn't there; the initial weights stay.
+    """
+    name, downloaded, loaded = request.param, [], []
+
+    def download(file_name: str, origin: str, **_: object) -> str:
+        downloaded.append(file_name)
+        return f"/downloads/{file_name}"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras.src.utils.file_utils.get_file", download)
+        patch.setattr(keras.Model, "load_weights", lambda _, path: loaded.append(Path(path).name))
+        if BACKBONES[name].download:
+            with warnings.catch_warnings(action="ignore"):  # of another size than the weights'
+                model = backbone_with_weights(name, SIZE, 1.0, "imagenet", "")
+        else:
+            model = build_backbone(name, SIZE)
+    yield Backbone(name, model, downloaded, loaded)
     keras.backend.clear_session()
     gc.collect()
 
@@ -43,7 +72,7 @@ def backbone(request) -> Iterator[tuple[str, keras.Model]]:
 @pytest.fixture(scope="module")
 def built(backbone) -> network.Network:
     """A network for two classes on it, of which the last stage is trained."""
-    return built_on(*backbone)
+    return built_on(backbone.name, backbone.model)
 
 
 def built_on(name: str, model: keras.Model) -> network.Network:
@@ -56,38 +85,52 @@ def built_on(name: str, model: keras.Model) -> network.Network:
         return network.build_network(plan, 2)
 
 
-def test_names_and_weights(backbone, tmp_path, monkeypatch, save_legacy_h5):
-    """As Keras builds it when it downloads ImageNet's weights, and from a folder of them."""
-    name, model = backbone
-    asked = []
+@dataclass(frozen=True)
+class Pixels:
+    """Two images: batch normalisation makes nothing but zeros of one image's map of one cell."""
 
-    def download(file_name: str, origin: str, **_: object) -> str:
-        asked.append(file_name)
-        save_legacy_h5(model, tmp_path / file_name)
-        return str(tmp_path / file_name)
+    gray: np.ndarray  # uint8 [2, S, S, 1]
 
-    monkeypatch.setattr("keras.src.utils.file_utils.get_file", download)
+    @classmethod
+    def random(cls, size: int) -> "Pixels":
+        return cls(np.random.default_rng(0).integers(0, 256, (2, size, size, 1), dtype=np.uint8))
+
+    @property
+    def rgb(self) -> np.ndarray:
+        return np.repeat(self.gray.astype(np.float32), 3, axis=-1)
+
+
+def test_names_and_weights(backbone, tmp_path, save_legacy_h5):
+    """Keras downloads the file that a folder is asked for, and such a file's weights arrive."""
+    name, model = backbone.name, backbone.model
+    file = tmp_path / BACKBONES[name].weights_file.format(alpha=BACKBONES[name].alphas.get(1.0))
+    save_legacy_h5(model, file)
+    assert weights_path(name, 1.0, str(tmp_path)) == file
     if BACKBONES[name].download:
-        with warnings.catch_warnings(action="ignore"):  # of another image size than the weights'
-            again = backbone_with_weights(name, SIZE, 1.0, "imagenet", "")
-        assert asked == [weights_path(name, 1.0, str(tmp_path)).name]
+        assert backbone.downloaded == backbone.loaded == [file.name]
     else:
+        assert not backbone.loaded
         with pytest.raises(CxrflowError, match=r"no ImageNet weights .*weights_dir=DIR"):
             backbone_with_weights(name, SIZE, 1.0, "imagenet", "")
-        save_legacy_h5(model, tmp_path / BACKBONES[name].weights_file)
-        again = backbone_with_weights(name, SIZE, 1.0, "imagenet", str(tmp_path))
 
-    assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
-    for have, want in zip(again.weights, model.weights, strict=True):
+    before = model.get_weights()
+    for weight in model.weights:
+        weight.assign(np.full(weight.shape, 7.0))
+    load_weights_file(model, file)
+    for have, want in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(have, want)
 
-    again.weights[-1].assign(np.full(again.weights[-1].shape, 7.0))
-    load_weights_file(again, weights_path(name, 1.0, str(tmp_path)))
-    np.testing.assert_array_equal(again.weights[-1], model.weights[-1])
+
+def test_names_are_the_same_with_and_without_a_download(monkeypatch):
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda name, *_, **__: name)
+    monkeypatch.setattr(keras.Model, "load_weights", lambda *_: None)
+    with warnings.catch_warnings(action="ignore"):  # of another image size than the weights'
+        one, other = (build_backbone("MobileNet", SIZE, weights=w) for w in (None, "imagenet"))
+    assert [layer.name for layer in one.layers] == [layer.name for layer in other.layers]
 
 
 def test_scaling_is_keras_own_and_survives_saving(backbone, tmp_path):
-    name, model = backbone
+    name, model = backbone.name, backbone.model
     keras.Model(model.inputs[0], model.layers[1].input).save(tmp_path / "scaling.keras")
     pixels = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3)).astype(np.float32)
     own = application_of(BACKBONES[name]).preprocess_input(pixels.copy())
@@ -95,16 +138,18 @@ def test_scaling_is_keras_own_and_survives_saving(backbone, tmp_path):
     np.testing.assert_allclose(scaling(pixels), own, atol=1e-5)
 
 
-def test_fine_tuning_of_the_last_stage(built):
-    pixels = np.random.default_rng(0).uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32)
+@pytest.mark.timeout(900)
+def test_fine_tuning_of_the_last_stage_a_step_and_what_is_served(
+    backbone, built, tmp_path, monkeypatch
+):
+    pixels = Pixels.random(SIZE)
     before = [np.asarray(w) for w in built.frozen.weights]
-    features = built.frozen(pixels, training=True)
-    # Batch norm "train" is that of the trained part: the frozen one is in inference mode.
-    np.testing.assert_array_equal(features, built.frozen(pixels, training=False))
+    features = built.frozen(pixels.rgb, training=True)
     for old, new in zip(before, built.frozen.weights, strict=True):
         np.testing.assert_array_equal(old, new)
-    # Whole or cut, it is the same function.
-    logits = np.asarray(built.full(pixels)["logits"])
+    # Whole or cut, it is the same function. And batch norm "train" is that of the trained part: the
+    # frozen one is in inference mode, else it would have given other features than the whole.
+    logits = np.asarray(built.full(pixels.rgb)["logits"])
     assert np.ptp(logits) > 0
     np.testing.assert_allclose(built.tail(features), logits, rtol=1e-4, atol=1e-6)
 
@@ -116,35 +161,37 @@ def test_fine_tuning_of_the_last_stage(built):
     assert built.tuned and not set(built.tuned) - set(built.tail.layers)
     assert 0.3 < sizes[0] / built.full.count_params() < 0.85
 
-
-@pytest.mark.timeout(900)
-def test_a_step_of_training_and_what_is_served(backbone, built, tmp_path, monkeypatch):
-    if backbone[0] not in EXPORTED:
+    take_a_step(built.tail, features)
+    trained = np.asarray(built.tail(features))
+    assert not np.allclose(trained, logits, rtol=1e-3, atol=1e-5)
+    if backbone.name not in EXPORTED:
         return
+    served = {}
     save = tf.saved_model.save
 
     def save_served(module: tf.Module, folder: str, signatures: dict[str, object]) -> None:
-        save(module, folder, {"serving_default": signatures["serving_default"]})
+        # Each signature takes all weights once more; below, all six are written.
+        served["serving_default"] = signatures["serving_default"]
+        if len(built.full.weights) < MANY:
+            save(module, folder, dict(served))
+            served.clear()
 
-    # Each signature takes all weights once more, a thousand of them; below, all six are made.
     monkeypatch.setattr(tf.saved_model, "save", save_served)
-    train_and_serve(built, SIZE, tmp_path)
+    assert_served(built, pixels, trained, tmp_path, served)
 
 
 def test_a_step_and_what_is_served_at_512_pixels(tmp_path):
-    train_and_serve(built_on("MobileNet", build_backbone("MobileNet", 512)), 512, tmp_path)
+    built, pixels = built_on("MobileNet", build_backbone("MobileNet", 512)), Pixels.random(512)
+    take_a_step(built.classifier, pixels.rgb)
+    assert_served(built, pixels, np.asarray(built.full(pixels.rgb)["logits"]), tmp_path, {})
 
 
-def train_and_serve(built: network.Network, size: int, folder: Path) -> None:
-    """One step moves the trained weights, and the exported model says of a PNG what Keras says."""
-    model = built.classifier
+def take_a_step(model: keras.Model, inputs: object) -> None:
+    """One step moves the trained weights."""
     # Eagerly: to trace the gradients of a thousand layers takes longer than to run them once.
     model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True)
-    # Two images: batch normalisation makes nothing but zeros of one image's last map of one cell.
-    gray = np.random.default_rng(0).integers(0, 256, (2, size, size, 1), dtype=np.uint8)
-    pixels = np.repeat(gray.astype(np.float32), 3, axis=-1)
     before = [np.asarray(w) for w in model.trainable_weights]
-    assert np.isfinite(model.train_on_batch(pixels, np.array([[0, 1], [1, 0]], np.float32)))
+    assert np.isfinite(model.train_on_batch(inputs, np.array([[0, 1], [1, 0]], np.float32)))
     moved = [
         not np.array_equal(old, new)
         for old, new in zip(before, model.trainable_weights, strict=True)
@@ -152,7 +199,15 @@ def train_and_serve(built: network.Network, size: int, folder: Path) -> None:
     # An untrained MobileNet's frozen part puts out next to nothing: its kernels can't move.
     assert np.mean(moved) > 0.3
 
-    expected = np.asarray(built.full(pixels)["logits"])
+
+def assert_served(
+    built: network.Network, pixels: Pixels, logits: np.ndarray, folder: Path, served: dict
+) -> None:
+    """The exported model says of PNGs what Keras says of their pixels.
+
+    served: signatures by name; what isn't there once they are exported is read from the folder.
+    """
+    size = pixels.gray.shape[1]
     export(
         lambda image: built.full(image, training=False),
         Calibration.identity(2),
@@ -160,11 +215,12 @@ def train_and_serve(built: network.Network, size: int, folder: Path) -> None:
         size,
         folder / "model",
     )
-    with warnings.catch_warnings(action="ignore"):
-        served = tf.saved_model.load(str(folder / "model")).signatures
-    pngs = tf.stack([tf.io.encode_png(image) for image in gray])
+    if not served:
+        with warnings.catch_warnings(action="ignore"):
+            served = tf.saved_model.load(str(folder / "model")).signatures
+    pngs = tf.stack([tf.io.encode_png(image) for image in pixels.gray])
     answer = served["serving_default"](image_bytes=pngs)
-    np.testing.assert_allclose(answer["logits"], expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(answer["logits"], logits, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "EfficientNetV2B0"])
