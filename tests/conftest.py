@@ -50,12 +50,12 @@ _LONGEST = ("e2e", "slow", "tf")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files come first: no process is left alone with one of them at the end."""
 
-    def rank(item: pytest.Item) -> int:
-        module = item.getparent(pytest.Module)
-        marks = {mark.name for mark in module.own_markers} if module else set()
-        return next((i for i, name in enumerate(_LONGEST) if name in marks), len(_LONGEST))
-
-    items.sort(key=rank)
+    ranks: dict[Path, int] = {}
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        rank = next((i for i, name in enumerate(_LONGEST) if name in marks), len(_LONGEST))
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 class _Skips:
