@@ -145,7 +145,9 @@ def _server(root: Path, start_seconds: float) -> Iterator[_Server]:
         said = json.loads(line) if line else {"error": _last_words(log, took, start_seconds)}
         if "error" in said:
             raise CxrflowError(f"the server doesn't take the model: {said['error']}")
-        with grpc.insecure_channel(f"127.0.0.1:{said['port']}") as channel:
+        # A proxy of the environment's doesn't know this machine's own servers.
+        options = [("grpc.enable_http_proxy", 0)]
+        with grpc.insecure_channel(f"127.0.0.1:{said['port']}", options) as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             yield _Server(process, stub, round(took, 2))
     finally:

@@ -177,3 +177,20 @@ def test_the_shell_completes(words: str, candidates: set[str]) -> None:
     }
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert candidates == set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, "localhost,127.0.0.1"),
+        ({"NO_PROXY": "pacs,localhost"}, "pacs,localhost,127.0.0.1"),
+        ({"no_proxy": "pacs", "NO_PROXY": "other"}, "pacs,localhost,127.0.0.1"),
+        ({"no_proxy": "*"}, "*"),
+    ],
+)
+def test_no_proxy_is_asked_for_this_machine(given: dict[str, str], found: str) -> None:
+    kept = {k: v for k, v in os.environ.items() if k.lower() != "no_proxy"}
+    code = "import os, cxrflow.pipeline; print(os.environ['no_proxy'])"
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, env=kept | given, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == found

@@ -140,16 +140,12 @@ def run(tmp_path_factory) -> SimpleNamespace:
             pusher = Pusher(settings, "1", **inputs)
         pusher = pusher.with_id(f"Pusher.{case}")
         nodes += [candidate, check, pusher]
-    LocalDagRunner().run(
-        Pipeline(
-            pipeline_name="test",
-            pipeline_root=str(root / "root"),
-            components=nodes,
-            metadata_connection_config=sqlite_metadata_connection_config(
-                str(root / "metadata.sqlite")
-            ),
-        )
-    )
+    metadata = sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
+    pipeline = Pipeline("test", str(root / "root"), metadata, nodes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("no_proxy", raising=False)
+        patch.setenv("https_proxy", "http://127.0.0.1:9")  # where nothing listens
+        LocalDagRunner().run(pipeline)
 
     def report(case: str) -> dict:
         (path,) = (root / "root" / f"ServingCheck.{case}" / "report").glob("*/serving_check.json")
