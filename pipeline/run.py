@@ -96,11 +96,9 @@ def execute(
                 folder = data.find(config, data_dir, root)
             with inside(root):
                 with progress_bar("loading TensorFlow and TFX", console, at_once=True):
-                    from cxrflow.pipeline import engines
+                    from cxrflow.pipeline import beam_workers, engines
 
-                    if jobs == 1 and config.beam.workers > 1:
-                        from cxrflow.pipeline import beam_workers  # imports Beam
-
+                    if jobs == 1:
                         beam_workers.prepare(config.beam.workers)
                     below = path_below(str(folder), root)
                     pipeline = create(config, data.as_named(folder, root, config), Path())

@@ -42,15 +42,14 @@ class _Loaded:
             return Said({}, 0.0, str(error) or repr(error))
 
     def _of(self, ask: Ask) -> "Servable":
-        with lean_import():
-            from cxrflow.serving.servable import Servable
-
         if self._servable is None or ask.folder != self._folder:
             if self._servable is not None:
                 self._servable.close()
                 self._servable = None
             if problems := verify(ask.folder):
                 raise CxrflowError("; ".join(problems[:3]))
+            with lean_import():
+                from cxrflow.serving.servable import Servable
             servable = Servable(ask.folder)
             servable.warm_up(ask.folder, [1], ask.max_bytes)
             self._folder, self._servable = ask.folder, servable

@@ -137,6 +137,7 @@ def verdict() -> Verdict:
 
 if __name__ == "__main__":
     sys.modules["cxrflow.pipeline.dag"] = types.SimpleNamespace(create_pipeline=create_pipeline)
+    sys.modules["cxrflow.pipeline.beam_workers"] = types.SimpleNamespace(prepare=lambda _: None)
     sys.modules["cxrflow.pipeline.engines"] = types.SimpleNamespace(
         begin=lambda pipeline, *_: pipeline, run=run, outputs=outputs
     )

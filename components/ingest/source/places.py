@@ -52,7 +52,8 @@ class Places:
         if not paths:
             what = "DICOM" if data.images.format == "dicom" else "PNG or JPEG"
             raise CxrflowError(f"{self._root} has no {what} file")
-        self._all = set(paths)
+        self.all = set(paths)
+        """The images' paths, relative to their folder."""
         self._paths: list[dict[str, list[str]]] = [defaultdict(list), defaultdict(list)]
         self._names: list[dict[str, list[str]]] = [defaultdict(list), defaultdict(list)]
         for path in paths:
@@ -66,11 +67,6 @@ class Places:
             for one in self._dicoms.values():
                 if uid := one.values.get(f"{PREFIX}{kind}InstanceUID"):
                     known.setdefault(uid, []).append(one.path)
-
-    @property
-    def all(self) -> set[str]:
-        """The images' paths, relative to their folder."""
-        return self._all
 
     @property
     def broken(self) -> list[DicomFile]:
