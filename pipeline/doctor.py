@@ -16,6 +16,8 @@ from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from cxrflow.schema.space import free_bytes, nearest
+
 _REPO = Path(__file__).resolve().parents[1]
 _PACKAGES = ("tensorflow", "tfx", "apache-beam", "keras", "tensorflow-serving-api")
 _DISK_GB, _MEMORY_GB = 5, 4  # what the demo needs: README
@@ -48,7 +50,7 @@ def examine(runs: Path, imports: bool = True) -> Iterator[Finding]:
         _python,
         _packages,
         lambda: _disk(runs),
-        lambda: _writable("output", _nearest(runs)),
+        lambda: _writable("output", nearest(runs)),
         lambda: _writable("temporary files", Path(tempfile.gettempdir())),
         _memory,
         _weights,
@@ -120,18 +122,9 @@ def _installed(name: str) -> str:
         return ""
 
 
-def _nearest(folder: Path) -> Path:
-    """The folder, or what there is of the path to it."""
-    folder = folder.absolute()
-    while not folder.is_dir():
-        folder = folder.parent
-    return folder
-
-
 def _disk(runs: Path) -> Finding:
-    folder = _nearest(runs)
-    free = shutil.disk_usage(folder).free / 1e9
-    text = f"{free:.1f} GB free in {folder}"
+    free = free_bytes(runs) / 1e9
+    text = f"{free:.1f} GB free in {nearest(runs)}"
     if free < _DISK_GB:
         return Finding("disk", "problem", f"{text}: the demo needs {_DISK_GB} GB")
     return Finding("disk", "ok", f"{text}; the whole NIH set needs about 150 GB with a run")

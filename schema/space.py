@@ -8,8 +8,13 @@ from cxrflow.schema.errors import CxrflowError
 
 def free_bytes(folder: Path) -> int:
     """What is free in the file system of a folder, which needn't be there yet."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(nearest(folder)).free
+
+
+def nearest(folder: Path) -> Path:
+    """The folder, absolute, or what there is of the path to it."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
 def require_space(folder: Path, needed: int, for_what: str, advice: str) -> None:
