@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError, unreadable
 
 T = TypeVar("T")
 
@@ -48,6 +48,6 @@ def read_lines(path: Path, kind: TypeAdapter[T], one: str, log: str) -> Iterator
                     raise CxrflowError(f"{path}, line {number} is no {one}: {error}") from None
                 yield found
     except OSError as error:
-        raise CxrflowError(f"{path} can't be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
     except UnicodeDecodeError:
         raise CxrflowError(f"{path} is no {log}: it isn't UTF-8") from None

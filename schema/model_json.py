@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError, unreadable
 
 MODEL_JSON = Path("assets.extra", "model.json")
 FORMAT = 2  # of what is written; files without a number are of format 1 and have the same fields
@@ -115,7 +115,7 @@ def read_model_json(saved_model: Path) -> ModelJson:
             f"{saved_model} has no {MODEL_JSON}: it is no model of cxrflow"
         ) from None
     except OSError as error:
-        raise CxrflowError(f"{path} can't be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
     except BadModelJson as error:
         raise type(error)(f"{path} {error}") from None
 

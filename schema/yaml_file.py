@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError, unreadable
 
 
 def read_yaml(path: Path, example: str) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def read_yaml(path: Path, example: str) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
     except OSError as error:
-        raise CxrflowError(f"{path} can't be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CxrflowError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if values is None:

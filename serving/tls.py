@@ -12,7 +12,7 @@ from typing import Protocol
 
 import grpc
 
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError, unreadable
 from cxrflow.serving.settings import ServerConfig
 
 logger = logging.getLogger(__name__)
@@ -124,4 +124,4 @@ def _read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise CxrflowError(f"{path or 'the TLS key'} can't be read: {error.strerror}") from None
+        raise unreadable(path or "the TLS key", error) from None

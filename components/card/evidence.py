@@ -13,7 +13,7 @@ from cxrflow.components.card.figures import Figures, read_figures
 from cxrflow.components.card.settings import CardSettings
 from cxrflow.components.card.shortcuts import Shortcut, shortcuts
 from cxrflow.components.localise.report import Localisation, read_localisation
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError, unreadable
 from cxrflow.schema.model_json import ModelJson, read_model_json
 
 PACKAGES = ("cxrflow", "tensorflow", "keras", "tfx", "numpy")
@@ -98,7 +98,7 @@ def attention_shape(saved_model: Path) -> tuple[int, ...]:
             (saved_model / "saved_model.pb").read_bytes()
         ).meta_graphs
     except OSError as error:
-        raise CxrflowError(f"{saved_model} can't be read: {error.strerror}") from None
+        raise unreadable(saved_model, error) from None
     signature = graphs[0].signature_def.get("attention")
     if signature is None or "attention" not in signature.outputs:
         return ()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrflow.components.ingest import manifest
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError, unreadable
 from cxrflow.schema.paths import require_mounted, require_plain
 from cxrflow.schema.portable.label_table import SUFFIXES, same_name, shown
 
@@ -73,7 +73,7 @@ def require_folder(root: str | Path) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         found = False
     except OSError as error:
-        raise _unreadable(root, error) from None
+        raise unreadable(root, error) from None
     if not found:
         raise CxrflowError(
             f"{root} is not a folder; --data takes a folder in Kaggle's layout{half_fetched(root)}"
@@ -110,7 +110,7 @@ def fingerprint(root: str | Path) -> str:
                 digest.update(hashlib.blake2b(path.read_bytes()).digest())
         stats = [_stat(entry) for entry in _image_entries(root)]
     except OSError as error:
-        raise _unreadable(root, error) from None
+        raise unreadable(root, error) from None
     # A copy of a run's phantoms is the same data, whether or not it kept the times.
     timed = not (root / SYNTHETIC_MARK).is_file()
     below = len(os.fsencode(root))
@@ -167,7 +167,7 @@ def write_manifest(root: str | Path) -> int:
         )
         return manifest.write(root, changed, images)
     except OSError as error:
-        raise _unreadable(root, error) from None
+        raise unreadable(root, error) from None
 
 
 def _image_entries(root: Path) -> Iterator[os.DirEntry | manifest.Listed]:
@@ -186,7 +186,7 @@ def _scanned(root: Path) -> Iterator[os.DirEntry]:
                     if name.endswith(SUFFIXES) and name[0] != "." and _may_be_file(entry):
                         yield entry
         except OSError as error:
-            raise _unreadable(folder, error) from None
+            raise unreadable(folder, error) from None
 
 
 def _image_folders(root: Path) -> Iterator[Path]:
@@ -201,7 +201,7 @@ def _image_folders(root: Path) -> Iterator[Path]:
                 continue
             status = os.stat(folder)
         except OSError as error:
-            raise _unreadable(folder, error) from None
+            raise unreadable(folder, error) from None
         if (status.st_dev, status.st_ino) not in seen:  # else through a link
             seen.add((status.st_dev, status.st_ino))
             yield folder
@@ -219,8 +219,4 @@ def _names(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except OSError as error:
-        raise _unreadable(folder, error) from None
-
-
-def _unreadable(path: str | Path, error: OSError) -> CxrflowError:
-    return CxrflowError(f"{shown(str(path), 4096)} can't be read: {error.strerror or error}")
+        raise unreadable(folder, error) from None

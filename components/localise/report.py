@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError, unreadable
 from cxrflow.schema.files import write_whole
 
 FILE_NAME = "localisation.json"
@@ -122,7 +122,7 @@ def read_localisation(directory: Path) -> Localisation:
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except OSError as error:
-        raise CxrflowError(f"{path} can't be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
     except ValidationError as error:
         raise CxrflowError(f"{path} isn't read ({_first(error)}): run the pipeline again") from None
 

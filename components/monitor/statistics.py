@@ -14,7 +14,7 @@ import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from cxrflow.components.monitor.columns import Columns
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError, unreadable
 from cxrflow.schema.files import whole_file
 
 FILE = "training_statistics.pb"  # in assets.extra
@@ -57,7 +57,7 @@ def read_statistics(model: Path) -> dict[str, Dataset]:
             "`cxrflow run` with this one pushes a model with it"
         ) from None
     except OSError as error:
-        raise CxrflowError(f"{path} can't be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
     except Exception as error:  # protobuf's DecodeError is no class of its own in every version
         raise CxrflowError(f"{path} is damaged: {type(error).__name__}") from None
     by_name = {dataset.name: dataset for dataset in found.datasets}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cxrflow.pipeline.record import Run
 from cxrflow.pipeline.reports.summary import verdict
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError, unreadable
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def find_runs(folder: Path) -> Iterator[Row]:
         inside = [path / "run.json" for path in [folder, *sorted(folder.iterdir())]]
         found = [(path.parent, path.stat().st_mtime) for path in inside if path.is_file()]
     except OSError as error:
-        raise CxrflowError(f"{folder} can't be read: {error.strerror}") from None
+        raise unreadable(folder, error) from None
     for run, finished in sorted(found, key=lambda each: -each[1]):
         yield _row(run, datetime.fromtimestamp(finished))
 

@@ -11,7 +11,7 @@ sums of all other files. OpenSSL makes keys and checks signatures, too:
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError, unreadable
 from cxrflow.schema.files import whole_file
 from cxrflow.schema.store.manifest import MANIFEST, SIGNATURE
 
@@ -105,4 +105,4 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CxrflowError(f"the key {path} can't be read: {error.strerror}") from None
+        raise unreadable(f"the key {path}", error) from None

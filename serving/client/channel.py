@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError, unreadable
 from cxrflow.serving.addresses import join, split
 from cxrflow.serving.client.settings import ClientConfig
 
@@ -53,7 +53,7 @@ def _read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise CxrflowError(f"{path} can't be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
 
 
 def _require_pem(config: ClientConfig) -> None:

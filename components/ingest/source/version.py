@@ -10,7 +10,7 @@ from cxrflow.components.ingest.source.read import key_path
 from cxrflow.components.ingest.source.rows import table_paths
 from cxrflow.components.ingest.source.settings import DataConfig
 from cxrflow.components.ingest.source.walk import files_below
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import unreadable
 from cxrflow.schema.features import SLICE_PREFIX, UNKNOWN, UNKNOWN_AGE, UNKNOWN_FINDINGS
 from cxrflow.schema.pseudonyms import Pseudonyms
 
@@ -34,7 +34,7 @@ def fingerprint_source(root: Path, data: DataConfig) -> str:
         for name, size, changed in sorted(_stats(root / data.images.folder)):
             digest.update(name + f"\0{size}\0{changed if timed else 0}\n".encode())
     except OSError as error:
-        raise CxrflowError(f"{root} can't be read: {error.strerror or error}") from None
+        raise unreadable(root, error) from None
     if key := key_path(root, data):
         digest.update(Pseudonyms.read(key).of("version", "").encode())  # another key, other ids
     return digest.hexdigest()

@@ -5,8 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.text import visible
+from cxrflow.schema.errors import unreadable
 
 
 def files_below(folder: Path) -> Iterator[str]:
@@ -36,5 +35,4 @@ def files_below(folder: Path) -> Iterator[str]:
 
 
 def _refuse(error: OSError) -> None:
-    where = visible(os.fsdecode(error.filename or ""))
-    raise CxrflowError(f"{where} can't be read: {error.strerror or error}") from None
+    raise unreadable(error.filename, error) from None
