@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cxrflow.components.ingest.check import CheckReport, check_folder
+from cxrflow.components.ingest.fetch.bounds import ADVICE, Damaged, Unsafe
 from cxrflow.components.ingest.fetch.card import Archive, DataCard
 from cxrflow.components.ingest.fetch.part import Part, Remote
 from cxrflow.components.ingest.fetch.place import Step, put_in_place, require_new, silent, workplace
-from cxrflow.components.ingest.fetch.space import ADVICE, Damaged, Unsafe
 from cxrflow.components.ingest.fetch.transfer import Download, Refused
 from cxrflow.components.ingest.fetch.unzip import unzip
 from cxrflow.components.ingest.plan import Settings
@@ -78,8 +78,7 @@ def download(
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         raise CxrflowError(
-            f"cannot write to {to}: {error.strerror or error}{place}; make room or choose another "
-            f"--to. {_AGAIN}"
+            f"cannot write to {to}: {error.strerror or error}{place}; {ADVICE}. {_AGAIN}"
         ) from None
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cxrflow.components.ingest.check import CheckReport, check_folder
+from cxrflow.components.ingest.fetch.bounds import ADVICE, Damaged, Unsafe
 from cxrflow.components.ingest.fetch.card import Archive, DataCard, read_card
 from cxrflow.components.ingest.fetch.place import Step, require_new, silent, workplace
-from cxrflow.components.ingest.fetch.space import ADVICE, Damaged, Unsafe
 from cxrflow.components.ingest.fetch.untar import untar
 from cxrflow.components.ingest.folder import TABLES, find_folder
 from cxrflow.components.ingest.plan import Settings

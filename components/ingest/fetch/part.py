@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cxrflow.components.ingest.fetch.space import Damaged
+from cxrflow.components.ingest.fetch.bounds import Damaged
 from cxrflow.schema.files import write_whole
 from cxrflow.schema.progress import report as report_progress
 

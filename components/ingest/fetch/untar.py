@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from cxrflow.components.ingest.fetch.space import BOUNDS, Bounds, Damaged, Unsafe, safe_name
+from cxrflow.components.ingest.fetch.bounds import BOUNDS, Bounds, Damaged, Unsafe, safe_name
 from cxrflow.components.ingest.fetch.written import require_whole_png
 from cxrflow.schema.portable.label_table import shown
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrflow.components.ingest.fetch.space import (
+from cxrflow.components.ingest.fetch.bounds import (
     ADVICE,
     BOUNDS,
     Bounds,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cxrflow.components.ingest.fetch.space import Damaged
+from cxrflow.components.ingest.fetch.bounds import Damaged
 from cxrflow.components.ingest.image import BadImage, read_header
 from cxrflow.schema.portable.image_rules import Limits
 from cxrflow.schema.portable.label_table import shown

@@ -12,8 +12,8 @@ import pytest
 
 from cxrflow.components.ingest import nih_archives as ours
 from cxrflow.components.ingest.fetch import untar as untar_module
+from cxrflow.components.ingest.fetch.bounds import BOUNDS, Bounds, Damaged, Unsafe
 from cxrflow.components.ingest.fetch.card import read_card
-from cxrflow.components.ingest.fetch.space import BOUNDS, Bounds, Damaged, Unsafe
 from cxrflow.components.ingest.fetch.untar import untar
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import locked

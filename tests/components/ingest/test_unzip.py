@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.components.ingest.fetch import unzip as module
-from cxrflow.components.ingest.fetch.space import Bounds, Damaged, Unsafe
+from cxrflow.components.ingest.fetch.bounds import Bounds, Damaged, Unsafe
 from cxrflow.components.ingest.fetch.unzip import unzip
 from cxrflow.schema.errors import CxrflowError
 

@@ -1,4 +1,4 @@
-"""What fetching may write: how much, and under which names."""
+"""Within which bounds fetching writes: how much, and under which names."""
 
 import unicodedata
 from dataclasses import dataclass
