@@ -58,10 +58,10 @@ class Places:
         self._names: list[dict[str, list[str]]] = [defaultdict(list), defaultdict(list)]
         for path in paths:
             whole, name = same_name(path), same_name(os.path.basename(path))
-            for place, form in enumerate(_FORMS):
-                self._paths[place][form(whole)].append(path)
+            for form, by_path, by_name in zip(_FORMS, self._paths, self._names, strict=True):
+                by_path[form(whole)].append(path)
                 for key in {form(name), form(os.path.splitext(name)[0])}:
-                    self._names[place][key].append(path)
+                    by_name[key].append(path)
         self._by_uid: dict[str, dict[str, list[str]]] = {"SOP": {}, "Study": {}}
         for kind, known in self._by_uid.items():
             for one in self._dicoms.values():
@@ -93,22 +93,14 @@ class Places:
     def _by_path(self, given: str) -> list[str]:
         """A path below the folder, which may itself be the path's first part."""
         parts = [part for part in same_name(given).replace("\\", "/").split("/") if part]
-        for paths, form in zip(self._paths, _FORMS, strict=True):
-            for first in range(min(len(parts), 3)):
-                if found := paths.get(form("/".join(parts[first:]))):
-                    return found
-        return []
+        return _first(self._paths, ["/".join(parts[n:]) for n in range(min(len(parts), 3))])
 
     def _by_image(self, given: str) -> list[str]:
         if not given:
             raise BadValue(Reason.BAD_IMAGE_NAME.value, "no image named")
         if found := self._by_path(given) or self._by_uid["SOP"].get(given, []):
             return found
-        if "/" in given:
-            return []
-        exact, folded = self._names
-        name = same_name(given)
-        return exact.get(name) or folded.get(name.casefold(), [])
+        return [] if "/" in given else _first(self._names, [same_name(given)])
 
     def _only(self, paths: Sequence[str]) -> Found:
         if not paths:
@@ -121,6 +113,15 @@ class Places:
         whole = str(self._root / path)
         one = self._dicoms.get(path)
         return Found(whole, path, one.values, one.reason, one.detail) if one else Found(whole, path)
+
+
+def _first(known: Sequence[Mapping[str, list[str]]], names: Sequence[str]) -> list[str]:
+    """Where the first known of these names leads; as they are written, then whatever their case."""
+    for form, paths in zip(_FORMS, known, strict=True):
+        for name in names:
+            if found := paths.get(form(name)):
+                return found
+    return []
 
 
 def image_files(folder: Path) -> Iterator[str]:
