@@ -93,12 +93,8 @@ def _read(store: Any, proto: Any, pipeline: str) -> tuple[PipelineRun, ...]:
     kinds = {one.id: one.name for one in store.get_artifact_types()}
     into = {proto.Event.INPUT, proto.Event.DECLARED_INPUT}
     found = []
-    # By number: a clock may have been set back.
-    for context in sorted(_contexts(store, pipeline), key=lambda one: one.id):
-        ran = store.get_executions_by_context(context.id)
-        nodes = {one.id: node for one in ran if (node := _node(store, one, pipeline))}
-        executions = [one for one in ran if one.id in nodes]
-        events = store.get_events_by_execution_ids(list(nodes))
+    for context, nodes in _ran(store, pipeline):
+        events = store.get_events_by_execution_ids([one.id for one, _ in nodes])
         artifacts = {
             one.id: Artifact(one.id, kinds[one.type_id], one.uri, _texts(one.custom_properties))
             for one in store.get_artifacts_by_id(sorted({event.artifact_id for event in events}))
@@ -110,32 +106,30 @@ def _read(store: Any, proto: Any, pipeline: str) -> tuple[PipelineRun, ...]:
         found.append(
             PipelineRun(
                 datetime.fromtimestamp(context.create_time_since_epoch / 1000),
-                tuple(
-                    _execution(one, nodes[one.id], channels, proto)
-                    for one in sorted(executions, key=lambda one: one.id)
-                ),
+                tuple(_execution(one, node, channels, proto) for one, node in nodes),
             )
         )
     return tuple(found)
 
 
-def _contexts(store: Any, pipeline: str) -> list[Any]:
-    """Of runs; roots whose orchestrators count alike have them together on a server."""
-    if not pipeline:
-        return list(store.get_contexts_by_type("pipeline_run"))
-    owner = store.get_context_by_type_and_name("pipeline", pipeline)
-    executions = store.get_executions_by_context(owner.id) if owner else []
-    found = {c.id: c for one in executions for c in store.get_contexts_by_execution(one.id)}
-    return [context for context in found.values() if context.type == "pipeline_run"]
+def _ran(store: Any, pipeline: str) -> list[tuple[Any, list[tuple[Any, str]]]]:
+    """The runs' contexts, each with its executions and their nodes, all by number.
 
-
-def _node(store: Any, execution: Any, pipeline: str) -> str:
-    """The node of an execution; empty where it is another pipeline's."""
-    for context in store.get_contexts_by_execution(execution.id):
-        owner, _, node = context.name.partition(".")  # "<pipeline>.<node>"
-        if context.type == "node":
-            return str(node) if pipeline in ("", owner) else ""
-    return "" if pipeline else str(execution.type)
+    By number, as a clock may have been set back. Roots whose orchestrators count alike have their
+    runs together on a server: what is another pipeline's is left out.
+    """
+    if pipeline:
+        owner = store.get_context_by_type_and_name("pipeline", pipeline)
+        executions = store.get_executions_by_context(owner.id) if owner else []
+    else:
+        executions = store.get_executions()
+    found: dict[int, tuple[Any, list[tuple[Any, str]]]] = {}
+    for one in sorted(executions, key=lambda one: one.id):
+        contexts = {each.type: each for each in store.get_contexts_by_execution(one.id)}
+        if run := contexts.get("pipeline_run"):
+            _, _, node = contexts["node"].name.partition(".")  # "<pipeline>.<node>"
+            found.setdefault(run.id, (run, []))[1].append((one, node))
+    return [found[number] for number in sorted(found)]
 
 
 def _execution(
