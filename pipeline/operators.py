@@ -9,6 +9,7 @@ import copy
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,7 @@ def on_copies(info: Any, run: Callable[[Any], Any]) -> Any:
     for folder in (*copies.values(), scratch):
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        output = run(
-            attr.evolve(
-                info,
-                input_dict=_moved(info.input_dict, lambda uri: str(storage.local(uri))),
-                output_dict=_moved(info.output_dict, lambda uri: str(storage.local(uri))),
-                **{name: _below(scratch, getattr(info, name)) for name in _FOLDERS},
-            )
-        )
+        output = run(_moved(info, lambda uri: str(storage.local(uri)), partial(_below, scratch)))
         for uri, folder in copies.items():
             storage.put(folder, uri)
     except BaseException:
@@ -95,20 +89,24 @@ def on_copies(info: Any, run: Callable[[Any], Any]) -> Any:
 
 
 def _on_absolute(info: Any, run: Callable[[Any], Any]) -> Any:
-    elsewhere = attr.evolve(
-        info,
-        input_dict=_moved(info.input_dict, os.path.abspath),
-        output_dict=_moved(info.output_dict, os.path.abspath),
-        **{name: _with_end(getattr(info, name), os.path.abspath) for name in _FOLDERS},
-    )
-    output = run(elsewhere)
+    output = run(_moved(info, os.path.abspath, lambda path: _with_end(path, os.path.abspath)))
     for artifacts in output.output_artifacts.values():
         for artifact in artifacts.artifacts:
             artifact.uri = _relative(artifact.uri)
     return output
 
 
-def _moved(artifacts: Artifacts, place: Callable[[str], str]) -> dict[str, list[Artifact]]:
+def _moved(info: Any, artifact: Callable[[str], str], folder: Callable[[str], str]) -> Any:
+    """The same execution with its artifacts and its own folders elsewhere."""
+    return attr.evolve(
+        info,
+        input_dict=_copied(info.input_dict, artifact),
+        output_dict=_copied(info.output_dict, artifact),
+        **{name: folder(getattr(info, name)) for name in _FOLDERS},
+    )
+
+
+def _copied(artifacts: Artifacts, place: Callable[[str], str]) -> dict[str, list[Artifact]]:
     """Copies of artifacts that say they lie elsewhere."""
     found: dict[str, list[Artifact]] = {}
     for name, several in artifacts.items():
