@@ -10,12 +10,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from cxrflow.schema.packages import installed
 from cxrflow.schema.space import free_bytes, nearest
 
 _REPO = Path(__file__).resolve().parents[1]
@@ -71,17 +71,17 @@ def _python() -> Finding:
 
 
 def _packages() -> Finding:
-    missing = [name for name in _PACKAGES if not _installed(name)]
+    missing = [name for name in _PACKAGES if not installed(name)]
     if missing:
         return Finding("packages", "problem", f"{', '.join(missing)} missing: {_remedy()}")
-    text = ", ".join(f"{name} {_installed(name)}" for name in _PACKAGES)
+    text = ", ".join(f"{name} {installed(name)}" for name in _PACKAGES)
     lock = _REPO / "requirements.lock"
     if not lock.is_file():
         return Finding("packages", "ok", text)
     others = [
-        f"{name} {_installed(name) or 'missing'} (lock: {wanted})"
+        f"{name} {installed(name) or 'missing'} (lock: {wanted})"
         for name, wanted in locked_versions(lock.read_text(encoding="utf-8")).items()
-        if _installed(name) != wanted
+        if installed(name) != wanted
     ]
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
@@ -113,13 +113,6 @@ def locked_versions(lock: str) -> dict[str, str]:
         if requirement.marker is None or requirement.marker.evaluate():
             found[requirement.name] = str(requirement.specifier).removeprefix("==")
     return found
-
-
-def _installed(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def _disk(runs: Path) -> Finding:

@@ -1,11 +1,11 @@
 """What a pipeline was compiled with, so that a node that is run with something else says so."""
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cxrflow.pipeline.cache_key import Sources
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.packages import installed
 
 # What decides on a node's result; the code, since two checkouts may have the same version.
 _PACKAGES = ("cxrflow", "tfx", "tensorflow", "keras", "apache-beam")
@@ -15,7 +15,8 @@ _WIRING = "cxrflow.pipeline.dag"  # imports every node
 
 def here() -> dict[str, str]:
     """Versions of the packages by name, and the hash of the code of all nodes."""
-    return {name: _version(name) for name in _PACKAGES} | {_CODE: Sources.read().key(_WIRING)}
+    versions = {name: installed(name) or "missing" for name in _PACKAGES}
+    return versions | {_CODE: Sources.read().key(_WIRING)}
 
 
 def require_same(file: Path, compiled: Mapping[str, str], found: Mapping[str, str]) -> None:
@@ -39,10 +40,3 @@ def require_same(file: Path, compiled: Mapping[str, str], found: Mapping[str, st
             f"{file} was compiled with {', '.join(others)}: compile it anew, or use what compiled "
             "it; what is finished comes from the cache where its code is the same"
         )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "missing"

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, version
 
 import grpc
 from google.protobuf import json_format
@@ -23,6 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
+from cxrflow.schema.packages import installed
 from cxrflow.serving import access, model_info
 from cxrflow.serving.bodies import Bodies
 from cxrflow.serving.core import Call, Core
@@ -199,7 +199,9 @@ class Rest:
         ]
 
     async def _open_server(self, _: Request) -> Response:
-        return _json({"name": "cxrflow", "version": _version(), "extensions": []})
+        return _json(
+            {"name": "cxrflow", "version": installed("cxrflow") or "unknown", "extensions": []}
+        )
 
     async def _open_ready(self, request: Request) -> Response:
         return await self._counted(request, "Ready", self._ready_of_model)
@@ -290,13 +292,6 @@ def _open_spec(request: Request) -> model_pb2.ModelSpec:
     if "version" in request.path_params:
         spec.version.value = request.path_params["version"]
     return spec
-
-
-def _version() -> str:
-    try:
-        return version("cxrflow")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _malformed(request: Request) -> StatusError:

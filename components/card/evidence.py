@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from cxrflow.components.card.shortcuts import Shortcut, shortcuts
 from cxrflow.components.localise.report import Localisation, read_localisation
 from cxrflow.schema.errors import CxrflowError, unreadable
 from cxrflow.schema.model_json import ModelJson, read_model_json
+from cxrflow.schema.packages import installed
 
 PACKAGES = ("cxrflow", "tensorflow", "keras", "tfx", "numpy")
 
@@ -77,7 +77,7 @@ def gather(folders: Folders, settings: CardSettings) -> Evidence:
         ensemble=_json(folders.ensemble, "ensemble.json"),
         localisation=read_localisation(folders.localisation) if folders.localisation else None,
         settings=settings,
-        versions={name: _version(name) for name in PACKAGES},
+        versions={name: installed(name) or "not installed" for name in PACKAGES},
         outputs=Outputs(attention_shape(folders.model)),
         shortcuts=_shortcuts(folders.baselines, figures),
     )
@@ -113,10 +113,3 @@ def _json(folder: Path | None, name: str) -> Any:
         return json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CxrflowError(f"{folder / name} can't be read ({error})") from None
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -1,12 +1,12 @@
 """The command's groups, and the options that several commands share."""
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cxrflow.schema.commands import program
+from cxrflow.schema.packages import installed
 
 
 def examples(*commands: str) -> str:
@@ -90,15 +90,8 @@ Overrides = Annotated[
 def _print_version(wanted: bool) -> None:
     if wanted:
         packages = ("cxrflow", "tfx", "tensorflow", "keras", "apache-beam")
-        typer.echo(", ".join(f"{name} {_version(name)}" for name in packages))
+        typer.echo(", ".join(f"{name} {installed(name) or 'missing'}" for name in packages))
         raise typer.Exit
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "missing"
 
 
 @app.callback()

@@ -3,7 +3,6 @@
 import json
 import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import Any
 
@@ -25,6 +24,7 @@ from cxrflow.pipeline.reports.dashboard.data_card import data_card_section
 from cxrflow.pipeline.reports.dashboard.lineage import Artifact, PipelineRun, data_version
 from cxrflow.pipeline.reports.dashboard.run_folder import RunFolder
 from cxrflow.schema.model_json import ModelJson
+from cxrflow.schema.packages import installed
 
 _PACKAGES = (
     "cxrflow",
@@ -208,11 +208,9 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
 
 def _software() -> Section:
     rows = [(Cell("Python"), Cell(platform.python_version(), mark="words"))]
-    for name in _PACKAGES:
-        try:
-            rows.append((Cell(name), Cell(version(name), mark="words")))
-        except PackageNotFoundError:
-            continue
+    rows += [
+        (Cell(name), Cell(found, mark="words")) for name in _PACKAGES if (found := installed(name))
+    ]
     table = Table(
         "Versions",
         columns("package", "version", words=("version",)),
