@@ -52,14 +52,10 @@ def augmented_pixels(images: tf.Tensor, seed: tf.Tensor, recipe: TrainConfig) ->
     )
 
 
-def read_transformed(
-    patterns: Sequence[str], encoding: str, compact_size: int, image_size: int, classes: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of uint8 [n, S, S, 1] and k-hot float32 [n, C] from TFRecords.
-
-    The order is that of the sorted file names and of the records in them. Raises CxrflowError if
-    there are none.
-    """
+def transformed_parser(
+    encoding: str, compact_size: int, image_size: int, classes: int
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Makes of tf.Examples, string [N], images, uint8 [N, S, S, 1], and labels, float32 [N, C]."""
     spec = {
         T_IMAGE: tf.io.FixedLenFeature([], tf.string),
         T_LABELS: tf.io.FixedLenFeature([classes], tf.float32),
@@ -70,6 +66,18 @@ def read_transformed(
         images = model_images(example[T_IMAGE], encoding, compact_size, image_size)
         return images, example[T_LABELS]
 
+    return parse
+
+
+def read_transformed(
+    patterns: Sequence[str], encoding: str, compact_size: int, image_size: int, classes: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Batches of uint8 [n, S, S, 1] and k-hot float32 [n, C] from TFRecords.
+
+    The order is that of the sorted file names and of the records in them. Raises CxrflowError if
+    there are none.
+    """
+    parse = transformed_parser(encoding, compact_size, image_size, classes)
     done = 0
     paths = {path for pattern in patterns for path in tf.io.gfile.glob(pattern)}
     batches = split_records(paths).batch(_READ_BATCH).map(parse, tf.data.AUTOTUNE).prefetch(1)

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from cxrflow.components.images.records import marked, split_records
 from cxrflow.components.ingest.split import unit_hash
-from cxrflow.components.train.inputs import model_images
+from cxrflow.components.train.inputs import transformed_parser
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.features import PATIENT_ID, T_IMAGE, T_LABELS
+from cxrflow.schema.features import PATIENT_ID
 from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import report
 
@@ -55,16 +55,7 @@ def read_sample(
     patients = _patients(records)
     taken = np.isin(patients, whole_patients(patients, limit))
     count = int(taken.sum())
-    spec = {
-        T_IMAGE: tf.io.FixedLenFeature([], tf.string),
-        T_LABELS: tf.io.FixedLenFeature([classes], tf.float32),
-    }
-
-    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        example = tf.io.parse_example(serialized, spec)
-        images = model_images(example[T_IMAGE], compact.encoding, compact.image_size, image_size)
-        return images[..., 0], example[T_LABELS]
-
+    parse = transformed_parser(compact.encoding, compact.image_size, image_size, classes)
     shape = (count, image_size, image_size)
     images = np.lib.format.open_memmap(pixels, "w+", np.uint8, shape)
     labels = np.empty((count, classes), np.float32)
@@ -72,7 +63,7 @@ def read_sample(
     batches = marked(records, taken).batch(_BATCH).map(parse, tf.data.AUTOTUNE).prefetch(1)
     for decoded, known in batches.as_numpy_iterator():
         part = slice(done, done + len(known))
-        images[part], labels[part] = decoded, known
+        images[part], labels[part] = decoded[..., 0], known
         done = part.stop
         report(done, count, "images decoded")
     images.flush()
