@@ -26,8 +26,8 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
             `encoding` ("jpeg" or "raw") and `jpeg_quality`; `slices`, further features to pass on.
 
     Returns:
-        `image` string [N] (see `images.encode_compact`), `labels` float32 [N, C] (NaN where nothing
-        is known), `age_band` string [N], and the ids, age, sex and view as they came.
+        `image` string [N] (see `decoding.encode_compact`), `labels` float32 [N, C] (NaN where
+        nothing is known), `age_band` string [N], and the ids, age, sex and view as they came.
     """
     labels = k_hot(inputs[features.FINDINGS], custom_config["classes"])
     if features.UNKNOWN_FINDINGS in inputs:

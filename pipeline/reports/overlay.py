@@ -32,7 +32,7 @@ class Panel:
 def over_image(attention: np.ndarray, height: int, width: int) -> np.ndarray:
     """Brings a map from what the model saw to the X-ray's own pixels, each cell of one value.
 
-    The model sees X-rays letterboxed into a square (components/transform/images.py), so the map is
+    The model sees X-rays letterboxed into a square (components/images/decoding.py), so the map is
     spread over the square and its margins are cut off.
 
     Args:

@@ -31,7 +31,7 @@ def const(graph_def, name: str) -> np.ndarray:
 
 
 def stored(whole: np.ndarray, steps: np.ndarray, name: str = "W") -> object:
-    """Weights as components/edge_export/freeze.py stores them; the tensor."""
+    """Weights as components/edge/export/freeze.py stores them; the tensor."""
     import tensorflow as tf
 
     cast = tf.cast(tf.constant(whole, name=f"{name}/int16"), tf.float32, name=f"{name}/cast")
