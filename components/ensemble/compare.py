@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import GroupKFold
 
 from cxrflow.components.ensemble.combine import Combination, fit, score
 from cxrflow.components.ensemble.settings import METHODS, EnsembleConfig
 from cxrflow.components.evaluate.statistics.auc import drawn_aucs
 from cxrflow.components.evaluate.statistics.draws import Draws, below_zero, mean_of
+from cxrflow.components.model.folds import patient_folds
 from cxrflow.components.score.files import Table
 from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
@@ -141,7 +141,7 @@ def cross_fit(
     """Combined log-odds [N, C], of each image by a combination fitted on other patients."""
     log_odds, labels = predictions.log_odds, predictions.labels
     combined = np.empty(labels.shape)
-    for others, held_out in GroupKFold(folds).split(labels, groups=predictions.patients):
+    for others, held_out in patient_folds(predictions.patients, folds):
         combination = fit(method, log_odds[:, others], labels[others], settings)
         combined[held_out] = score(combination, log_odds[:, held_out])
     return combined

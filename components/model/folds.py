@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import numpy as np
-from sklearn.model_selection import GroupKFold
 
 from cxrflow.schema.errors import CxrflowError
 
@@ -35,14 +34,31 @@ def require_patients(cases: Mapping[str, int], folds: int) -> None:
 
 
 def patient_folds(patients: np.ndarray, folds: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows to fit on and rows held out, `folds` times; the same for the same patients, in order.
+    """Rows to fit on and rows held out, as often as there are folds, all of about as many images.
 
-    Raises CxrflowError where all rows are of one patient.
+    Patients with most images first, each goes into the fold that has fewest so far. Equal ones go
+    by their names: on any machine and with any library the folds are the same, so that a training
+    that goes on elsewhere has seen no patient it holds out (scikit-learn's GroupKFold sorts by
+    NumPy's unstable sort, and splits otherwise from version to version).
+
+    Args:
+        patients: [N], whose each image is.
+        folds: as many as there are patients where those are fewer.
+
+    Raises:
+        CxrflowError: all rows are of one patient.
     """
-    count = min(folds, len(np.unique(patients)))
+    _, patient_of, images = np.unique(patients, return_inverse=True, return_counts=True)
+    count = min(folds, len(images))
     if count < 2:
         raise CxrflowError(
             "all images to fit on are of one patient, so that nothing can be cross-validated; give "
             "more data"
         )
-    yield from GroupKFold(count).split(patients, groups=patients)
+    fold_of, sizes = np.empty(len(images), int), np.zeros(count, int)
+    for patient in np.argsort(-images, kind="stable"):
+        fold_of[patient] = sizes.argmin()
+        sizes[fold_of[patient]] += images[patient]
+    for fold in range(count):
+        held_out = fold_of[patient_of] == fold
+        yield np.flatnonzero(~held_out), np.flatnonzero(held_out)
