@@ -52,14 +52,8 @@ def pack(folder: Path) -> None:
 
 
 def run(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yields a figure for each recipe. TensorFlow is a stand-in of which nothing is computed."""
-    os.environ["KERAS_BACKEND"] = "jax"
-    import keras
-
-    tensorflow = mock.MagicMock()
-    tensorflow.cast = keras.ops.cast
-    sys.modules["tensorflow"] = tensorflow
-    sys.modules["cxrflow.components.private_api"] = mock.MagicMock()  # imports half of TFX
+    """Yields a figure for each recipe."""
+    without_tensorflow()
     from cxrflow.components.model.recipe import TrainConfig
 
     recipes = json.loads((folder / "recipes.json").read_text())
@@ -67,6 +61,17 @@ def run(folder: Path) -> Iterator[dict[str, Any]]:
     pixels = np.repeat(stored["pixels"].astype(np.float32), 3, axis=3)
     for name, fields in recipes.items():
         yield one(name, TrainConfig(**fields | _BY_HEART), pixels, stored["labels"])
+
+
+def without_tensorflow() -> None:
+    """Has Keras compute by JAX; TensorFlow is a stand-in of which nothing is computed."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    import keras
+
+    tensorflow = mock.MagicMock()
+    tensorflow.cast = keras.ops.cast
+    sys.modules["tensorflow"] = tensorflow
+    sys.modules["cxrflow.components.private_api"] = mock.MagicMock()  # imports half of TFX
 
 
 def one(name: str, recipe: Any, pixels: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
