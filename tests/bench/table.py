@@ -74,7 +74,22 @@ def _worst(found: dict[str, dict[int, Cost]]) -> Iterator[dict[str, Any]]:
         ("growth of a step's processor time by the growth of its rows", time, 1.2),
     ):
         step = max(values, key=lambda name: values[name])
-        yield figure(name, values[step], f"<= {reach:g}", values[step] <= reach, step=step)
+        lines = {"lines": _lines(found)} if values is peaks else {}
+        yield figure(name, values[step], f"<= {reach:g}", values[step] <= reach, step=step, **lines)
+
+
+def _lines(found: dict[str, dict[int, Cost]]) -> list[str]:
+    """All steps as a table in plain text."""
+    sizes = sorted(next(iter(found.values())))
+    heads = [f"{rows:>9,}" for rows in sizes]
+    lines = ["rows".ljust(23) + "".join(heads) + "   " + "".join(heads)]
+    lines.append(" " * 23 + "GB".rjust(9 * len(sizes)) + "   " + "CPU s".rjust(9 * len(sizes)))
+    for step, costs in found.items():
+        memory = "".join(f"{costs[rows].peak_gb:9.2f}" for rows in sizes)
+        lines.append(
+            step.ljust(23) + memory + "   " + "".join(f"{costs[n].cpu:9.1f}" for n in sizes)
+        )
+    return lines
 
 
 def _growth(costs: dict[int, Cost], fewer: int, more: int) -> float:
