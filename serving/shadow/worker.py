@@ -62,7 +62,7 @@ def main(descriptor: int, niceness: int) -> None:
     """Answers until the other end of the socket is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which ends this process
     os.nice(niceness)
-    if niceness == _LOWEST and hasattr(os, "SCHED_IDLE"):  # the server's threads needn't wait a slice
+    if niceness == _LOWEST and hasattr(os, "SCHED_IDLE"):  # no thread waits a slice
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     loaded = _Loaded()
     with Connection(descriptor) as server:
