@@ -1,8 +1,8 @@
 # `make` alone shows the targets. PYTHON=python3.12 chooses the interpreter, GPU=1 adds CUDA libraries.
 PYTHON ?= python3
 BIN := .venv/bin
-# Two files at a time; tests/conftest.py begins with the longest.
-SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
+# Two files at a time (three of those that mostly wait); tests/conftest.py begins with the longest.
+SPREAD := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test machines proofs check lint bench bench-compare docs lock
 help:
@@ -16,7 +16,7 @@ demo: setup ## synthetic X-rays through the whole pipeline, from ingest to a pus
 	@$(BIN)/cxrflow run --profile demo --jobs 2
 
 test: setup ## the whole test suite, two files at a time; TESTS="-k name" chooses
-	@$(BIN)/python -m pytest $(SPREAD) $(TESTS)
+	@$(BIN)/python -m pytest -n 2 $(SPREAD) $(TESTS)
 
 machines: setup ## the device's scripts in TensorFlow 2.7, on aarch64 and Python 3.6 (downloads 1 GB)
 	@$(BIN)/python -m pytest -m machines $(TESTS)
@@ -25,7 +25,7 @@ proofs: setup ## the GPU profiles' networks on a few real X-rays: 512 pixels, an
 	@$(BIN)/python -m pytest -m proofs $(TESTS)
 
 check: lint ## lint, and the tests that are quick and need no TensorFlow
-	@$(BIN)/python -m pytest -q $(SPREAD) -m "not tf and not slow and not e2e"
+	@$(BIN)/python -m pytest -q -n 3 $(SPREAD) -m "not tf and not slow and not e2e"
 
 lint: setup ## ruff, vermin (the device has Python 3.6), mypy, and which room may import which
 	@$(BIN)/ruff check .

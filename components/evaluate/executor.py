@@ -11,9 +11,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from cxrflow.components.evaluate.evidence.judge import SPLIT, Evidence, judge
-from cxrflow.components.evaluate.results import load_evaluation
+from cxrflow.components.evaluate.results import CANDIDATE, load_evaluation
 from cxrflow.components.evaluate.settings import GateSettings
-from cxrflow.components.evaluate.tfma_config import CANDIDATE
 from cxrflow.components.evaluate.verdict import Verdict, write_verdict
 from cxrflow.components.node import read_settings
 from cxrflow.components.score.files import OUT_OF_FOLD, has_scores, read_scores, scored_models

@@ -9,6 +9,8 @@ from typing import Any
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import SPLIT
 
+CANDIDATE, BASELINE = "candidate", "baseline"  # the models of an evaluation
+
 
 @dataclass(frozen=True)
 class ClassResult:
@@ -52,14 +54,12 @@ def load_evaluation(directory: Path, classes: Sequence[str]) -> dict[str, ModelR
         classes: names of the classes, in the order of the labels.
 
     Returns:
-        Results by model, `tfma_config.CANDIDATE` and, where one was evaluated, `BASELINE`.
+        Results by model, `CANDIDATE` and, where one was evaluated, `BASELINE`.
 
     Raises:
         CxrflowError: nothing was evaluated, or it isn't about as many classes.
     """
     import tensorflow_model_analysis as tfma  # slow to import
-
-    from cxrflow.components.evaluate.tfma_config import CANDIDATE
 
     found: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
     for metrics in tfma.load_metrics(str(directory)):

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 
 from tensorflow_model_analysis.proto import config_pb2 as tfma
 
+from cxrflow.components.evaluate.results import BASELINE, CANDIDATE
 from cxrflow.schema.features import SPLIT, T_LABELS
 
-CANDIDATE = "candidate"
-BASELINE = "baseline"
 SIGNATURE = "transformed_examples"  # takes serialized transformed examples, no original is decoded
 
 

@@ -4,8 +4,6 @@ what is no chest X-ray."""
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.model_json import MODEL_JSON, ModelJson, write_model_json
@@ -46,6 +44,9 @@ def _detector_path(saved_model: Path) -> Path:
 
 def _write_warmup(path: Path) -> None:
     """One request per image size, so that TF Serving's first real request isn't slow."""
+    import tensorflow as tf  # here, as whoever only reads assets needn't load it
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
     with tf.io.TFRecordWriter(str(path)) as writer:
         for side in _WARMUP_SIDES:
             gray = np.linspace(0, 255, side * side).reshape(side, side, 1).astype(np.uint8)

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -59,6 +60,7 @@ def craft_png(
     return PNG_START + chunk(b"IHDR", header) + before + chunk(b"IDAT", stream) + PNG_END
 
 
+@cache
 def bomb(side: int = 20_000) -> bytes:
     """A black PNG, square, of a thousandth of its pixels in bytes."""
     deflate = zlib.compressobj(9)
@@ -66,6 +68,7 @@ def bomb(side: int = 20_000) -> bytes:
     return craft_png(side, side, stream)
 
 
+@cache
 def make_odd_images() -> dict[str, Odd]:
     """The table, by kind."""
     return (

@@ -8,9 +8,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from cxrflow.components.evaluate.gate import judge
-from cxrflow.components.evaluate.results import load_evaluation
+from cxrflow.components.evaluate.results import CANDIDATE, load_evaluation
 from cxrflow.components.evaluate.settings import MemberGateSettings
-from cxrflow.components.evaluate.tfma_config import CANDIDATE
 from cxrflow.components.evaluate.verdict import write_verdict
 from cxrflow.components.node import read_settings
 

@@ -10,8 +10,7 @@ from typing import Any
 from google.protobuf.json_format import Error as JsonError
 from google.protobuf.message import DecodeError
 
-from cxrflow.components.evaluate.results import too_few
-from cxrflow.components.evaluate.tfma_config import CANDIDATE
+from cxrflow.components.evaluate.results import CANDIDATE, too_few
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import SPLIT
 from cxrflow.schema.model_json import MODEL_JSON, read_model_json

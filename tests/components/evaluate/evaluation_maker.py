@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrflow.components.evaluate.tfma_config import BASELINE, CANDIDATE, eval_config
+from cxrflow.components.evaluate.results import BASELINE, CANDIDATE
+from cxrflow.components.evaluate.tfma_config import eval_config
 from cxrflow.schema.classes import DEFAULT_CLASSES
 
 SLICES = ("patient/sex", "view")

@@ -76,8 +76,8 @@ def test_what_a_model_has_seen_is_judged_out_of_fold(several, tmp_path):
     import tensorflow_model_analysis as tfma
 
     from cxrflow.components.evaluate.extractors import custom_extractors
-    from cxrflow.components.evaluate.results import load_evaluation
-    from cxrflow.components.evaluate.tfma_config import BASELINE, CANDIDATE, eval_config
+    from cxrflow.components.evaluate.results import BASELINE, CANDIDATE, load_evaluation
+    from cxrflow.components.evaluate.tfma_config import eval_config
 
     write_examples(tmp_path / "examples")
     names = [CANDIDATE, BASELINE] if several else [CANDIDATE]

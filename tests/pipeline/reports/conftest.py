@@ -3,7 +3,6 @@
 import pytest
 
 from tests.pipeline.reports.browser import CHROMIUM, browser
-from tests.pipeline.reports.report_maker import make_run
 
 
 @pytest.fixture(scope="module")  # its event loop runs in this thread as long as it is open
@@ -24,6 +23,8 @@ def tab(chromium):
 
 @pytest.fixture(scope="session")
 def made_run(tmp_path_factory):
+    from tests.pipeline.reports.report_maker import make_run  # loads TensorFlow
+
     return make_run(tmp_path_factory.mktemp("made") / "run")
 
 

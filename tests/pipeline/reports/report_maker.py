@@ -11,8 +11,7 @@ from PIL import Image
 
 from cxrflow.components.evaluate.evidence.judge import Evidence, judge
 from cxrflow.components.evaluate.limits import FinalLimits
-from cxrflow.components.evaluate.results import load_evaluation
-from cxrflow.components.evaluate.tfma_config import CANDIDATE
+from cxrflow.components.evaluate.results import CANDIDATE, load_evaluation
 from cxrflow.components.evaluate.verdict import write_verdict
 from cxrflow.components.ingest.quarantine import Problem, write_report
 from cxrflow.components.model.thresholds import class_thresholds

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from socketserver import BaseServer
 
 import pytest
 
@@ -27,6 +28,12 @@ class Site:
 
     def send(self, *paths: Path) -> list:
         return hospital.send(self.port, paths)
+
+
+@pytest.fixture(autouse=True)
+def _stops_at_once(monkeypatch) -> None:
+    """pynetdicom's servers look every half second, by default, whether they are to stop."""
+    monkeypatch.setattr(BaseServer.serve_forever, "__defaults__", (0.02,))
 
 
 @pytest.fixture
