@@ -13,7 +13,7 @@ from tensorflow_model_analysis.extractors.predictions_extractor import (
 )
 
 from cxrflow.components.model.out_of_fold import OutOfFold, read_out_of_fold
-from cxrflow.schema.features import IMAGE_ID
+from cxrflow.schema.features import IMAGE_ID, T_IMAGE
 from cxrflow.schema.progress import report
 
 _BATCH = 16  # images that a model is asked at once
@@ -108,7 +108,19 @@ class _Predicted(beam.PTransform):
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         """Of extracts with features to the same with predictions."""
         parts = batches | beam.ParDo(_SayKnown(self._known)).with_outputs(_SAID, main=_NEW)
-        return (parts[_SAID], parts[_NEW] | self._ask) | beam.Flatten()
+        answered = {"known": parts[_SAID], "asked": parts[_NEW] | self._ask}
+        # Beam's own runner keeps in memory whatever is flattened: of every image of the set.
+        return (
+            part | f"WithoutImages.{name}" >> beam.Map(_without_images)
+            for name, part in answered.items()
+        ) | beam.Flatten()
+
+
+def _without_images(batch: tfma.Extracts) -> tfma.Extracts:
+    """A batch without what only the models needed, which is nearly all of its bytes."""
+    features = {name: value for name, value in batch[tfma.FEATURES_KEY].items() if name != T_IMAGE}
+    needed = {key: value for key, value in batch.items() if key != tfma.INPUT_KEY}
+    return {**needed, tfma.FEATURES_KEY: features}
 
 
 class _SayKnown(beam.DoFn):

@@ -6,9 +6,9 @@ trained on the same two thirds, by labels alone and by labels mixed with that wo
 the third that neither has seen. Nothing is chosen by a score: epochs are fixed, the last one
 counts.
 
-    python -m tests.bench.jax_distill pack DIR         # here: X-rays, labels, the teacher's word
-    python -m tests.bench.jax_distill run DIR WEIGHTS  # where JAX, Keras and a GPU are; or DEPTH
-    python -m tests.bench.jax_distill score DIR        # here: a figure for each way of training
+    python -m tests.bench.jax_distill pack DIR     # here: X-rays, labels, the teacher's word
+    python -m tests.bench.jax_distill run DIR WEIGHTS ["last stage" | "whole network"]  # on a GPU
+    python -m tests.bench.jax_distill score DIR    # here: a figure for each way of training
 """
 
 import csv

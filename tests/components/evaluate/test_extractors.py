@@ -1,5 +1,6 @@
 """A cross-fitted model is evaluated by its out-of-fold scores, on the images that it has seen."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ pytestmark = pytest.mark.tf
 IMAGES = [f"{i}.png" for i in range(8)]  # the first four are eval
 LABELS = np.array([1, 0, 1, 0] * 2, np.float32)[:, None]
 OUT_OF_FOLD = np.array([0.3, -1.0, 0.1, 0.2], np.float32)[:, None]  # 3 of 4 pairs are right
+PIXELS = b"compact" * 1000
 
 
 def write_examples(path: Path) -> None:
@@ -22,6 +24,7 @@ def write_examples(path: Path) -> None:
             example = tf.train.Example()
             feature = example.features.feature
             feature["image/id"].bytes_list.value.append(image.encode())
+            feature["image"].bytes_list.value.append(PIXELS)
             feature["split"].bytes_list.value.append(b"eval" if image < "4" else b"test")
             feature["labels"].float_list.value.extend(label)
             writer.write(example.SerializeToString())
@@ -69,6 +72,39 @@ def test_a_model_is_asked_about_few_images_at_once(known, sizes):
     assert numbers == np.concatenate([part[tfma.INPUT_KEY] for part in parts]).tolist()
     assert sorted(numbers) == list(range(35))
     assert {len({int(one) in known for (one,) in part}) for part in rows} == {1}
+
+
+def test_no_image_goes_on_once_the_models_are_asked(tmp_path):
+    """Beam's own runner keeps in memory what follows, for all images at once."""
+    import apache_beam as beam
+    import tensorflow_model_analysis as tfma
+
+    from cxrflow.components.evaluate.extractors import custom_extractors
+    from cxrflow.components.evaluate.tfma_config import eval_config
+
+    write_examples(tmp_path / "examples")
+    write_model(tmp_path / "model", tmp_path / "asked")
+    config = eval_config(1, ())
+    del config.model_specs[1]
+    model = tfma.default_eval_shared_model(str(tmp_path / "model"), eval_config=config)
+    stages = custom_extractors(model, config, None)
+    after = [stage.stage_name for stage in stages].index("ExtractPredictions") + 1
+
+    def look(batch):
+        with (tmp_path / "passed").open("ab") as file:
+            file.write(pickle.dumps(batch))
+        return batch
+
+    stages.insert(after, tfma.extractors.Extractor("Look", beam.Map(look)))
+    tfma.run_model_analysis(
+        eval_config=config,
+        eval_shared_model=model,
+        data_location=str(tmp_path / "examples"),
+        output_path=str(tmp_path / "evaluation"),
+        extractors=stages,
+    )
+    passed = (tmp_path / "passed").read_bytes()
+    assert b"7.png" in passed and PIXELS not in passed
 
 
 @pytest.mark.parametrize("several", [False, True])
