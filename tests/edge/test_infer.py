@@ -249,7 +249,8 @@ def test_stopped_it_says_how_to_go_on(infer, bundle, many, tmp_path, number) -> 
     for line in process.stdout:  # "engine: ..." comes before the first image
         if line.startswith("engine: "):
             break
-    time.sleep(0.2)
+    while process.poll() is None and not _count(tmp_path / "out" / "results.jsonl"):
+        time.sleep(0.002)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
