@@ -183,18 +183,7 @@ def many(folder: Path) -> Path:
     return folder
 
 
-def start(bundle: Path, *arguments: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(bundle / "infer.py"), *map(str, arguments), *LITERT]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": ""},
-    )
-
-
-# Commits every row and is slow, so that a kill strikes while rows are written.
+# Commits every row and is slow, so that what is done to it is done while rows are written.
 _EAGER = """
 import sys, time, runpy
 sys.path.insert(0, {bundle!r})
@@ -210,13 +199,27 @@ runpy.run_path({script!r}, run_name="__main__")
 """
 
 
+def slow_command(bundle: Path, *arguments: object) -> list[str]:
+    code = _EAGER.format(bundle=str(bundle), script=str(bundle / "infer.py"))
+    return [sys.executable, "-c", code, *map(str, arguments), *LITERT]
+
+
+def start(bundle: Path, *arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        slow_command(bundle, *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_the_results_are_those_of_an_unbroken_run(
     infer, bundle, many, tmp_path
 ) -> None:
     assert infer(many, "--out", tmp_path / "whole", *LITERT).returncode == 1  # one is bad
-    code = _EAGER.format(bundle=str(bundle), script=str(bundle / "infer.py"))
-    command = [sys.executable, "-c", code, str(many), "--out", str(tmp_path / "cut"), *LITERT]
+    command = slow_command(bundle, many, "--out", tmp_path / "cut")
     moment = random.Random(0)
     journal = tmp_path / "cut" / "results.jsonl"
     kept = [0]
