@@ -30,19 +30,25 @@ def next_steps(
             "the model is blessed but failed its serving check, as above: "
             "serving_check.* are its limits"
         ]
-    return [*dict.fromkeys(_remedies(found, again))]
+    return [*dict.fromkeys(_remedies(found, again, _trains(run)))]
 
 
-def _remedies(found: Verdict, again: str) -> Iterator[str]:
-    """A remedy for each kind of reason."""
+def _trains(run: Run) -> bool:
+    """Whether a model has epochs: a probe is fitted to its end."""
+    models = run.config.get("models") or {"": run.config.get("train", {})}
+    return any(recipe.get("head") != "probe" for recipe in models.values())
+
+
+def _remedies(found: Verdict, again: str, trains: bool) -> Iterator[str]:
+    """A remedy for each kind of reason; trains: see `_trains`."""
     for item in found.classes:
         if item.status == "failed":
-            yield _of_class(item, again)
+            yield _of_class(item, again, trains)
     for reason in found.reasons:
         if "(min_positive_patients)" in reason:
             yield _of_few(found, again)
         elif "(min_mean_auc)" in reason:
-            yield _longer("evaluate.min_mean_auc", again)
+            yield _lower("evaluate.min_mean_auc", again, trains)
     for other in found.floor:
         if other.required and not other.beaten:
             yield (
@@ -59,15 +65,13 @@ def _remedies(found: Verdict, again: str) -> Iterator[str]:
             )
 
 
-def _of_class(item: ClassVerdict, again: str) -> str:
+def _of_class(item: ClassVerdict, again: str, trains: bool) -> str:
     result = item.result
     if not math.isfinite(result.mean_prediction) or result.prediction_range == 0:
-        return (
-            f"train longer, {again} --set train.epochs=N, or with a lower rate, --set "
-            "train.learning_rate=RATE: it answers all images alike"
-        )
+        slower = ", or with a lower rate, --set train.learning_rate=RATE" if trains else ""
+        return f"{_learn(again, trains)}{slower}: it answers all images alike"
     if math.isnan(result.auc) or result.auc < item.min_auc:
-        return _longer("evaluate.min_auc", again)
+        return _lower("evaluate.min_auc", again, trains)
     if any(change.finding == "worse" for change in item.against_last.values()):
         return _kept(again)
     return (
@@ -76,8 +80,13 @@ def _of_class(item: ClassVerdict, again: str) -> str:
     )
 
 
-def _longer(limit: str, again: str) -> str:
-    return f"train longer, {again} --set train.epochs=N, or lower the bar, --set {limit}=AUC"
+def _lower(limit: str, again: str, trains: bool) -> str:
+    command = "" if trains else f"{again} "  # which is told already
+    return f"{_learn(again, trains)}, or lower the bar, {command}--set {limit}=AUC"
+
+
+def _learn(again: str, trains: bool) -> str:
+    return f"train longer, {again} --set train.epochs=N" if trains else "learn from more X-rays"
 
 
 def _kept(again: str) -> str:

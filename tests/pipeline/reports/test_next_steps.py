@@ -129,6 +129,25 @@ def test_each_reason_has_its_remedy(found: Verdict, words: list[str], not_words:
     assert not any(word in text for word in not_words)
 
 
+@pytest.mark.parametrize(
+    ("config", "epochs"),
+    [
+        ({"train": {"head": "probe"}}, False),
+        ({"train": {"head": "probe"}, "models": {}}, False),
+        ({"train": {"head": "attention"}, "models": {"a": {"head": "probe"}}}, False),
+        ({"models": {"a": {"head": "probe"}, "b": {"head": "simple"}}}, True),
+    ],
+)
+def test_no_epochs_are_advised_where_all_are_probes(config: dict, epochs: bool) -> None:
+    for result in (replace(GOOD, auc=0.6), replace(GOOD, prediction_range=0.0)):
+        (line,) = advice(judged(result, "a reason"), config=config)
+        assert ("--set train.epochs=N" in line) == epochs
+        assert ("learn from more X-rays" in line) != epochs
+        assert "train.learning_rate" not in line or epochs
+    (line,) = advice(judged(replace(GOOD, auc=0.6), "a reason"), config=config)
+    assert line.count(AGAIN) == 1 and line.endswith("--set evaluate.min_auc=AUC")
+
+
 def test_a_remedy_is_told_once() -> None:
     found = judged(replace(GOOD, auc=0.6), "AUC 0.600, 0.700 needed")
     assert len(advice(replace(found, classes=found.classes * 2))) == 1
