@@ -1,5 +1,6 @@
 """Launches one node of a compiled pipeline with TFX's portable launcher. Imports TFX."""
 
+import gc
 from typing import Any
 
 from absl import logging
@@ -12,6 +13,7 @@ from cxrflow.pipeline import history, leftovers, mlmd
 from cxrflow.pipeline.ir import artifacts
 from cxrflow.pipeline.operators import BeamOperator, PythonOperator
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.memory import give_back
 
 # For TFX's own runners, too, which take no operators.
 DEFAULT_EXECUTOR_OPERATORS[executable_spec_pb2.BeamExecutableSpec] = BeamOperator
@@ -48,6 +50,8 @@ def launch(ir: pipeline_pb2.Pipeline, node: str) -> None:
         if node in begun:
             leftovers.remove_folders(artifacts(ir), node, begun[node].id)
         _launcher(ir, spec).launch()
+        gc.collect()  # models hold themselves; the next node may start processes beside this one
+        give_back()
         with mlmd.connected(ir) as store:
             ended = history.executions(store, pipeline, run_id).get(node)
             succeeded = node in history.finished(store, pipeline, run_id)

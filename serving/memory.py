@@ -20,12 +20,3 @@ def return_large_blocks() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
         library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
-
-
-def return_small_blocks() -> None:
-    """Gives back whole pages that are free between blocks in use; takes some milliseconds.
-
-    gRPC reads a message in small pieces, whose memory glibc would keep for the next large one.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)

@@ -16,6 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.memory import give_back
 from cxrflow.serving.addresses import bare, cannot_listen, family, join, require_free
 from cxrflow.serving.connections import allow_connections, end_connections
 from cxrflow.serving.core import Core, Values
@@ -23,7 +24,7 @@ from cxrflow.serving.grpc_services import REFLECTION, SERVICES, Services, add_re
 from cxrflow.serving.http import BACKLOG, HttpServer
 from cxrflow.serving.loop import front
 from cxrflow.serving.manager import Manager
-from cxrflow.serving.memory import return_large_blocks, return_small_blocks
+from cxrflow.serving.memory import return_large_blocks
 from cxrflow.serving.metrics import Metrics
 from cxrflow.serving.questions import Question
 from cxrflow.serving.recent import Recent
@@ -144,7 +145,7 @@ class Server:
                 await asyncio.to_thread(self._certificate.refresh)
             if self._services.messages.large_ended:
                 self._services.messages.large_ended = False
-                await asyncio.to_thread(return_small_blocks)
+                await asyncio.to_thread(give_back)  # gRPC reads a message in small pieces
 
     async def _stop(self, notice: float) -> None:
         self._services.draining = self._rest.draining = True

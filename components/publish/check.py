@@ -1,5 +1,6 @@
 """Does a model answer from a server as it did in training, quickly and within its memory?"""
 
+import gc
 import json
 import math
 import re
@@ -22,6 +23,7 @@ from cxrflow.components.publish.report import CheckReport
 from cxrflow.components.publish.settings import ServingCheckConfig
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import IMAGE, IMAGE_ID
+from cxrflow.schema.memory import give_back
 from cxrflow.schema.processes import module_command
 from cxrflow.schema.progress import report
 
@@ -88,6 +90,8 @@ def check_serving(
     except Exception as error:  # whatever TensorFlow raises, it is the model's fault
         found.reasons.append(f"the model can't be run: {_first_line(error)}")
         return found
+    gc.collect()  # the model, before a second process loads it
+    give_back()
     try:
         push(saved_model, work_dir / _NAME)
         with _server(work_dir, config.start_seconds) as server:

@@ -4,6 +4,8 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cxrflow.schema.memory import give_back
+
 # Parameters of glibc's mallopt(3), from malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _KEEPING = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 2**20}
@@ -20,7 +22,7 @@ def kept() -> Iterator[None]:
     network's training on a CPU. Without glibc nothing changes.
     """
     libc = ctypes.CDLL(None)
-    if not hasattr(libc, "mallopt") or not hasattr(libc, "malloc_trim"):
+    if not hasattr(libc, "mallopt"):
         yield
         return
     _set(libc, _KEEPING)
@@ -28,7 +30,7 @@ def kept() -> Iterator[None]:
         yield
     finally:
         _set(libc, _USUAL)
-        libc.malloc_trim(0)
+        give_back()
 
 
 def _set(libc: ctypes.CDLL, values: dict[int, int]) -> None:
