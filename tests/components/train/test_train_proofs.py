@@ -77,7 +77,7 @@ def test_a_recipe_learns_32_xrays_by_heart(name, shared_dir, tmp_path, record_pr
         **{"epochs": 20, "epoch_images": 4 * 32, "patience": 4},
     }
     if RECIPES[name].backbone == "VGG19":
-        by_heart |= {"epochs": 40, "patience": 20}
+        by_heart |= {"epochs": 40, "patience": 8}
     recipe = dataclasses.asdict(RECIPES[name])
     serialized = written(some_xrays(shared_dir, 32), 96, tmp_path)
     run(str(tmp_path), str(tmp_path), size=96, **recipe | by_heart)
