@@ -1,6 +1,5 @@
 """Launches one node of a compiled pipeline with TFX's portable launcher. Imports TFX."""
 
-import gc
 from typing import Any
 
 from absl import logging
@@ -50,8 +49,7 @@ def launch(ir: pipeline_pb2.Pipeline, node: str) -> None:
         if node in begun:
             leftovers.remove_folders(artifacts(ir), node, begun[node].id)
         _launcher(ir, spec).launch()
-        gc.collect()  # models hold themselves; the next node may start processes beside this one
-        give_back()
+        give_back()  # the next node may start processes beside this one
         with mlmd.connected(ir) as store:
             ended = history.executions(store, pipeline, run_id).get(node)
             succeeded = node in history.finished(store, pipeline, run_id)

@@ -145,7 +145,8 @@ class Server:
                 await asyncio.to_thread(self._certificate.refresh)
             if self._services.messages.large_ended:
                 self._services.messages.large_ended = False
-                await asyncio.to_thread(give_back)  # gRPC reads a message in small pieces
+                # gRPC reads a message in small pieces, of which glibc would keep the memory.
+                await asyncio.to_thread(give_back, collect=False)
 
     async def _stop(self, notice: float) -> None:
         self._services.draining = self._rest.draining = True

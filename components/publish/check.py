@@ -1,6 +1,5 @@
 """Does a model answer from a server as it did in training, quickly and within its memory?"""
 
-import gc
 import json
 import math
 import re
@@ -90,8 +89,7 @@ def check_serving(
     except Exception as error:  # whatever TensorFlow raises, it is the model's fault
         found.reasons.append(f"the model can't be run: {_first_line(error)}")
         return found
-    gc.collect()  # the model, before a second process loads it
-    give_back()
+    give_back()  # the model, before a second process loads it
     try:
         push(saved_model, work_dir / _NAME)
         with _server(work_dir, config.start_seconds) as server:

@@ -30,7 +30,7 @@ def kept() -> Iterator[None]:
         yield
     finally:
         _set(libc, _USUAL)
-        give_back()
+        give_back(collect=False)
 
 
 def _set(libc: ctypes.CDLL, values: dict[int, int]) -> None:

@@ -27,7 +27,7 @@ from cxrflow.components.edge.parity.run import VariantError, run_variant
 from cxrflow.components.model.out_of_distribution import OUTPUT as DETECTED
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.image_rules import ImageLimits
-from cxrflow.schema.model_json import CompactFormat
+from cxrflow.schema.memory import give_back
 from cxrflow.schema.portable.out_of_distribution import FILE as DETECTOR
 from cxrflow.schema.portable.out_of_distribution import write_detector
 from cxrflow.schema.progress import report
@@ -55,10 +55,27 @@ def export_bundle(
         CxrflowError: a split is empty, the model can't be converted, or a variant is broken.
     """
     source = Source(saved_model)
-    compact = source.compact
     bundle.mkdir(parents=True, exist_ok=True)
+    _write_variants(source, train, config, bundle)
+    give_back()  # graphs and files, before processes start that load a variant
+    if source.detector is not None:
+        write_detector(str(bundle / DETECTOR), source.detector)
+    for path in device_files():
+        shutil.copy(path, bundle / path.name)
+    info = describe(source, config)
+    _write_info(info, bundle)  # which those who run the variants read
+    note, silent = _write_golden(source, eval_originals, config, bundle)
+    if note:
+        logging.warning("edge bundle: %s", note)
+        info["golden_note"] = note
+    for key, why in silent.items():
+        info["variants"][key]["broken"] = why
+    _write_info(info, bundle)
+
+
+def _write_variants(source: Source, train: Path, config: EdgeConfig, bundle: Path) -> None:
     images = calibration_pixels(
-        train, source.classes, compact, source.image_size, config.calibration_images
+        train, source.classes, source.compact, source.image_size, config.calibration_images
     )
     small = config.graph_weights == "int16"
     graph = freeze(source)
@@ -77,24 +94,12 @@ def export_bundle(
         if VARIANTS[key]["runtime"] == "litert":
             content = with_metadata(content, source.info, key)
         (bundle / VARIANTS[key]["file"]).write_bytes(content)
+        give_back()
     report(len(makers), len(makers), "variants")
-    if source.detector is not None:
-        write_detector(str(bundle / DETECTOR), source.detector)
-    for path in device_files():
-        shutil.copy(path, bundle / path.name)
-    info = describe(source, config)
-    _write_info(info, bundle)  # which those who run the variants read
-    note, silent = _write_golden(source, compact, eval_originals, config, bundle)
-    if note:
-        logging.warning("edge bundle: %s", note)
-        info["golden_note"] = note
-    for key, why in silent.items():
-        info["variants"][key]["broken"] = why
-    _write_info(info, bundle)
 
 
 def _write_golden(
-    source: Source, compact: CompactFormat, originals: Path, config: EdgeConfig, bundle: Path
+    source: Source, originals: Path, config: EdgeConfig, bundle: Path
 ) -> tuple[str, dict[str, str]]:
     """Golden images with the answers of all variants that give any.
 
@@ -102,7 +107,7 @@ def _write_golden(
     """
     count = max(config.golden_images, config.golden_candidates)
     files = list(golden_originals(originals, source.classes, count).values())
-    pixels = golden_pixels(files, compact, source.image_size)
+    pixels = golden_pixels(files, source.compact, source.image_size)
     expected = source.probabilities(pixels)
     answers, silent = {}, {}
     with tempfile.TemporaryDirectory() as work_dir:
