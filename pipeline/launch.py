@@ -49,7 +49,8 @@ def launch(ir: pipeline_pb2.Pipeline, node: str) -> None:
         if node in begun:
             leftovers.remove_folders(artifacts(ir), node, begun[node].id)
         _launcher(ir, spec).launch()
-        give_back()  # the next node may start processes beside this one
+        # The next node may start processes beside this one. Collecting would cost half a second.
+        give_back(collect=False)
         with mlmd.connected(ir) as store:
             ended = history.executions(store, pipeline, run_id).get(node)
             succeeded = node in history.finished(store, pipeline, run_id)

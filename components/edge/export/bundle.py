@@ -94,7 +94,7 @@ def _write_variants(source: Source, train: Path, config: EdgeConfig, bundle: Pat
         if VARIANTS[key]["runtime"] == "litert":
             content = with_metadata(content, source.info, key)
         (bundle / VARIANTS[key]["file"]).write_bytes(content)
-        give_back()
+        give_back(collect=False)
     report(len(makers), len(makers), "variants")
 
 
