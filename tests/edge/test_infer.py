@@ -185,7 +185,8 @@ def many(folder: Path) -> Path:
 
 # Commits every row and is slow, so that what is done to it is done while rows are written.
 _EAGER = """
-import sys, time, runpy
+import signal, sys, time, runpy
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 sys.path.insert(0, {bundle!r})
 import results, images
 results._COMMIT_SECONDS = 0
