@@ -129,7 +129,7 @@ def killed(
             else:
                 process.join(moments.uniform(0, whole.seconds[node]))
             if process.is_alive():
-                os.kill(process.pid, signal.SIGKILL)
+                process.kill()  # it may have ended meanwhile
         process.join()
         found.seconds.append(round(time.monotonic() - started, 1))
         since = log_of(root)[said:]
