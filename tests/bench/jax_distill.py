@@ -121,22 +121,19 @@ def run(folder: Path, weights: Path, depths: Sequence[str]) -> None:
 
 def score(folder: Path) -> Iterator[dict[str, Any]]:
     """Mean AUC within folds of each way of training, and what the teacher's word changes."""
+    from cxrflow.components.evaluate.statistics.auc import drawn_aucs
+    from cxrflow.components.evaluate.statistics.draws import Draws, estimate, mean_of
     from cxrflow.components.model.folds import patient_folds
     from tests.bench.figure import figure
 
     known, stored = np.load(folder / "known.npz"), dict(np.load(folder / "scores.npz"))
     labels, patients = known["labels"], known["patients"]
     stored |= {name: known[name] for name in ("teacher", "probe")}
-    held_out = [rows for _, rows in patient_folds(patients, FOLDS)]
-    drawn = [
-        _drawn(patients[rows], np.random.default_rng(fold)) for fold, rows in enumerate(held_out)
-    ]
+    draws = Draws.of(patients, DRAWS)
+    folds = [(rows, draws.within(rows)) for _, rows in patient_folds(patients, FOLDS)]
     aucs = {
         name: np.mean(
-            [
-                _aucs(labels[rows], logits[rows], draws)
-                for rows, draws in zip(held_out, drawn, strict=True)
-            ],
+            [mean_of(drawn_aucs(labels[rows], logits[rows], drawn)) for rows, drawn in folds],
             axis=0,
         )
         for name, logits in stored.items()
@@ -147,14 +144,13 @@ def score(folder: Path) -> Iterator[dict[str, Any]]:
             for soft in SOFT_SHARES
         )
         for soft, found in zip(SOFT_SHARES[1:], taught, strict=True):
-            gain = (found - plain).mean(axis=0)  # [1 + DRAWS]
-            low, high = np.percentile(gain[1:], (2.5, 97.5))
+            gain = estimate((found - plain).mean(axis=0))
             yield figure(
                 f"MobileNet, {depth} trained: mean AUC, {soft:g} of the labels the ensemble's word",
-                float(gain[0]),
+                gain.value,
                 ">= 0.01",
-                bool(gain[0] >= 0.01),
-                interval=[round(float(low), 4), round(float(high), 4)],
+                gain.value >= 0.01,
+                interval=[round(gain.low, 4), round(gain.high, 4)],
                 by_seed=[round(float(g), 4) for g in (found - plain)[:, 0]],
                 untaught=round(float(plain[:, 0].mean()), 4),
                 taught=round(float(found[:, 0].mean()), 4),
@@ -313,21 +309,6 @@ def _decoded(images: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("L")) for file in files])[
         ..., None
     ]
-
-
-def _drawn(patients: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Rows of patients as they are, then DRAWS times of patients drawn with replacement."""
-    _, which = np.unique(patients, return_inverse=True)
-    rows_of = [np.flatnonzero(which == patient) for patient in range(which.max() + 1)]
-    drawn = rng.integers(0, len(rows_of), (DRAWS, len(rows_of)))
-    return [np.arange(len(patients)), *(np.concatenate([rows_of[p] for p in one]) for one in drawn)]
-
-
-def _aucs(labels: np.ndarray, scores: np.ndarray, draws: list[np.ndarray]) -> np.ndarray:
-    """Mean AUC of the classes in each draw of rows, [1 + DRAWS]."""
-    from cxrflow.components.train.metrics import per_class_auc
-
-    return np.array([np.nanmean(per_class_auc(labels[rows], scores[rows])) for rows in draws])
 
 
 def _say(started: float, what: str) -> None:

@@ -21,9 +21,13 @@ SECONDS = 0.1  # a node waits with its output half-written
 class Found:
     """What went wrong, if anything, in a run that was killed and then finished."""
 
-    kills: int = 0
     killed_at: list[str] = field(default_factory=list)  # what the last node to begin was
     faults: list[str] = field(default_factory=list)
+
+    @property
+    def kills(self) -> int:
+        """How often it was killed."""
+        return len(self.killed_at)
 
 
 def trials(folder: Path, kills: int, seed: int) -> Iterator[Found]:
@@ -77,7 +81,6 @@ def _one(context: Any, root: Path, moments: random.Random) -> Found:
                 f"exit code {process.exitcode}: {(root / 'log').read_text()[-500:]}"
             )
             return found
-        found.kills += 1
         found.killed_at.append((_begun(root) or ["-"])[-1])
 
 
