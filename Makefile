@@ -1,7 +1,7 @@
 # `make` alone shows the targets. PYTHON=python3.12 chooses the interpreter, GPU=1 adds CUDA libraries.
 PYTHON ?= python3
 BIN := .venv/bin
-# Two files at a time (three of those that mostly wait); tests/conftest.py begins with the longest.
+# Two files at a time (four of those that mostly wait); tests/conftest.py begins with the longest.
 SPREAD := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test machines proofs check lint bench bench-compare docs lock
@@ -25,7 +25,7 @@ proofs: setup ## the GPU profiles' networks on a few real X-rays: 512 pixels, an
 	@$(BIN)/python -m pytest -m proofs $(TESTS)
 
 check: lint ## lint, and the tests that are quick and need no TensorFlow
-	@$(BIN)/python -m pytest -q -n 3 $(SPREAD) -m "not tf and not slow and not e2e"
+	@$(BIN)/python -m pytest -q -n 4 $(SPREAD) -m "not tf and not slow and not e2e"
 
 lint: setup ## ruff, vermin (the device has Python 3.6), mypy, and which room may import which
 	@$(BIN)/ruff check .

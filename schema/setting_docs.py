@@ -1,7 +1,12 @@
 """What settings there are, for people: each one's name, value, default, type and meaning."""
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -80,9 +85,22 @@ def in_words(schema: dict[str, Any], whole: dict[str, Any]) -> str:
 
 
 def _meaning(of: type, field: str) -> str:
-    """The docstring below a field; pydantic looks at the class's own fields only."""
-    for each in of.__mro__:
-        found = getattr(each, "__pydantic_fields__", {}).get(field)
-        if found is not None and found.description:
-            return " ".join(found.description.split())
-    return ""
+    """The text below a field in the source of its class or of one that it inherits from."""
+    found = (_docstrings(each).get(field) for each in of.__mro__ if is_dataclass(each))
+    return " ".join(next(filter(None, found), "").split())
+
+
+@cache
+def _docstrings(of: type) -> dict[str, str]:
+    """By field; read here and not at the import of a class, as few commands ask for them."""
+    (made,) = ast.parse(textwrap.dedent(inspect.getsource(of))).body
+    assert isinstance(made, ast.ClassDef)
+    return {
+        field.target.id: text.value.value
+        for field, text in pairwise(made.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }

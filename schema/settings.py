@@ -9,7 +9,8 @@ from typing_extensions import dataclass_transform
 
 T = TypeVar("T")
 
-_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+# Every command and node loads all settings and checks a few: validators are built when first used.
+_CONFIG = ConfigDict(extra="forbid", defer_build=True)
 
 
 @dataclass_transform(

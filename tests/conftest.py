@@ -1,5 +1,6 @@
 """Shared fixtures; the Keras and log settings must stand before any import of TensorFlow."""
 
+import gc
 import os
 import re
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # A child forked beside a gRPC server of an earlier test would run gRPC's handlers, and die.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+# Several files are tested at once: more threads for products of small matrices only spin.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # The tests start hundreds of processes, and without bytecode each would compile its modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -56,6 +60,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         rank = next((i for i, name in enumerate(_LONGEST) if name in marks), len(_LONGEST))
         ranks[item.path] = min(rank, ranks.get(item.path, rank))
     items.sort(key=lambda item: ranks[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """What thousands of tests and their modules are isn't looked through for garbage again."""
+    gc.freeze()
 
 
 class _Skips:

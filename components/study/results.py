@@ -4,13 +4,14 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from cxrflow.components.study.plan import Values
 from cxrflow.components.study.settings import Experiment
 from cxrflow.schema.errors import CxrflowError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE_NAME = "trials.json"
 
@@ -80,8 +81,10 @@ def read_results(folder: Path) -> ExperimentResult:
     return ExperimentResult(**found | {"trials": tuple(trials)})
 
 
-def as_frame(result: ExperimentResult) -> pd.DataFrame:
+def as_frame(result: ExperimentResult) -> "pd.DataFrame":
     """A row for every evaluation of every trial; a failed trial has one row without scores."""
+    import pandas as pd
+
     rows = [
         {"experiment": result.experiment, "synthetic": result.synthetic}
         | trial.values

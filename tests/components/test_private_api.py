@@ -62,6 +62,7 @@ def scoped():
     ]
 
 
+@pytest.mark.tf
 def test_it_can_all_be_imported() -> None:
     from cxrflow.components import private_api
 

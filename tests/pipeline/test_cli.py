@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from cxrflow.pipeline import cli
+from tests.pipeline.command import cxrflow
 
 COMMANDS = [
     ("run",),
@@ -33,21 +34,12 @@ COMMANDS = [
 ]
 
 
-def cxrflow(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cxrflow.pipeline.cli", *args],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-    )
-
-
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_has_examples(command: tuple[str, ...]) -> None:
-    result = cxrflow(*command, "--help")
-    assert result.returncode == 0
-    assert "Examples" in result.stdout
-    assert f"cxrflow {' '.join(command)}" in result.stdout
+    ended = cxrflow(*command, "--help")
+    assert ended.code == 0
+    assert "Examples" in ended.out
+    assert f"cxrflow {' '.join(command)}" in ended.out
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["predict"]], ids=" ".join)
@@ -82,12 +74,15 @@ def test_help_imports_nothing_slow(command: list[str]) -> None:
         (("explain",), "Missing argument 'images'"),
     ],
 )
-def test_bad_input_is_one_line_and_code_2(args: tuple[str, ...], line: str, tmp_path: Path) -> None:
-    result = cxrflow(*args, cwd=tmp_path)
-    assert result.returncode == 2
-    assert line in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert "Traceback" not in result.stdout + result.stderr
+def test_bad_input_is_one_line_and_code_2(
+    args: tuple[str, ...], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = cxrflow(*args)
+    assert ended.code == 2
+    assert line in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert "Traceback" not in ended.out + ended.err
     assert not list(tmp_path.iterdir())
 
 
@@ -153,8 +148,9 @@ def test_interrupted_command_says_whether_it_can_go_on(
 
 
 def test_version_names_what_it_stands_on() -> None:
-    result = cxrflow("--version")
-    assert result.returncode == 0
+    command = [sys.executable, "-m", "cxrflow.pipeline.cli", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
     assert "cxrflow 0." in result.stdout
     assert "tfx 1.21.0" in result.stdout
 

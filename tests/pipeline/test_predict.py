@@ -259,6 +259,7 @@ def test_rest_port_is_named_as_such() -> None:
     assert "answers HTTP, not gRPC: that's the REST port" in result.err
 
 
+@pytest.mark.slow
 def test_encryption_on_one_side_only_is_named(tmp_path: Path) -> None:
     pem, key = certificate(tmp_path, "localhost")
     credentials = grpc.ssl_server_credentials([(Path(key).read_bytes(), Path(pem).read_bytes())])

@@ -54,7 +54,9 @@ def assert_aligned(seen: Seen) -> None:
     assert len(columns) >= 13 and len(set(columns)) == 1
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize(
+    "width", [*(pytest.param(n, marks=pytest.mark.slow) for n in (40, 200)), 80]
+)
 def test_a_terminal_of_any_width_shows_nodes_and_summary(
     run: Command, tmp_path: Path, width: int
 ) -> None:
@@ -84,6 +86,7 @@ def test_an_unchanged_run_is_marked_so(run: Command, tmp_path: Path) -> None:
     assert "nothing trained" in seen.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "settings"),
     [

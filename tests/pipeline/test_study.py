@@ -11,6 +11,7 @@ from cxrflow.pipeline import config, facts, study
 from cxrflow.pipeline.study import create_study, find_experiments, one_recipe, run_study
 
 
+@pytest.mark.slow
 def test_a_study_is_wired_inside_its_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stop(BaseException):
         """Ends the run once it is wired."""

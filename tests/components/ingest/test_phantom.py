@@ -307,6 +307,7 @@ def test_too_little_disk_is_said_before_anything_is_drawn(tmp_path, monkeypatch)
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_killed_run_leaves_nothing_that_looks_whole_and_can_be_repeated(tmp_path):
     out = tmp_path / "out"
     code = (

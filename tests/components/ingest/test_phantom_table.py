@@ -45,6 +45,7 @@ def test_prevalence_is_that_of_the_real_set(studies):
     assert np.mean([s.view == "AP" for s in studies]) == pytest.approx(AP_SHARE, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.5, 4.0])
 def test_prevalence_scale_multiplies_up_to_a_cap(scale):
     drawn = [s.findings for k in range(1, 4001) for s in draw_patient(5, k, scale)]
@@ -111,6 +112,7 @@ def test_test_list_takes_its_share_and_does_not_depend_on_later_patients(patient
     assert in_test_list(visits[:100]) == chosen[:100]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not NIH_TABLE.exists(), reason="the real label table (../shared/data/labels) is not here"
 )

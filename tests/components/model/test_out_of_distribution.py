@@ -67,6 +67,7 @@ def test_a_score_by_hand():
     np.testing.assert_allclose(detector.scores(pixels), [0, (0.2 * 10) ** 2, 100], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_distance_is_scikit_learns():
     from sklearn.covariance import LedoitWolf
 

@@ -352,6 +352,7 @@ def test_a_failing_command_becomes_one_line(home: Path, capfd: pytest.CaptureFix
     assert "dns error" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.slow
 def test_offline_ends_with_one_line_and_no_stamp(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -228,6 +228,7 @@ def test_a_server_that_is_down_is_waited_for(site, tmp_path):
     until(lambda: site.archive.reports)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_waited_for(site, tmp_path, monkeypatch, caplog):
     tries = iter(range(5))  # more than faults of our own put a study aside
 

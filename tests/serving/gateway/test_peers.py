@@ -213,6 +213,7 @@ def orthanc(folder: Path, http: int, dicom: int):
             process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("Orthanc"), reason="no Orthanc here")
 @pytest.mark.parametrize("way", ["C-STORE", "STOW-RS"])
 def test_orthanc_receives_and_shows_both(open_site, tmp_path, way):

@@ -63,6 +63,7 @@ def test_a_pdu_that_does_not_end_is_not_waited_for(open_site, tmp_path, caplog):
     ]
 
 
+@pytest.mark.slow
 def test_connections_that_ask_for_nothing_are_bounded_and_leave_nothing(open_site, caplog):
     site = open_site(
         limits={"max_associations": 2, "network_seconds": 1, "min_free_bytes": 1},

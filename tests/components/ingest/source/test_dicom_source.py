@@ -254,6 +254,7 @@ def test_ingest_renders_as_the_client_does(dicoms):
     assert (header.format, header.width, header.height) == ("png", 64, 64)
 
 
+@pytest.mark.slow
 def test_nemas_images_are_the_same_in_all_lossless_syntaxes(shared_dir, tmp_path):
     """RG1, the chest, is there in two lossy syntaxes only; RG2 and RG3 in all."""
     import zstandard
