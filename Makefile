@@ -1,7 +1,7 @@
 # `make` alone shows the targets. PYTHON=python3.12 chooses the interpreter, GPU=1 adds CUDA libraries.
 PYTHON ?= python3
 BIN := .venv/bin
-# Two files at a time (four of those that mostly wait); tests/conftest.py begins with the longest.
+# More files at a time than cores, as tests also wait; tests/conftest.py begins with the longest.
 SPREAD := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test machines proofs check lint bench bench-compare docs lock
@@ -15,8 +15,8 @@ setup: ## make the environment .venv (the other targets do it too when it is mis
 demo: setup ## synthetic X-rays through the whole pipeline, from ingest to a pushed model
 	@$(BIN)/cxrflow run --profile demo --jobs 2
 
-test: setup ## the whole test suite, two files at a time; TESTS="-k name" chooses
-	@$(BIN)/python -m pytest -n 2 $(SPREAD) $(TESTS)
+test: setup ## the whole test suite, three files at a time; TESTS="-k name" chooses
+	@$(BIN)/python -m pytest -n 3 $(SPREAD) $(TESTS)
 
 machines: setup ## the device's scripts in TensorFlow 2.7, on aarch64 and Python 3.6 (downloads 1 GB)
 	@$(BIN)/python -m pytest -m machines $(TESTS)

@@ -21,6 +21,7 @@ from cxrflow.pipeline.run import create_pipeline, inside, with_absolute_paths
 from cxrflow.pipeline.temporary import temporary_files_in
 from cxrflow.pipeline.terminal import NodeDisplay, Shown, redirected_to
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.lean import uncollected
 from cxrflow.schema.paths import require_root
 
 # It names a folder of logs and a context in ML Metadata; Airflow's have colons and plus signs.
@@ -54,7 +55,8 @@ def compile_pipeline(
     below = path_below(str(folder), root)
     log = root / "logs" / "compile.log"
     with only_run_in(root), _logged(root, log), inside(root):
-        from cxrflow.pipeline import engines, ir
+        with uncollected():
+            from cxrflow.pipeline import dag, engines, ir  # noqa: F401
 
         pipeline = create_pipeline(config, data.as_named(folder, root, config), Path())
         synthetic = data.is_synthetic(folder)
@@ -99,7 +101,8 @@ def run_node(
     ):
         say_as_is(console, f"log: {log}")
         with inside(root), NodeDisplay(console, [node]).attached():
-            from cxrflow.pipeline import engines, ir
+            with uncollected():
+                from cxrflow.pipeline import engines, ir
 
             compiled = ir.read(file)
             metadata_server.require(ir.metadata_config(compiled))

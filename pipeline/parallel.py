@@ -21,7 +21,7 @@ from cxrflow.pipeline.one_line import as_one_line
 from cxrflow.pipeline.terminal import NodeDisplay, redirected_to
 from cxrflow.schema.errors import CxrflowError
 
-PRELOADED = ["cxrflow.pipeline.dag", "cxrflow.pipeline.engines"]
+PRELOADED = ["cxrflow.pipeline.preloaded"]
 _ROOM = (
     2 * 2**30
 )  # bytes that have to be free before another node starts; the demo's take 1 to 2 GB

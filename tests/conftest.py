@@ -1,12 +1,13 @@
 """Shared fixtures; the Keras and log settings must stand before any import of TensorFlow."""
 
-import gc
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from cxrflow.schema.lean import uncollected
 
 os.environ["TF_USE_LEGACY_KERAS"] = "0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -62,9 +63,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks[item.path])
 
 
-def pytest_collection_finish() -> None:
-    """What thousands of tests and their modules are isn't looked through for garbage again."""
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """What thousands of tests and their modules are isn't looked through for garbage."""
+    with uncollected():
+        return (yield)
 
 
 class _Skips:

@@ -15,6 +15,7 @@ from cxrflow.pipeline.reports.truth import Truth
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import whole_file
 from cxrflow.schema.image_rules import BadImage
+from cxrflow.schema.lean import uncollected
 from cxrflow.schema.model_json import ModelJson, read_model_json
 from cxrflow.schema.progress import report
 from cxrflow.schema.store.versions import served_version
@@ -163,7 +164,8 @@ Network = Callable[[bytes], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 def _attention_of(folder: Path) -> Network:
     """Bytes -> pixels uint8 [H, W], attention [h, w] or [h, w, C], probabilities [C]."""
-    import tensorflow as tf
+    with uncollected():
+        import tensorflow as tf
 
     from cxrflow.components.images.decoding import decode
 

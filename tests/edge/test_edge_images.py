@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import zlib
+from collections.abc import Callable
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -208,14 +210,24 @@ def test_damage_is_a_verdict_and_no_traceback() -> None:
 
 def _difference(data: bytes, how: "images.Preprocessing") -> int:
     """Largest in gray levels, of what the network sees."""
+    expected = _pixels(how)([data]).numpy()[0, ..., 0].astype(int)
+    return int(np.abs(images.prepare(data, how) - expected).max())
+
+
+@cache
+def _pixels(how: "images.Preprocessing") -> Callable:
+    """Transform and training make of encoded images, string [N], uint8 [N, S, S, 1]."""
     import tensorflow as tf
 
     from cxrflow.components.images.decoding import compact_batch
     from cxrflow.components.train.inputs import model_images
 
-    compact = compact_batch(tf.constant([data]), how.compact_size, how.encoding, how.jpeg_quality)
-    expected = model_images(compact, how.encoding, how.compact_size, how.image_size)
-    return int(np.abs(images.prepare(data, how) - expected.numpy()[0, ..., 0].astype(int)).max())
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def pixels(encoded: tf.Tensor) -> tf.Tensor:
+        compact = compact_batch(encoded, how.compact_size, how.encoding, how.jpeg_quality)
+        return model_images(compact, how.encoding, how.compact_size, how.image_size)
+
+    return pixels
 
 
 def test_what_became_a_pipe_is_not_waited_for(tmp_path) -> None:

@@ -539,10 +539,9 @@ def test_neither_tensorflow_nor_pydicom_is_imported():
 
 @pytest.mark.tf
 @pytest.mark.slow
-@pytest.mark.parametrize("first", ["cxrflow.serving.client.protos", "tensorflow"])
-def test_tensorflow_is_whole_before_and_after(first):
+def test_tensorflow_is_whole_after_the_client():
+    """The other order is that of every test that has loaded TensorFlow."""
     code = (
-        f"import {first}\n"
         "from cxrflow.serving.client.protos import predict_pb2\n"
         "import tensorflow as tf\n"
         "request = predict_pb2.PredictRequest()\n"

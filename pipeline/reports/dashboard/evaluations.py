@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from cxrflow.components.evaluate.results import CANDIDATE, too_few
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import SPLIT
+from cxrflow.schema.lean import uncollected
 from cxrflow.schema.model_json import MODEL_JSON, read_model_json
 from cxrflow.schema.portable.scores import mean_auc
 
@@ -87,9 +88,10 @@ def tfma_result(directory: Path) -> Any:
     Raises:
         CxrflowError: there is no evaluation, or it can't be read.
     """
-    import tensorflow as tf
-    import tensorflow_model_analysis as tfma
-    from tensorflow_model_analysis.writers.eval_config_writer import load_eval_run
+    with uncollected():
+        import tensorflow as tf
+        import tensorflow_model_analysis as tfma
+        from tensorflow_model_analysis.writers.eval_config_writer import load_eval_run
 
     try:
         if not (directory / "eval_config.json").is_file():

@@ -9,6 +9,7 @@ import numpy as np
 
 from cxrflow.schema import features
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.lean import uncollected
 
 _LISTS = (features.FINDINGS, features.UNKNOWN_FINDINGS)
 
@@ -32,7 +33,8 @@ def read_records(folder: Path, split: str) -> Records:
     Raises:
         CxrflowError: there are none, or they can't be read.
     """
-    import tensorflow as tf
+    with uncollected():
+        import tensorflow as tf
 
     from cxrflow.components.images.records import split_records
 
