@@ -11,6 +11,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,32 +26,34 @@ from tests.support.same_run import differences
 _CLI = ("-m", "cxrflow.pipeline.cli")
 
 
-def on_airflow(folder: Path, root: Path) -> None:
-    """See `airflow`."""
+def on_airflow(folder: Path, root: Path) -> float:
+    """See `airflow`; seconds without the making of its environment."""
     program = airflow.install(folder / "env")
     measure(*_CLI, "compile", *_arguments(root))
+    started = time.monotonic()
     airflow.run(program, folder, root / "pipeline.json")
+    return time.monotonic() - started
 
 
-def on_workers(folder: Path, root: Path) -> None:
-    """Of two, in processes that a job server gives work to."""
+def on_workers(folder: Path, root: Path) -> float:
+    """Of two, in processes that a job server gives work to; seconds once they are up."""
     cluster = beam_cluster.Cluster(folder)
     try:
         server, pool = cluster.job_server(), cluster.workers()
         args = beam_cluster.options(cluster.wait(server), cluster.wait(pool))
-        measure(*_CLI, "run", *_arguments(root, {"beam.args": args}))
+        return measure(*_CLI, "run", *_arguments(root, {"beam.args": args})).seconds
     finally:
         cluster.stop()
 
 
-def in_bucket(folder: Path, root: Path) -> None:
-    """All that nodes write."""
+def in_bucket(folder: Path, root: Path) -> float:
+    """All that nodes write; seconds."""
     with gcs.bucket(folder):
         uri = f"gs://{gcs.BUCKET}/demo"
-        measure(*_CLI, "run", *_arguments(root, {"storage.artifacts": uri}))
+        return measure(*_CLI, "run", *_arguments(root, {"storage.artifacts": uri})).seconds
 
 
-ENGINES: dict[str, Callable[[Path, Path], None]] = {
+ENGINES: dict[str, Callable[[Path, Path], float]] = {
     "airflow": on_airflow,
     "workers": on_workers,
     "bucket": in_bucket,
@@ -58,11 +61,11 @@ ENGINES: dict[str, Callable[[Path, Path], None]] = {
 
 
 def main(names: Iterable[str] = ENGINES) -> Iterator[dict[str, Any]]:
-    """Yields for each engine how many of the artifacts' files differ."""
+    """Yields for each engine how many of the artifacts' files differ, and the time it took."""
     with tempfile.TemporaryDirectory(prefix="engines-") as name:
         folder = Path(name)
         alone = folder / "alone"
-        measure(*_CLI, "run", *_arguments(alone))
+        usual = measure(*_CLI, "run", *_arguments(alone)).seconds
         for engine in names:
             title = f"{engine}: files that differ from `cxrflow run`'s"
             root = folder / engine / "root"
@@ -70,11 +73,13 @@ def main(names: Iterable[str] = ENGINES) -> Iterator[dict[str, Any]]:
             for phantoms in alone.glob("phantoms-*"):
                 shutil.copytree(phantoms, root / phantoms.name)  # with their times
             try:
-                ENGINES[engine](folder / engine, root)
+                seconds = ENGINES[engine](folder / engine, root)
             except airflow.Unavailable as error:
                 yield skipped(title, str(error))
                 continue
             yield _compared(title, alone, root)
+            took = f"{engine}: so many times as long as `cxrflow run`"
+            yield figure(took, seconds / usual, "", True, seconds=[round(seconds), round(usual)])
 
 
 def _arguments(root: Path, more: dict[str, Any] | None = None) -> list[str]:
