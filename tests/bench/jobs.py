@@ -67,4 +67,5 @@ def _run(root: Path, jobs: int) -> None:  # pragma: no cover (another process)
     from tests.support import tiny_pipeline as tiny
 
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
     tiny.run(root, jobs=jobs)
