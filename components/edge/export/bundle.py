@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from onnx import ModelProto
+from tensorflow.core.framework.graph_pb2 import GraphDef
 
 from cxrflow.components.edge.device import device_files
 from cxrflow.components.edge.export import litert
@@ -21,7 +23,7 @@ from cxrflow.components.edge.export.quantize import quantize
 from cxrflow.components.edge.export.read import calibration_pixels, golden_originals, golden_pixels
 from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.edge.export.source import INPUT, OUTPUT, Source
-from cxrflow.components.edge.export.to_onnx import pack, to_onnx
+from cxrflow.components.edge.export.to_onnx import pack, rounded, to_onnx
 from cxrflow.components.edge.export.variants import VARIANTS, tolerance
 from cxrflow.components.edge.parity.run import VariantError, run_variant
 from cxrflow.components.model.out_of_distribution import OUTPUT as DETECTED
@@ -86,7 +88,7 @@ def _write_variants(source: Source, train: Path, config: EdgeConfig, bundle: Pat
         "litert_dynamic": lambda: litert.with_dynamic_range(source, fp32, images[::_SPARSE]),
         "litert_int8": lambda: quantize(fp32, images, config.int8_float_layers),
         "frozen_graph": lambda: _serialized(with_int16_weights(graph) if small else graph),
-        "onnx": lambda: pack(to_onnx(graph, small)),
+        "onnx": lambda: pack(_onnx(source, graph, images[::_SPARSE], config)),
     }
     for done, (key, make) in enumerate(makers.items()):
         report(done, len(makers), "variants")
@@ -96,6 +98,14 @@ def _write_variants(source: Source, train: Path, config: EdgeConfig, bundle: Pat
         (bundle / VARIANTS[key]["file"]).write_bytes(content)
         give_back(collect=False)
     report(len(makers), len(makers), "variants")
+
+
+def _onnx(source: Source, graph: GraphDef, images: np.ndarray, config: EdgeConfig) -> ModelProto:
+    model = to_onnx(graph)
+    if config.graph_weights == "float32":
+        return model
+    # Half of what is allowed: on more images than these the largest difference is larger.
+    return rounded(model, images, source.probabilities(images), config.max_difference / 2)
 
 
 def _write_golden(

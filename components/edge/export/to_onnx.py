@@ -2,29 +2,31 @@
 
 import lzma
 
+import numpy as np
+import onnxruntime
 import tf2onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
 from cxrflow.components.edge.export.fixed import to_fixed
-from cxrflow.components.edge.export.source import INPUT, OUTPUT
+from cxrflow.components.edge.export.source import INPUT, OUTPUT, rgb
 
 OPSET = 13
-# Of the weights in the largest tensors, deep in the network, two bits fewer do, and pack better.
-_LARGE, _LARGE_BITS, _BITS = 300_000, 13, 15
+# Of the weights in the largest tensors, deep in the network, two bits fewer mostly do, and pack
+# better.
+_LARGE, _LARGE_BITS, _BITS = 300_000, (13, 15), 15
 # Bytes are told apart by their place in a float, and a long dictionary finds nothing in weights.
 _XZ = [
     {"id": lzma.FILTER_LZMA2, "preset": 4, "lc": 0, "lp": 2, "pb": 2, "dict_size": 4096},
 ]
 
 
-def to_onnx(graph: GraphDef, rounded: bool) -> ModelProto:
+def to_onnx(graph: GraphDef) -> ModelProto:
     """From `image`, float32 [N, S, S, 3], to `probabilities`, float32 [N, C], with any N.
 
     Args:
         graph: of `freeze`, with float32 weights: TensorRT takes a convolution's from constants
             only, not from a Cast.
-        rounded: round weights (see `fixed`), still float32; they pack to half of their size.
     """
     model, _ = tf2onnx.convert.from_graph_def(
         graph, input_names=[f"{INPUT}:0"], output_names=[f"{OUTPUT}:0"], opset=OPSET
@@ -37,10 +39,36 @@ def to_onnx(graph: GraphDef, rounded: bool) -> ModelProto:
     for node in model.graph.node:
         for tensors in (node.input, node.output):
             tensors[:] = [names.get(name, name) for name in tensors]
-    if rounded:
-        for tensor in model.graph.initializer:
-            _round(tensor)
     return model
+
+
+def rounded(
+    model: ModelProto, pixels: np.ndarray, expected: np.ndarray, tolerance: float
+) -> ModelProto:
+    """Its weights rounded (see `fixed`), still float32: they pack to half of their size.
+
+    As far as the probabilities stay; as it is where even the finest rounding moves them further.
+
+    Args:
+        model: of `to_onnx`.
+        pixels: of some images, uint8 [N, S, S].
+        expected: the source's probabilities of them, float32 [N, C].
+        tolerance: the most that one of them may differ by.
+    """
+    for bits in _LARGE_BITS:
+        found = ModelProto()
+        found.CopyFrom(model)
+        for tensor in found.graph.initializer:
+            _round(tensor, bits)
+        if np.abs(probabilities(found, pixels) - expected).max() <= tolerance:
+            return found
+    return model
+
+
+def probabilities(model: ModelProto, pixels: np.ndarray) -> np.ndarray:
+    """What it says of gray images, uint8 [N, S, S]: float32 [N, C]."""
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return np.concatenate([session.run([OUTPUT], {INPUT: rgb(one[None])})[0] for one in pixels])
 
 
 def pack(model: ModelProto) -> bytes:
@@ -48,11 +76,11 @@ def pack(model: ModelProto) -> bytes:
     return lzma.compress(model.SerializeToString(deterministic=True), filters=_XZ)
 
 
-def _round(tensor: TensorProto) -> None:
+def _round(tensor: TensorProto, large_bits: int) -> None:
     if tensor.data_type != TensorProto.FLOAT:
         return
     values = numpy_helper.to_array(tensor)
     axis = 0 if values.ndim == 4 else -1  # a convolution's output channels come first
-    fixed = to_fixed(values, axis, _LARGE_BITS if values.size >= _LARGE else _BITS)
+    fixed = to_fixed(values, axis, large_bits if values.size >= _LARGE else _BITS)
     if fixed is not None:
         tensor.CopyFrom(numpy_helper.from_array(fixed.values, tensor.name))

@@ -261,16 +261,34 @@ def test_onnx_is_the_same_and_packs_the_same_way(graph, images, expected):
     import onnxruntime
 
     from cxrflow.components.edge.export.source import rgb
-    from cxrflow.components.edge.export.to_onnx import pack, to_onnx
+    from cxrflow.components.edge.export.to_onnx import pack, rounded, to_onnx
 
-    for rounded, tolerance in ((False, 1e-4), (True, 2e-3)):
-        model = to_onnx(graph, rounded)
+    whole = to_onnx(graph)
+    for model, tolerance in (
+        (whole, 1e-4),
+        (rounded(whole, images, expected, 1e-3), 1e-3),
+    ):
         assert [opset.version for opset in model.opset_import if not opset.domain] == [13]
         packed = pack(model)
         assert packed == pack(model)
         session = onnxruntime.InferenceSession(lzma.decompress(packed))
         (found,) = session.run(["probabilities"], {"image": rgb(images)})
         np.testing.assert_allclose(found, expected, atol=tolerance)
+
+
+def test_onnx_is_rounded_as_far_as_its_probabilities_stay(graph, images, expected, monkeypatch):
+    """A distilled MobileNet's moved by .0012 of .001 allowed, and its bundle lacked the variant."""
+    from cxrflow.components.edge.export import to_onnx as module
+    from cxrflow.components.edge.export.to_onnx import pack, probabilities, rounded, to_onnx
+
+    monkeypatch.setattr(module, "_LARGE", 20_000)  # weights: this network is a small one
+    whole = to_onnx(graph)
+    coarse = rounded(whole, images, expected, 1.0)
+    moved = float(np.abs(probabilities(coarse, images) - expected).max())
+    fine = rounded(whole, images, expected, moved * 0.99)
+    assert np.abs(probabilities(fine, images) - expected).max() < moved
+    assert rounded(whole, images, expected, 0.0) == whole
+    assert len(pack(coarse)) < len(pack(fine)) < len(pack(whole))
 
 
 def test_a_broken_model_is_refused(fp32, images, expected):
