@@ -347,7 +347,9 @@ def _both(trial: TrialResult) -> str:
 
 
 def _number(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.4f}"
+    if value is None:
+        return _NONE
+    return f"{value:.4f}" if abs(value) < 10_000 else f"{value:.1e}"  # of a training that diverged
 
 
 def _stdev(values: Sequence[float]) -> float | None:

@@ -153,6 +153,12 @@ def test_backbones_stand_beside_those_of_2019_and_have_mean_curves():
     assert winner(found, study) == "--set train.backbone=VGG19"
 
 
+def test_the_loss_of_a_training_that_diverged_is_short():
+    found = result("head", trial((0.5, 9e30), (0.7, 0.6), seed=0, head="simple"))
+    text = page(found, dataclasses.replace(STUDY, heads=("simple",), seeds=(0,)))
+    assert row(text, "200") == ["200", "9.0e+30"]
+
+
 def test_one_seed_has_no_spread():
     found = result("head", trial((0.5, 0.5), (0.7, 0.6), seed=0, head="attention"))
     study = dataclasses.replace(STUDY, heads=("attention",), seeds=(0,))
