@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, however that one ended."""
+"""When a process ends: with the one that started it, however that ended, or by a signal."""
 
 import ctypes
 import os
@@ -41,3 +41,13 @@ def _main(parent: int, module: str, *arguments: str) -> None:
 
 if __name__ == "__main__":
     _main(int(sys.argv[1]), *sys.argv[2:])
+
+
+def set_by_signals(event: threading.Event) -> None:
+    """SIGTERM and SIGINT set the event, for a main thread that waits for it.
+
+    In a thread: the handler may come while the main thread holds the event's lock, as it does for
+    a moment before it waits, and would then wait for itself.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=event.set, daemon=True).start())

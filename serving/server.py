@@ -5,7 +5,6 @@ import contextlib
 import gc
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -17,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.memory import give_back
+from cxrflow.schema.processes import set_by_signals
 from cxrflow.serving.addresses import bare, cannot_listen, family, join, require_free
 from cxrflow.serving.connections import allow_connections, end_connections
 from cxrflow.serving.core import Core, Values
@@ -254,8 +254,7 @@ def serve(root: Path, config: ServerConfig, ready: Callable[[Server], None]) -> 
     """Serves until SIGTERM or SIGINT, then drains; `ready` is called once requests are answered."""
     return_large_blocks()
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    set_by_signals(stop)
     allow_connections()
     with running(root, config, notice=config.notice_seconds, stop=stop) as server:
         if not stop.is_set():

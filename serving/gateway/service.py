@@ -2,13 +2,13 @@
 
 import contextlib
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cxrflow.schema.processes import set_by_signals
 from cxrflow.schema.pseudonyms import Pseudonyms
 from cxrflow.serving.gateway.answer import Answering, Unanswerable
 from cxrflow.serving.gateway.audit import AuditLog
@@ -225,8 +225,7 @@ def _going_on(what: str) -> Iterator[None]:
 def serve(config: GatewayConfig, ready: Callable[[Gateway], None]) -> None:
     """Works until SIGTERM or SIGINT; `ready` is called once it listens."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    set_by_signals(stop)
     with Gateway(config).running() as gateway:
         ready(gateway)
         stop.wait()

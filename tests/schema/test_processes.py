@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from cxrflow.schema.processes import module_command
+from cxrflow.schema.processes import module_command, set_by_signals
 
 PARENT = """
 import subprocess, sys, time
@@ -51,3 +52,17 @@ def test_a_child_whose_parent_is_gone_already_does_nothing(tmp_path: Path) -> No
     command[command.index(str(os.getpid()))] = "1" if os.getpid() != 1 else "2"
     assert subprocess.run(command).returncode == 1
     assert not (tmp_path / "pid").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_moment_before_the_wait_sets_the_event(number: signal.Signals) -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    event = threading.Event()
+    try:
+        set_by_signals(event)
+        with event._cond:  # as a waiting main thread holds it
+            signal.raise_signal(number)
+        assert event.wait(10)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
