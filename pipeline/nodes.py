@@ -55,8 +55,8 @@ def compile_pipeline(
     below = path_below(str(folder), root)
     log = root / "logs" / "compile.log"
     with only_run_in(root), _logged(root, log), inside(root):
-        with uncollected():
-            from cxrflow.pipeline import dag, engines, ir  # noqa: F401
+        import cxrflow.pipeline.preloaded  # noqa: F401
+        from cxrflow.pipeline import engines, ir
 
         pipeline = create_pipeline(config, data.as_named(folder, root, config), Path())
         synthetic = data.is_synthetic(folder)

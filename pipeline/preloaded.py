@@ -1,4 +1,4 @@
-"""What the processes of nodes and of Beam's workers are forked with. Imports TFX."""
+"""Loads TFX and all nodes at once, for runs and for processes that others are forked from."""
 
 from cxrflow.schema.lean import uncollected
 

@@ -23,7 +23,6 @@ from cxrflow.pipeline.parallel import Work
 from cxrflow.pipeline.record import Origin, Run, path_below
 from cxrflow.pipeline.temporary import temporary_files_in
 from cxrflow.pipeline.terminal import NodeDisplay, Shown, progress_bar, redirected_to
-from cxrflow.schema.lean import uncollected
 from cxrflow.schema.paths import require_root
 
 ENGINES = ("local", "beam")
@@ -97,8 +96,8 @@ def execute(
                 folder = data.find(config, data_dir, root)
             with inside(root):
                 with progress_bar("loading TensorFlow and TFX", console, at_once=True):
-                    with uncollected():
-                        from cxrflow.pipeline import beam_workers, dag, engines  # noqa: F401
+                    import cxrflow.pipeline.preloaded  # noqa: F401
+                    from cxrflow.pipeline import beam_workers, engines
 
                     if jobs == 1:
                         beam_workers.prepare(config.beam.workers)

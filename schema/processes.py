@@ -31,6 +31,16 @@ def _look_for(parent: int) -> None:
     os._exit(1)
 
 
+def set_by_signals(event: threading.Event) -> None:
+    """SIGTERM and SIGINT set the event, for a main thread that waits for it.
+
+    In a thread: the handler may come while the main thread holds the event's lock, as it does for
+    a moment before it waits, and would then wait for itself.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=event.set, daemon=True).start())
+
+
 def _main(parent: int, module: str, *arguments: str) -> None:
     end_with_parent()
     if os.getppid() != parent:  # it ended before this one could say so
@@ -41,13 +51,3 @@ def _main(parent: int, module: str, *arguments: str) -> None:
 
 if __name__ == "__main__":
     _main(int(sys.argv[1]), *sys.argv[2:])
-
-
-def set_by_signals(event: threading.Event) -> None:
-    """SIGTERM and SIGINT set the event, for a main thread that waits for it.
-
-    In a thread: the handler may come while the main thread holds the event's lock, as it does for
-    a moment before it waits, and would then wait for itself.
-    """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: threading.Thread(target=event.set, daemon=True).start())

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from cxrflow.pipeline import config, data
 from cxrflow.pipeline.run import create_pipeline, inside, with_absolute_paths
-from cxrflow.schema.lean import uncollected
 from cxrflow.schema.paths import require_root
 
 
@@ -25,8 +24,9 @@ def run_from_environment(engine: str) -> None:
     found = data.find(settings, data_dir, root)
     settings = with_absolute_paths(settings)
     root.mkdir(parents=True, exist_ok=True)
-    with uncollected():
-        from cxrflow.pipeline import beam_workers, dag, engines  # noqa: F401
+    import cxrflow.pipeline.preloaded  # noqa: F401
+    from cxrflow.pipeline import beam_workers, engines
+
     with inside(root):
         beam_workers.prepare(settings.beam.workers)
         pipeline = create_pipeline(settings, data.as_named(found, root, settings), Path())

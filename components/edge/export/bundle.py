@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from onnx import ModelProto
-from tensorflow.core.framework.graph_pb2 import GraphDef
 
 from cxrflow.components.edge.device import device_files
 from cxrflow.components.edge.export import litert
@@ -82,13 +81,20 @@ def _write_variants(source: Source, train: Path, config: EdgeConfig, bundle: Pat
     small = config.graph_weights == "int16"
     graph = freeze(source)
     fp32 = litert.convert(source)
+
+    def small_onnx() -> ModelProto:
+        some = images[::_SPARSE]
+        # On eval's images, which are more, the largest difference is larger.
+        most = 0.75 * config.max_difference
+        return rounded(to_onnx(graph), some, source.probabilities(some), most)
+
     makers: dict[str, Callable[[], bytes]] = {
         "litert_fp32": lambda: fp32,
         "litert_fp16": lambda: litert.with_half_weights(fp32, images[::_SPARSE]),
         "litert_dynamic": lambda: litert.with_dynamic_range(source, fp32, images[::_SPARSE]),
         "litert_int8": lambda: quantize(fp32, images, config.int8_float_layers),
         "frozen_graph": lambda: _serialized(with_int16_weights(graph) if small else graph),
-        "onnx": lambda: pack(_onnx(source, graph, images[::_SPARSE], config)),
+        "onnx": lambda: pack(small_onnx() if small else to_onnx(graph)),
     }
     for done, (key, make) in enumerate(makers.items()):
         report(done, len(makers), "variants")
@@ -98,14 +104,6 @@ def _write_variants(source: Source, train: Path, config: EdgeConfig, bundle: Pat
         (bundle / VARIANTS[key]["file"]).write_bytes(content)
         give_back(collect=False)
     report(len(makers), len(makers), "variants")
-
-
-def _onnx(source: Source, graph: GraphDef, images: np.ndarray, config: EdgeConfig) -> ModelProto:
-    model = to_onnx(graph)
-    if config.graph_weights == "float32":
-        return model
-    # On eval's images, which are more, the largest difference is larger.
-    return rounded(model, images, source.probabilities(images), 0.75 * config.max_difference)
 
 
 def _write_golden(
