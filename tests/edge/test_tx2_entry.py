@@ -5,6 +5,7 @@ What `docker exec` starts is started by nsenter here: in the namespace, and no c
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -59,10 +60,17 @@ class Container:
         """Waits until the log has it."""
         wait_for(lambda: text in self.log.read_text())
 
+    def listens(self) -> bool:
+        """Whether process 1 has its trap: until then the kernel drops a signal to it."""
+        status = Path(f"/proc/{self.first}/status").read_text()
+        caught = int(re.findall(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)[0], 16)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+
     def stop(self) -> int:
         """As `docker stop`: SIGTERM to process 1 alone, SIGKILL when its time is up."""
         if not self.first:
             self.exec("true").wait()
+        wait_for(self.listens)
         os.kill(self.first, signal.SIGTERM)
         try:
             return self.outer.wait(30)
