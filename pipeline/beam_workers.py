@@ -20,8 +20,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.transforms import environments
 
-from cxrflow.pipeline.parallel import how_it_ended
-from cxrflow.schema.processes import end_with_parent
+from cxrflow.schema.processes import end_with_parent, how_it_ended
 
 URN = "cxrflow:forked:v1"
 RUNNER = f"{__name__}.forking_runner"  # for Beam's option --runner

@@ -20,6 +20,7 @@ from cxrflow.pipeline import memory
 from cxrflow.pipeline.one_line import as_one_line
 from cxrflow.pipeline.terminal import NodeDisplay, redirected_to
 from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.processes import how_it_ended
 
 PRELOADED = ["cxrflow.pipeline.preloaded"]
 _ROOM = (
@@ -189,12 +190,3 @@ def _stop(children: Any) -> None:
 def _is_roomy() -> bool:
     left = memory.available()
     return left is None or left >= _ROOM
-
-
-def how_it_ended(code: int) -> str:
-    """A process's exit code in words, as multiprocessing gives it."""
-    if code == -signal.SIGKILL:
-        return "was killed: did it take too much memory?"
-    if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}"

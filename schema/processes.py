@@ -1,4 +1,4 @@
-"""When a process ends: with the one that started it, however that ended, or by a signal."""
+"""When a process ends: with the one that started it or by a signal, and how it ended, in words."""
 
 import ctypes
 import os
@@ -39,6 +39,15 @@ def set_by_signals(event: threading.Event) -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=event.set, daemon=True).start())
+
+
+def how_it_ended(code: int) -> str:
+    """A process's exit code in words, as multiprocessing gives it."""
+    if code == -signal.SIGKILL:
+        return "was killed: did it take too much memory?"
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
 
 
 def _main(parent: int, module: str, *arguments: str) -> None:

@@ -10,8 +10,8 @@ from cxrflow.components.ensemble.settings import METHODS, EnsembleConfig
 from cxrflow.components.evaluate.statistics.auc import drawn_aucs
 from cxrflow.components.evaluate.statistics.draws import Draws, below_zero, mean_of
 from cxrflow.components.model.folds import patient_folds
+from cxrflow.components.model.metrics import per_class_auc
 from cxrflow.components.score.files import Table
-from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.scores import mean_auc
 

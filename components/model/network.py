@@ -12,9 +12,9 @@ from cxrflow.components.model.backbones import find_backbone, find_layer
 from cxrflow.components.model.heads import find_head
 from cxrflow.components.model.parent import load_parent
 from cxrflow.components.model.places import PooledMap
+from cxrflow.components.model.precision import dtype_policy
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.weights import backbone_with_weights
-from cxrflow.components.train.devices import dtype_policy
 from cxrflow.schema.errors import CxrflowError
 
 

@@ -12,8 +12,8 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from cxrflow.components.model.folds import patient_folds
+from cxrflow.components.model.metrics import per_class_auc
 from cxrflow.components.model.second_level import fit_second_level
-from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.portable.scores import mean_auc
 

@@ -7,9 +7,9 @@ from typing import Any
 import tensorflow as tf
 
 from cxrflow.components.images.decoding import compact_batch
+from cxrflow.components.images.pixels import model_images, to_pixels
 from cxrflow.components.model.calibration import Calibration
 from cxrflow.components.model.out_of_distribution import OUTPUT, scorer
-from cxrflow.components.train.inputs import model_images, to_pixels
 from cxrflow.schema.features import IMAGE, T_IMAGE
 from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.portable.out_of_distribution import Detector

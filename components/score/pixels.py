@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from cxrflow.components.images.pixels import model_images, to_pixels
 from cxrflow.components.score.predict import as_arrays, table_columns, table_features
-from cxrflow.components.train.inputs import model_images, to_pixels
 from cxrflow.components.transform.settings import TransformConfig
 from cxrflow.schema.features import T_IMAGE
 from cxrflow.schema.model_json import CompactFormat

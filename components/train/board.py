@@ -14,10 +14,11 @@ from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from cxrflow.components.evaluate.ece import bin_sums
 from cxrflow.components.images.blend import blend
+from cxrflow.components.images.pixels import to_pixels
 from cxrflow.components.model.calibration import Calibration
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.test_time import Network
-from cxrflow.components.train.inputs import augmented_pixels, to_pixels
+from cxrflow.components.train.inputs import augmented_pixels
 from cxrflow.components.train.source import Inputs
 
 SAMPLES = 8  # training images

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cxrflow.components.model.metrics import binary_crossentropy, per_class_auc
 from cxrflow.components.train.inputs import Steps
-from cxrflow.components.train.metrics import binary_crossentropy, per_class_auc
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import write_whole
 from cxrflow.schema.portable.scores import mean_auc

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import keras
 import tensorflow as tf
 
+from cxrflow.components.model.precision import dtype_policy
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.schema.errors import CxrflowError
 
@@ -38,17 +39,6 @@ def training_devices(recipe: TrainConfig, devices: Sequence[str] | None = None) 
     mirrored = tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else None
     with dtype_policy(precision), (mirrored or tf.distribute.get_strategy()).scope():
         yield
-
-
-@contextmanager
-def dtype_policy(name: str) -> Iterator[None]:
-    """Layers made inside compute so: float32, mixed_float16 or mixed_bfloat16."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def in_float32(model: keras.Model) -> keras.Model:

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cxrflow.components.images.pixels import to_pixels
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train import store
-from cxrflow.components.train.inputs import augmented_pixels, to_pixels
+from cxrflow.components.train.inputs import augmented_pixels
 from cxrflow.components.train.source import Inputs
 from cxrflow.schema.progress import report
 from cxrflow.schema.space import require_space

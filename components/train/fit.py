@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cxrflow.components.images.pixels import to_pixels
+from cxrflow.components.model.metrics import per_class_auc
 from cxrflow.components.model.network import Network
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train.callbacks import (
@@ -24,12 +26,10 @@ from cxrflow.components.train.inputs import (
     augmented_pixels,
     count_steps,
     evaluation_batches,
-    to_pixels,
     training_batches,
 )
 from cxrflow.components.train.losses import make_loss
 from cxrflow.components.train.memory import kept
-from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.components.train.optimizers import make_optimizer
 from cxrflow.components.train.source import Inputs
 from cxrflow.schema.errors import CxrflowError

@@ -6,35 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from cxrflow.components.images.decoding import decode_compact, to_square
+from cxrflow.components.images.pixels import to_pixels, transformed_parser
 from cxrflow.components.images.records import split_records
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train.augment import augment
 from cxrflow.components.train.source import Inputs
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.features import T_IMAGE, T_LABELS
 from cxrflow.schema.progress import report
 
 _READ_BATCH = 64
-
-
-def model_images(
-    compact: tf.Tensor, encoding: str, compact_size: int, image_size: int
-) -> tf.Tensor:
-    """Compact images, string [N], to what the network sees: uint8 [N, S, S, 1].
-
-    The one way to pixels, for training and for every signature that takes encoded images.
-    """
-    return tf.map_fn(
-        lambda one: to_square(decode_compact(one, encoding, compact_size, channels=1), image_size),
-        compact,
-        fn_output_signature=tf.TensorSpec([image_size, image_size, 1], tf.uint8),
-    )
-
-
-def to_pixels(images: tf.Tensor) -> tf.Tensor:
-    """Gray images [N, S, S, 1] of any dtype to the network's float32 [N, S, S, 3], 0-255."""
-    return tf.repeat(tf.cast(images, tf.float32), 3, axis=-1)
 
 
 def augmented_pixels(images: tf.Tensor, seed: tf.Tensor, recipe: TrainConfig) -> tf.Tensor:
@@ -50,23 +30,6 @@ def augmented_pixels(images: tf.Tensor, seed: tf.Tensor, recipe: TrainConfig) ->
             recipe.flip,
         )
     )
-
-
-def transformed_parser(
-    encoding: str, compact_size: int, image_size: int, classes: int
-) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Makes of tf.Examples, string [N], images, uint8 [N, S, S, 1], and labels, float32 [N, C]."""
-    spec = {
-        T_IMAGE: tf.io.FixedLenFeature([], tf.string),
-        T_LABELS: tf.io.FixedLenFeature([classes], tf.float32),
-    }
-
-    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        example = tf.io.parse_example(serialized, spec)
-        images = model_images(example[T_IMAGE], encoding, compact_size, image_size)
-        return images, example[T_LABELS]
-
-    return parse
 
 
 def read_transformed(

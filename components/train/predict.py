@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+from cxrflow.components.images.pixels import to_pixels
 from cxrflow.components.model.test_time import Network
-from cxrflow.components.train.inputs import evaluation_batches, to_pixels
+from cxrflow.components.train.inputs import evaluation_batches
 from cxrflow.components.train.source import Inputs
 from cxrflow.schema.progress import report
 

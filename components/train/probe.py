@@ -8,13 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cxrflow.components.images.pixels import to_pixels
 from cxrflow.components.model.folds import FOLDS
 from cxrflow.components.model.heads import UNUSUAL
 from cxrflow.components.model.network import Network
 from cxrflow.components.model.probe import Probe, fit_probe
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train.features import store_features
-from cxrflow.components.train.inputs import to_pixels
 from cxrflow.components.train.source import Inputs
 from cxrflow.components.train.splits import Images
 

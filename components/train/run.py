@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cxrflow.components.model import out_of_distribution
 from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
 from cxrflow.components.model.folds import cross_fit_folds, require_patients
@@ -23,6 +22,7 @@ from cxrflow.components.model.settings import OutOfDistributionConfig
 from cxrflow.components.model.signatures import export
 from cxrflow.components.model.test_time import Network, with_views
 from cxrflow.components.model.thresholds import class_thresholds
+from cxrflow.components.train import out_of_distribution
 from cxrflow.components.train.board import write_board
 from cxrflow.components.train.cross_fit import cross_fit
 from cxrflow.components.train.devices import in_float32, training_devices

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from cxrflow.components.images.pixels import model_images
 from cxrflow.components.train.index import Index
-from cxrflow.components.train.inputs import model_images
 from cxrflow.components.train.source import Inputs
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import T_IMAGE

@@ -41,7 +41,7 @@ def baselines(run: Run) -> list[Baseline]:
 
 
 def _baseline(folder: Path, name: str) -> Baseline:
-    from cxrflow.components.train.metrics import per_class_auc  # loads scikit-learn
+    from cxrflow.components.model.metrics import per_class_auc  # loads scikit-learn
 
     scores = read_scores(folder, name, "test")
     aucs = per_class_auc(scores.images.labels, scores.probabilities)

@@ -65,7 +65,7 @@ def _measure_all() -> dict[str, Any]:
     from cxrflow.components.ensemble.combine import Combination
     from cxrflow.components.ensemble.graph import Members, export_ensemble
     from cxrflow.components.images.decoding import compact_batch
-    from cxrflow.components.train.inputs import model_images, to_pixels
+    from cxrflow.components.images.pixels import model_images, to_pixels
     from cxrflow.schema.model_json import CompactFormat
 
     with tempfile.TemporaryDirectory() as folder:

@@ -196,7 +196,7 @@ class _Student:
         import keras
 
         from cxrflow.components.model.network import build_network
-        from cxrflow.components.train.devices import dtype_policy
+        from cxrflow.components.model.precision import dtype_policy
         from cxrflow.components.train.optimizers import make_optimizer
 
         recipe, side = self.recipe, self.recipe.image_size

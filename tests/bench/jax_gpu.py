@@ -80,7 +80,7 @@ def one(name: str, recipe: Any, pixels: np.ndarray, labels: np.ndarray) -> dict[
     import keras
 
     from cxrflow.components.model.network import build_network
-    from cxrflow.components.train.devices import dtype_policy
+    from cxrflow.components.model.precision import dtype_policy
     from cxrflow.components.train.optimizers import make_optimizer
 
     keras.utils.set_random_seed(recipe.seed)

@@ -80,7 +80,7 @@ def _features(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _shares(found: Mapping[str, np.ndarray], patients: np.ndarray, seed: int) -> dict[str, float]:
     """Which shares are flagged by a detector of some patients with a threshold of others."""
-    from cxrflow.components.model.out_of_distribution import fit_detector, threshold_of
+    from cxrflow.components.train.out_of_distribution import fit_detector, threshold_of
 
     names = np.random.default_rng(seed).permutation(np.unique(patients))
     ends = np.round(np.array([FIT, FIT + EVAL]) * len(names)).astype(int)

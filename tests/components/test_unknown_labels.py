@@ -14,9 +14,9 @@ from cxrflow.components.evaluate.limits import FinalLimits
 from cxrflow.components.evaluate.statistics.auc import drawn_aucs
 from cxrflow.components.evaluate.statistics.draws import Draws
 from cxrflow.components.model.calibration import fit as calibrate
+from cxrflow.components.model.metrics import binary_crossentropy, per_class_auc
 from cxrflow.components.model.probe import fit_probe
 from cxrflow.components.model.thresholds import class_thresholds
-from cxrflow.components.train.metrics import binary_crossentropy, per_class_auc
 from cxrflow.pipeline.reports.dashboard.operating import counts_at
 from cxrflow.schema.labels import known_columns, shares
 from tests.components.evaluate.evidence_maker import evidence, results_of, scored, table

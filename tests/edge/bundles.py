@@ -108,7 +108,7 @@ def tiny_bundle(folder: Path, golden: Sequence[bytes]) -> Path:
     import tensorflow as tf
 
     from cxrflow.components.images.decoding import compact_batch
-    from cxrflow.components.train.inputs import model_images, to_pixels
+    from cxrflow.components.images.pixels import model_images, to_pixels
 
     weights = np.random.default_rng(0).normal(0, 0.02, (SIDE * SIDE * 3, len(CLASSES)))
 

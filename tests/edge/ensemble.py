@@ -21,9 +21,9 @@ def ensemble_bundle(root: Path, golden: Sequence[bytes]) -> Path:
     from cxrflow.components.ensemble.graph import Members, export_ensemble
     from cxrflow.components.ensemble.members import read_members
     from cxrflow.components.images.decoding import compact_batch
+    from cxrflow.components.images.pixels import model_images
     from cxrflow.components.model.assets import write_assets
     from cxrflow.components.model.calibration import Calibration
-    from cxrflow.components.train.inputs import model_images
     from cxrflow.schema.model_json import CompactFormat, Member, ModelJson
     from tests.components.ensemble import conftest as tiny
     from tests.support.nodes import write_verdict_on

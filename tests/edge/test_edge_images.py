@@ -220,7 +220,7 @@ def _pixels(how: "images.Preprocessing") -> Callable:
     import tensorflow as tf
 
     from cxrflow.components.images.decoding import compact_batch
-    from cxrflow.components.train.inputs import model_images
+    from cxrflow.components.images.pixels import model_images
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def pixels(encoded: tf.Tensor) -> tf.Tensor:

@@ -66,7 +66,7 @@ NEEDED = (
     ("ServingCheck", "components/publish/candidate.py"),  # a process of its own
     ("ServingCheck", "serving/rest.py"),  # which that process imports
     ("ServingCheck", "schema/dicom/run_gdcm.py"),  # a script beside its caller
-    ("EdgeExport", "components/edge/parity/runners.py"),  # a process of its own
+    ("EdgeExport", "components/edge/runners.py"),  # a process of its own
     ("EdgeExport", "edge/infer.py"),  # copied into the bundle
     ("EdgeExport", "edge/tx2-up.sh"),
     ("EdgeExport", "schema/portable/label_table.py"),
@@ -86,6 +86,8 @@ NOT_NEEDED = (
     ("ImageExampleGen", "components/ingest/phantom/writer.py"),
     ("RecipeCheck", "components/train/fit.py"),
     ("Transform", "components/train/inputs.py"),
+    ("EdgeExport", "components/train/inputs.py"),
+    ("Ensemble", "components/train/out_of_distribution.py"),
     ("Pusher", "serving/rest.py"),
     ("EdgePusher", "edge/infer.py"),
     ("Tuner", "components/study/tables.py"),

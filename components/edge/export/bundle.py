@@ -24,7 +24,7 @@ from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.edge.export.source import INPUT, OUTPUT, Source
 from cxrflow.components.edge.export.to_onnx import pack, rounded, to_onnx
 from cxrflow.components.edge.export.variants import VARIANTS, tolerance
-from cxrflow.components.edge.parity.run import VariantError, run_variant
+from cxrflow.components.edge.run import VariantError, run_variant
 from cxrflow.components.model.out_of_distribution import OUTPUT as DETECTED
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.image_rules import ImageLimits

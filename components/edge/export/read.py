@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from cxrflow.components.edge.export.choose import choose
 from cxrflow.components.images.decoding import compact_batch
+from cxrflow.components.images.pixels import model_images
 from cxrflow.components.images.records import split_records
-from cxrflow.components.train.inputs import model_images
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import (
     FINDINGS,

@@ -18,9 +18,9 @@ from cxrflow.components.edge.parity.decisions import Decisions
 from cxrflow.components.edge.parity.judge import judge, kind_of
 from cxrflow.components.edge.parity.parity import PairedBootstrap
 from cxrflow.components.edge.parity.report import ParityReport, VariantReport, write_report
-from cxrflow.components.edge.parity.run import VariantError, run_variant
-from cxrflow.components.edge.parity.runners import MODEL_JSON, read_description
 from cxrflow.components.edge.parity.sample import Sample, read_sample
+from cxrflow.components.edge.run import VariantError, run_variant
+from cxrflow.components.edge.runners import MODEL_JSON, read_description
 from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.progress import report
 

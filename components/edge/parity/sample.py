@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from cxrflow.components.images.pixels import transformed_parser
 from cxrflow.components.images.records import marked, split_records
 from cxrflow.components.ingest.split import unit_hash
-from cxrflow.components.train.inputs import transformed_parser
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.features import PATIENT_ID
 from cxrflow.schema.model_json import CompactFormat

@@ -21,8 +21,8 @@ from cxrflow.components.evaluate.settings import SplitKind
 from cxrflow.components.evaluate.statistics.draws import Draws, estimate, mean_of, pivotal
 from cxrflow.components.evaluate.verdict import Change, ClassVerdict, Difference, Verdict
 from cxrflow.components.floor.settings import SHUFFLED
+from cxrflow.components.model.metrics import per_class_auc
 from cxrflow.components.score.files import Scores
-from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.labels import shares
 from cxrflow.schema.portable.scores import mean_auc

@@ -7,8 +7,8 @@ import pytest
 
 from cxrflow.components.evaluate.ece import expected_calibration_error
 from cxrflow.components.floor.baselines import fitted, kinds, metadata
+from cxrflow.components.model.metrics import per_class_auc
 from cxrflow.components.score.files import OUT_OF_FOLD, Table
-from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
 from tests.components.evaluate.evidence_maker import table
 

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 
 from cxrflow.components.model.heads import HEADS, find_head
+from cxrflow.components.model.metrics import per_class_auc
 from cxrflow.components.model.network import build_network
+from cxrflow.components.model.precision import dtype_policy
 from cxrflow.components.model.recipe import TrainConfig
-from cxrflow.components.train.devices import dtype_policy
-from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
 
 pytestmark = pytest.mark.tf

@@ -71,7 +71,7 @@ def test_a_score_by_hand():
 def test_the_distance_is_scikit_learns():
     from sklearn.covariance import LedoitWolf
 
-    from cxrflow.components.model.out_of_distribution import fit_detector
+    from cxrflow.components.train.out_of_distribution import fit_detector
 
     found = features(xrays(60, 0), 1)
     detector = fit_detector(found, 1)
@@ -85,7 +85,8 @@ def test_the_distance_is_scikit_learns():
 @settings(max_examples=20, deadline=None)
 @given(arrays(np.uint8, (2, 11, 11)), st.sampled_from([1, 3]))
 def test_the_graph_says_what_numpy_says(pixels, grid):
-    from cxrflow.components.model.out_of_distribution import fit_detector, scorer
+    from cxrflow.components.model.out_of_distribution import scorer
+    from cxrflow.components.train.out_of_distribution import fit_detector
 
     detector = fit_detector(features(xrays(40, 0, 22)[:, ::2, ::2], grid), grid)
     rgb = np.repeat(pixels[..., None].astype(np.float32), 3, axis=-1)
@@ -96,7 +97,7 @@ def test_the_graph_says_what_numpy_says(pixels, grid):
 
 @pytest.mark.tf
 def test_fitted_on_train_with_a_threshold_of_eval(tmp_path):
-    from cxrflow.components.model.out_of_distribution import fit
+    from cxrflow.components.train.out_of_distribution import fit
 
     train, evaluation = xrays(90, 0), xrays(50, 1)
     detector, found = fit(stored(tmp_path / "a", train), stored(tmp_path / "b", evaluation), CONFIG)
@@ -111,7 +112,7 @@ def test_fitted_on_train_with_a_threshold_of_eval(tmp_path):
 
 @pytest.mark.tf
 def test_images_are_spread_evenly_up_to_the_cap(tmp_path):
-    from cxrflow.components.model.out_of_distribution import fit
+    from cxrflow.components.train.out_of_distribution import fit
 
     images = np.concatenate([xrays(30, 0), 255 - xrays(30, 1)])
     both = stored(tmp_path / "a", images)
@@ -130,7 +131,7 @@ def test_images_are_spread_evenly_up_to_the_cap(tmp_path):
     ],
 )
 def test_what_doesnt_tell_is_said_and_left_out(images, word, tmp_path, caplog):
-    from cxrflow.components.model.out_of_distribution import fit
+    from cxrflow.components.train.out_of_distribution import fit
 
     train, evaluation = stored(tmp_path / "a", images), stored(tmp_path / "b", xrays(5, 1))
     with caplog.at_level(logging.WARNING):
@@ -143,7 +144,7 @@ def test_what_doesnt_tell_is_said_and_left_out(images, word, tmp_path, caplog):
 
 @pytest.mark.tf
 def test_a_region_that_never_varies_doesnt_count_without_bound(tmp_path):
-    from cxrflow.components.model.out_of_distribution import fit
+    from cxrflow.components.train.out_of_distribution import fit
 
     train, evaluation = xrays(90, 0), xrays(50, 1)
     for images in (train, evaluation):

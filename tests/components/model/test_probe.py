@@ -5,8 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from cxrflow.components.model.folds import patient_folds
+from cxrflow.components.model.metrics import per_class_auc
 from cxrflow.components.model.probe import fit_probe
-from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.schema.errors import CxrflowError
 
 

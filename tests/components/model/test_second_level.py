@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cxrflow.components.model.folds import patient_folds
+from cxrflow.components.model.metrics import per_class_auc
 from cxrflow.components.model.probe import fit_probe
 from cxrflow.components.model.second_level import fit_second_level
-from cxrflow.components.train.metrics import per_class_auc
 
 
 def made(images: int = 400) -> tuple[np.ndarray, np.ndarray]:

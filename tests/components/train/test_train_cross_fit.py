@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from cxrflow.components.model.folds import patient_folds
+from cxrflow.components.model.metrics import per_class_auc
 from cxrflow.components.model.out_of_fold import read_out_of_fold
-from cxrflow.components.train.metrics import per_class_auc
 from tests.support.tiny_training import run
 
 pytestmark = [pytest.mark.tf, pytest.mark.usefixtures("tiny_backbone")]

@@ -8,12 +8,13 @@ import keras
 import numpy as np
 import pytest
 
+from cxrflow.components.images.pixels import to_pixels
+from cxrflow.components.model.metrics import per_class_auc
 from cxrflow.components.model.network import Network, build_network
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train import store
 from cxrflow.components.train.fit import train
-from cxrflow.components.train.inputs import Steps, count_steps, read_transformed, to_pixels
-from cxrflow.components.train.metrics import per_class_auc
+from cxrflow.components.train.inputs import Steps, count_steps, read_transformed
 from cxrflow.schema.errors import CxrflowError
 from tests.support.tiny_training import CLASSES, recipe
 

@@ -8,11 +8,12 @@ import pytest
 import tensorflow as tf
 from scipy.special import expit, logit
 
+from cxrflow.components.images.pixels import to_pixels
 from cxrflow.components.model.calibration import Calibration, fit
 from cxrflow.components.model.folds import cross_fit_folds, require_patients
+from cxrflow.components.model.metrics import per_class_auc
 from cxrflow.components.model.out_of_fold import FILE_NAME, read_out_of_fold
-from cxrflow.components.train.inputs import read_transformed, to_pixels
-from cxrflow.components.train.metrics import per_class_auc
+from cxrflow.components.train.inputs import read_transformed
 from cxrflow.schema.errors import CxrflowError
 from tests.support.tiny_training import CLASSES, run
 

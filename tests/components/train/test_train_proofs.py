@@ -12,9 +12,9 @@ import tensorflow as tf
 from cxrflow.components.edge.export import litert
 from cxrflow.components.edge.export.source import Source
 from cxrflow.components.images.decoding import compact_batch
+from cxrflow.components.model.metrics import per_class_auc
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train import callbacks
-from cxrflow.components.train.metrics import per_class_auc
 from cxrflow.pipeline import config
 from cxrflow.schema.features import IMAGE_ID, PATIENT_ID, T_IMAGE, T_LABELS
 from tests.bench.proofs import LEARNED, WHOLE, recipes

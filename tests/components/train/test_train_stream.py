@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cxrflow.components.images.pixels import to_pixels
 from cxrflow.components.train import splits, store
 from cxrflow.components.train.index import read_index
-from cxrflow.components.train.inputs import evaluation_batches, to_pixels, training_batches
+from cxrflow.components.train.inputs import evaluation_batches, training_batches
 from cxrflow.components.train.source import chosen
 from cxrflow.components.train.splits import open_splits
 from cxrflow.components.train.stream import stream

@@ -15,7 +15,7 @@ import pytest
 
 from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.edge.parity.report import read_report
-from cxrflow.components.edge.parity.run import VariantError, _reason, run_variant
+from cxrflow.components.edge.run import VariantError, _reason, run_variant
 from cxrflow.schema.errors import CxrflowError
 
 pytestmark = pytest.mark.tf

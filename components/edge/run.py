@@ -48,7 +48,7 @@ def run_variant(
         VariantError: the file doesn't load, its output has another shape, its process died, or no
             answer came in time.
     """
-    module = "cxrflow.components.edge.parity.runners"
+    module = "cxrflow.components.edge.runners"
     arguments = [os.path.abspath(bundle), key, os.path.abspath(pixels)]
     with tempfile.TemporaryDirectory() as work_dir, tempfile.TemporaryFile("w+") as stderr:
         out = Path(work_dir, "probabilities.npy")

@@ -1,6 +1,6 @@
 import numpy as np
 
-from cxrflow.components.train.metrics import binary_crossentropy, per_class_auc
+from cxrflow.components.model.metrics import binary_crossentropy, per_class_auc
 
 
 def test_auc_by_hand_and_class_without_positives():
