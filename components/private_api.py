@@ -1,6 +1,7 @@
-"""All that is used of the insides of TensorFlow, Keras and LiteRT, which no version promises.
+"""What is used of the insides of TensorFlow, Keras and LiteRT, which no version promises.
 
-tests/components/test_private_api.py names the versions that this was tried with.
+tests/components/test_private_api.py names the versions that this was tried with, and the few other
+places that use the insides of somebody: of Beam, or what a class inherits.
 """
 
 from ai_edge_litert.interpreter import Interpreter

@@ -1,8 +1,8 @@
 """Beam's workers on this machine, forked from a process that has loaded TensorFlow, not used it.
 
 Beam's own mode multi_processing starts a Python for each worker of each of its pipelines, and each
-loads TensorFlow: longer than it works for some hundred images. Imports Beam, whose names here
-tests/pipeline/test_beam_workers.py holds to.
+loads TensorFlow: longer than it works for some hundred images. Uses the insides of Beam, which no
+version promises: tests/components/test_private_api.py names the versions that this was tried with.
 """
 
 import multiprocessing
