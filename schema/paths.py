@@ -37,6 +37,26 @@ def require_mounted(path: str | Path, option: str, advice: str = _MOUNTED) -> No
         )
 
 
+def require_replaceable(folder: Path, option: str) -> None:
+    """Refuses a mounted volume as what a folder that was written beside it is to become.
+
+    Such a folder would fill another disk, and could not take the volume's place at the end.
+
+    Args:
+        folder: which needn't be there.
+        option: where it was given, such as "--to".
+
+    Raises:
+        CxrflowError: it is a mount point.
+    """
+    folder = Path(os.path.realpath(folder))
+    if os.path.ismount(folder):
+        raise CxrflowError(
+            f"{option} {folder} is a mounted volume itself, which no finished folder can replace: "
+            f"name a folder in it, such as {folder / 'xrays'}"
+        )
+
+
 def require_bucket(uri: str) -> None:
     """Refuses what TensorFlow 2.21 doesn't read and write itself.
 

@@ -69,8 +69,9 @@ def download(
         step: is entered around each step, with words for it.
 
     Raises:
-        CxrflowError: `to` is in use or can't be written, another process fetches into it, the disk
-            is too full, no or refused credentials, no connection, or a damaged archive.
+        CxrflowError: `to` is in use, a mounted volume or can't be written, another process fetches
+            into it, the disk is too full, no or refused credentials, no connection, or a damaged
+            archive.
     """
     to = require_new(to)
     try:

@@ -19,7 +19,7 @@ from cxrflow.components.ingest.folder import TABLES, find_folder
 from cxrflow.components.ingest.plan import Settings
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import whole_file
-from cxrflow.schema.paths import require_mounted
+from cxrflow.schema.paths import require_mounted, require_replaceable
 from cxrflow.schema.progress import report as report_progress
 from cxrflow.schema.space import require_space
 
@@ -80,8 +80,8 @@ def take(source: Path, to: Path, settings: Settings, step: Step = silent) -> Tak
 
     Raises:
         CxrflowError: there is no archive, one is damaged (the others are unpacked all the same),
-            `to` holds something else or can't be written, another process works there, or the disk
-            is too full.
+            `to` holds something else, is a mounted volume or can't be written, another process
+            works there, or the disk is too full.
     """
     require_mounted(source, "--from")
     require_mounted(to, "--to")
@@ -113,6 +113,7 @@ def _archives(source: Path) -> list[Path]:
 
 def _require_ours(source: Path, to: Path) -> Path:
     """`to`, absolute, if it is new, the archives' folder, or what an earlier call has made."""
+    require_replaceable(to, "--to")
     absolute = Path(os.path.realpath(to))
     card = read_card(absolute)
     if (card and card.source == SOURCE) or absolute == Path(os.path.realpath(source)):

@@ -13,7 +13,7 @@ from cxrflow.components.ingest.plan import Settings
 from cxrflow.schema.commands import command_line
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import held
-from cxrflow.schema.paths import require_mounted, require_plain
+from cxrflow.schema.paths import require_mounted, require_plain, require_replaceable
 from cxrflow.schema.portable.writing import sync_path
 
 # Entered around a step of a command, with words for it; draws its progress, for example.
@@ -30,11 +30,13 @@ def require_new(to: str | Path) -> Path:
     """`to` as an absolute path, if there is nothing, or an empty folder.
 
     Raises:
-        CxrflowError: there is something, or its name can't be carried in messages.
+        CxrflowError: there is something, it is a mounted volume, or its name can't be carried in
+            messages.
     """
     require_mounted(to, "--to")
     to = Path(os.path.realpath(to))
     require_plain(to, "--to")
+    require_replaceable(to, "--to")
     if os.path.lexists(to) and (not to.is_dir() or any(to.iterdir())):
         check = command_line("data", "check", to)
         aside = _aside(to)

@@ -20,7 +20,7 @@ from cxrflow.components.ingest.phantom.table import Study, draw_patient, in_test
 from cxrflow.schema.classes import NO_FINDING
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import whole_folder
-from cxrflow.schema.paths import require_mounted, require_plain
+from cxrflow.schema.paths import require_mounted, require_plain, require_replaceable
 from cxrflow.schema.progress import report
 from cxrflow.schema.space import require_space
 
@@ -85,8 +85,8 @@ def write_phantoms(
     The folder appears only once it is whole. Where it already holds the set of the same parameters,
     nothing is done.
 
-    Raises CxrflowError for parameters out of range, a folder that holds something else, or a disk
-    that is full or not writable.
+    Raises CxrflowError for parameters out of range, a folder that holds something else or is a
+    mounted volume, or a disk that is full or not writable.
     """
     _check(patients, seed, prevalence_scale, min_severity, workers)
     require_mounted(out, "--to")
@@ -174,6 +174,7 @@ def _already_there(out: Path, parameters: dict, studies: list[Study]) -> bool:
 @contextmanager
 def _beside(out: Path, images: int) -> Iterator[Path]:
     """An empty folder next to `out`, locked against another run, which takes its place."""
+    require_replaceable(out, "--to")
     out.parent.mkdir(parents=True, exist_ok=True)
     advice = "make room or ask for fewer patients"
     require_space(out.parent, images * _BYTES_PER_IMAGE, f"{images} phantoms", advice)

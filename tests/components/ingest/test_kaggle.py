@@ -348,6 +348,23 @@ def test_a_folder_in_use_is_left_alone(kaggle, tmp_path, settings):
     assert not kaggle.asked
 
 
+@pytest.fixture
+def volume(tmp_path, monkeypatch) -> Path:
+    """An empty folder that looks like the mount point of a container's volume."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    is_mount = os.path.ismount
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == folder or is_mount(path))
+    return folder
+
+
+def test_a_mounted_volume_is_refused_before_anything_is_fetched(kaggle, volume, settings):
+    with pytest.raises(CxrflowError, match=f"--to {volume} is a mounted volume itself.*such as"):
+        ours.download("sample", volume, settings)
+    assert not kaggle.asked and not volume.with_name("volume.download").exists()
+    assert ours.download("sample", volume / "xrays", settings).rows == 2
+
+
 @pytest.mark.parametrize("free", [0, 4 * MB, 6 * MB])
 def test_a_small_disk_is_noticed_before_anything_is_written(
     kaggle, to, settings, monkeypatch, free

@@ -175,6 +175,22 @@ def test_another_folder_is_left_alone(nih, to, settings):
         ours.take(nih, to, settings)
 
 
+@pytest.mark.parametrize("what", ["new", "made before", "archives beside"])
+def test_a_mounted_volume_is_refused_before_anything_is_written(
+    nih, to, settings, monkeypatch, what
+):
+    to = nih if what == "archives beside" else to
+    if what == "made before":
+        ours.take(nih, to, settings)
+    before = sorted(to.iterdir()) if to.is_dir() else to.mkdir() or []
+    monkeypatch.setattr("os.path.ismount", lambda path: Path(path) == to)
+    with pytest.raises(CxrflowError, match=f"--to {to} is a mounted volume itself.*such as"):
+        ours.take(nih, to, settings)
+    assert sorted(to.iterdir()) == before
+    assert not to.with_name(f"{to.name}.download").exists()
+    assert not ours.take(nih, to / "xrays", settings).report.problems
+
+
 def test_a_second_call_is_told_who_holds_the_folder(nih, to, settings):
     aside = to.with_name("to.download")
     aside.mkdir()

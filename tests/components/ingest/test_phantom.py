@@ -68,6 +68,13 @@ def folder(tmp_path_factory) -> Path:
     return out
 
 
+def test_a_mounted_volume_is_refused_before_anything_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.path.ismount", lambda path: Path(path) == tmp_path)
+    with pytest.raises(CxrflowError, match=f"--to {tmp_path} is a mounted volume itself"):
+        write_phantoms(tmp_path, patients=1, seed=1, workers=1)
+    assert not any(tmp_path.iterdir())
+
+
 def test_table_has_kaggles_columns_and_one_row_an_image(folder):
     rows = read(folder / "Data_Entry_2017.csv")
     assert list(rows[0]) == COLUMNS
