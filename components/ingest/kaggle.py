@@ -13,7 +13,7 @@ from cxrflow.components.ingest.fetch.card import Archive, DataCard
 from cxrflow.components.ingest.fetch.part import Part, Remote
 from cxrflow.components.ingest.fetch.place import Step, put_in_place, require_new, silent, workplace
 from cxrflow.components.ingest.fetch.transfer import Download, Refused
-from cxrflow.components.ingest.fetch.unzip import unzip
+from cxrflow.components.ingest.fetch.unzip import bytes_in, unzip
 from cxrflow.components.ingest.plan import Settings
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.space import require_space
@@ -107,7 +107,7 @@ def _verified(
         with Part(path) as part:
             try:
                 with step("fetching"):
-                    _fetch(api, source, part)
+                    _fetch(api, source, part, unpacked)
                 with step("unpacking"):
                     out = unzip(path, unpacked)
             except Unsafe as error:
@@ -149,8 +149,8 @@ def _client() -> Any:
     return api
 
 
-def _fetch(api: Any, source: Source, part: Part) -> None:
-    """Fetches what is lacking of the archive.
+def _fetch(api: Any, source: Source, part: Part, unpacked: Path) -> None:
+    """Fetches what is lacking of the archive, if there is room for it and its files.
 
     Raises:
         Damaged: it isn't what the server says of it.
@@ -159,7 +159,8 @@ def _fetch(api: Any, source: Source, part: Part) -> None:
 
     def allow(remote: Remote, have: int) -> None:
         size = remote.size or int(source.gigabytes * 1e9)
-        needed = size - have + int(_UNPACKED * size)
+        # What an interrupted unpacking left counts: it is kept, or overwritten.
+        needed = size - have + max(0, int(_UNPACKED * size) - bytes_in(unpacked))
         require_space(part.path.parent, needed, f"{part.path.name} and its files", ADVICE)
 
     def ask() -> Any:

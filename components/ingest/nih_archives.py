@@ -126,6 +126,8 @@ def _take(
 ) -> Taken:
     card = read_card(to) or DataCard.today(SOURCE, PAGE)
     left = [path for path in found if not _is_there(path, to, card)]
+    for path in left:  # what a killed call left takes no room from what is to come
+        shutil.rmtree(aside / _folder(path.name), ignore_errors=True)
     needed = int(_UNPACKED * sum(path.stat().st_size for path in left))
     require_space(aside, needed, f"the files of {len(left)} archives", ADVICE)
     to.mkdir(parents=True, exist_ok=True)
@@ -190,7 +192,7 @@ def _unpacked(left: Sequence[Path], to: Path, aside: Path) -> Iterator[Archive |
 
     def unpack(path: Path) -> Archive | CxrflowError:
         try:
-            with _empty(aside / _folder(path.name)) as folder:
+            with _new(aside / _folder(path.name)) as folder:
                 archive = _verified(path, folder, moved)
                 target = to / folder.name
                 if target.exists():
@@ -212,9 +214,8 @@ def _unpacked(left: Sequence[Path], to: Path, aside: Path) -> Iterator[Archive |
 
 
 @contextmanager
-def _empty(folder: Path) -> Iterator[Path]:
-    """An empty folder, which goes if it hasn't been moved away."""
-    shutil.rmtree(folder, ignore_errors=True)
+def _new(folder: Path) -> Iterator[Path]:
+    """A new folder, which goes if it hasn't been moved away."""
     folder.mkdir()
     try:
         yield folder

@@ -66,7 +66,7 @@ def unzip(archive: Path, to: Path, bounds: Bounds = BOUNDS) -> Unpacked:
         to.mkdir(parents=True, exist_ok=True)
         _remove_others(to, members)
         total = sum(member.file_size for member in members.values())
-        require_space(to, total - _bytes_in(to), f"the files of {archive.name}", ADVICE)
+        require_space(to, total - bytes_in(to), f"the files of {archive.name}", ADVICE)
         for folder in {path.parent for path in members}:
             (to / folder).mkdir(parents=True, exist_ok=True)
         _write_all(source, members, to, total)
@@ -131,7 +131,8 @@ def _remove_others(to: Path, members: dict[Path, zipfile.ZipInfo]) -> None:
                 names.remove(name)
 
 
-def _bytes_in(folder: Path) -> int:
+def bytes_in(folder: Path) -> int:
+    """Bytes of the files below a folder; none where there is no such folder."""
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
 
 

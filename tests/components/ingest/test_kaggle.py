@@ -394,6 +394,40 @@ def test_a_disk_that_fills_while_unpacking_can_be_helped(kaggle, to, settings, m
     assert kaggle.asked == [(ASK, ""), (FILE, "")], "Kaggle has the same version still"
 
 
+def test_a_kill_while_unpacking_asks_for_no_room_twice(kaggle, to, settings, monkeypatch, disk):
+    write = unzip._write
+
+    def killed(source, info, path):
+        if info.filename == "padding":
+            path.write_bytes(bytes(3 * MB))
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(source, info, path)
+
+    child = os.fork()
+    if not child:
+        try:
+            monkeypatch.setattr(unzip, "_write", killed)
+            ours.download("sample", to, settings)
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert (to.with_name("folder.download") / "unpacked" / "padding").stat().st_size == 3 * MB
+    assert ours.download("sample", to, settings).rows == 2
+
+
+@pytest.fixture
+def disk(monkeypatch, tmp_path, archive) -> None:
+    """A disk that holds the archive and its files, and little more."""
+    size = int(2.1 * archive.stat().st_size)
+
+    def usage(_):
+        aside = tmp_path / "new" / "folder.download"
+        taken = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
+        return type("Usage", (), {"free": size - taken})
+
+    monkeypatch.setattr("shutil.disk_usage", usage)
+
+
 @pytest.mark.parametrize("to", ["file/to", "x" * 300, "loop", "a\nb", "M\udcfcller"])
 def test_a_place_that_cannot_be_written_is_one_line(kaggle, tmp_path, settings, to):
     (tmp_path / "file").touch()

@@ -209,6 +209,18 @@ def test_a_small_disk_is_noticed_before_anything_is_written(nih, to, settings, m
     assert not to.exists()
 
 
+def test_what_a_killed_call_left_takes_no_room(nih, to, settings, monkeypatch):
+    half = to.with_name("to.download") / "images_001" / "half.png"
+    half.parent.mkdir(parents=True)
+    half.touch()
+
+    def usage(_):
+        return type("Usage", (), {"free": 0 if half.exists() else 10**6})
+
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    assert not ours.take(nih, to, settings).report.problems
+
+
 def test_a_full_disk_is_one_line(nih, to, settings, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device", "x.png")
