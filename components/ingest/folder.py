@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrflow.components.ingest import manifest
+from cxrflow.components.ingest.fetch.card import FILE, read_card
 from cxrflow.schema.errors import CxrflowError, unreadable
 from cxrflow.schema.paths import require_mounted, require_plain
 from cxrflow.schema.portable.label_table import SUFFIXES, same_name, shown
@@ -82,11 +83,14 @@ def require_folder(root: str | Path) -> Path:
 
 
 def half_fetched(root: str | Path) -> str:
-    """What to add where a folder is missing, and a download of it was stopped; else nothing."""
+    """What to add where folder or table are missing: that a download was stopped, or nothing."""
     aside = f"{os.fspath(root).rstrip('/')}.download"
-    if not os.path.isdir(aside):
-        return ""
-    return f": {shown(aside, 4096)} is a download that was stopped, the same command goes on"
+    if os.path.isdir(aside):
+        return f": {shown(aside, 4096)} is a download that was stopped, the same command goes on"
+    card = read_card(Path(root))
+    if card and not card.table:
+        return f"; {FILE} is of a download without a table: if it was stopped, run it again"
+    return ""
 
 
 def fingerprint(root: str | Path) -> str:
@@ -146,7 +150,7 @@ def _find_table(root: Path) -> Path:
     if not tables:
         raise CxrflowError(
             f"{root} has no table: expected Data_Entry_2017*.csv or sample_labels.csv, with images "
-            "in images/, images_*/images/ or sample/images/"
+            f"in images/, images_*/images/ or sample/images/{half_fetched(root)}"
         )
     return tables[0]
 

@@ -53,6 +53,16 @@ def test_phantoms_say_so(data_folder):
     assert find_folder(root).synthetic
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_download_that_was_stopped_is_named(tmp_path, there):
+    folder = tmp_path / "x"
+    (tmp_path / "x.download").mkdir()
+    if there:
+        folder.mkdir()
+    with pytest.raises(CxrflowError, match=r"x\.download is a download that was stopped, the same"):
+        find_folder(folder)
+
+
 def test_what_is_no_data_folder_stops_with_one_line(data_folder, tmp_path):
     root = data_folder(ROWS)
     cases = {tmp_path / "none": "is not a folder", root / "Data_Entry_2017.csv": "is not a folder"}

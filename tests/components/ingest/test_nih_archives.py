@@ -15,6 +15,7 @@ from cxrflow.components.ingest.fetch import untar as untar_module
 from cxrflow.components.ingest.fetch.bounds import BOUNDS, Bounds, Damaged, Unsafe
 from cxrflow.components.ingest.fetch.card import read_card
 from cxrflow.components.ingest.fetch.untar import untar
+from cxrflow.components.ingest.folder import find_folder
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import locked
 
@@ -140,6 +141,8 @@ def test_a_killed_call_is_gone_on_from(nih, to, settings, monkeypatch):
         patch.setattr(ours.DataCard, "with_archive", None)
         with pytest.raises(TypeError):
             ours.take(nih, to, settings)
+    with pytest.raises(CxrflowError, match=r"has no table.*if it was stopped, run it again"):
+        find_folder(to)
     aside = to.with_name("to.download")
     (aside / "images_001" / "images").mkdir(parents=True)
     (aside / "images_001" / "images" / "half.png").write_bytes(b"half")
