@@ -35,7 +35,10 @@ def compile_(
         typer.Option(help="slurm, kubernetes or kubeflow: also write what that one takes."),
     ] = "",
     run_id: Annotated[
-        str, typer.Option(help="Of the run, for kubernetes and kubeflow; default: the time.")
+        str,
+        typer.Option(
+            help="Of the run, for kubernetes (default: the time) and kubeflow (its own run's id)."
+        ),
     ] = "",
     set_: Overrides = None,
 ) -> None:
@@ -48,7 +51,7 @@ def compile_(
     from cxrflow.pipeline.nodes import compile_pipeline
     from cxrflow.pipeline.runners import clusters
 
-    clusters.require(engine)
+    clusters.require(engine, run_id)
     config = settings.load(profile, set_ or [], data)
     folder = root or settings.run_folder(profile)
     file = output or folder / "pipeline.json"

@@ -15,13 +15,20 @@ from cxrflow.schema.files import write_whole
 ENGINES = ("slurm", "kubernetes", "kubeflow")
 
 
-def require(engine: str) -> None:
-    """Raises CxrflowError for an engine that isn't known, or whose packages aren't installed."""
+def require(engine: str, run_id: str) -> None:
+    """Checks what can be checked before the pipeline is compiled.
+
+    Raises:
+        CxrflowError: the engine isn't known, its packages aren't installed, or that is no run's id.
+    """
     if engine and engine not in ENGINES:
         similar = did_you_mean(engine, ENGINES)
         raise CxrflowError(f"--engine {engine}{similar}: name one of {', '.join(ENGINES)}")
     if engine == "kubeflow":
         extras.require("kfp", "kubeflow")
+        extras.require("kfp.kubernetes", "kubeflow")
+    if run_id:
+        require_run_id(run_id)
 
 
 def require_visible(
@@ -46,13 +53,12 @@ def write(
     engine: str, graph: Graph, config: ClusterConfig, file: Path, run_id: str = ""
 ) -> list[str]:
     """Writes the engine's files beside the compiled pipeline; returns the commands to type next."""
-    run_id = run_id or f"{datetime.now():%Y%m%d-%H%M%S}"
-    require_run_id(run_id)
     script = file.with_suffix(f".{engine}.sh")
     if engine == "slurm":
         write_whole(script, slurm.script(graph, config, file, script))
         return [shlex.join(["bash", str(script)])]
     if engine == "kubernetes":
+        run_id = run_id or f"{datetime.now():%Y%m%d-%H%M%S}"
         jobs = file.with_suffix(".kubernetes.yaml")
         write_whole(jobs, kubernetes.jobs(graph, config, file, run_id))
         write_whole(script, kubernetes.script(graph, run_id, script, jobs))

@@ -1,12 +1,12 @@
 """What the files for clusters have in common: one command a node, and names that clusters take."""
 
+import hashlib
 import re
 import shlex
 import sys
 from pathlib import Path
 
-from cxrflow.schema.errors import CxrflowError
-
+SECRET = "cxrflow"  # Kubernetes' Secret of which the nodes' environment is taken
 _LONGEST = 63  # characters of a Kubernetes name that is used as a label, too
 
 
@@ -32,13 +32,15 @@ def quoted(command: list[str], *variables: str) -> str:
 def object_name(*parts: str) -> str:
     """A name for an object of Kubernetes, of lower-case letters, digits and hyphens.
 
-    Raises:
-        CxrflowError: it would be longer than Kubernetes allows.
+    Where it would be longer than Kubernetes allows, its end is a hash of it.
     """
     name = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
-    if len(name) > _LONGEST:
-        raise CxrflowError(
-            f"{name} is longer than the {_LONGEST} characters of a Kubernetes name: take a shorter "
-            "--run-id or name"
-        )
-    return name
+    if len(name) <= _LONGEST:
+        return name
+    end = f"-{short_hash(*parts)}"
+    return name[: _LONGEST - len(end)].rstrip("-") + end
+
+
+def short_hash(*parts: str) -> str:
+    """Eight hexadecimal digits that other parts don't have."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]

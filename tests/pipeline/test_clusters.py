@@ -1,11 +1,14 @@
 """Files for Slurm, Kubernetes, Kubeflow and Airflow: run with programs that stand in for theirs."""
 
+import hashlib
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,58 +124,115 @@ def test_slurm_that_refuses_ends_the_script(graph: Graph, tmp_path: Path) -> Non
 KUBECTL = (
     RECORDING
     + """
+import yaml
 state = os.environ["CALLS"] + "/state.json"
 jobs = json.load(open(state)) if os.path.exists(state) else {}
+fails = os.environ.get("FAIL") or "none of them"
+refusal = None
+if "--filename" in sys.argv:
+    names = [job["metadata"]["name"] for job in yaml.safe_load_all(open(sys.argv[-1]))]
+    missing = [name for name in names if name not in jobs]
 if "create" in sys.argv:
-    import yaml
-    jobs = {job["metadata"]["name"]: "Suspended" for job in
-            yaml.safe_load_all(open(sys.argv[-1]))}
+    refusal = "AlreadyExists" if len(missing) < len(names) else None
+    if "CUT" in os.environ:
+        missing, refusal = missing[:2], "connection lost"
+    jobs |= dict.fromkeys(missing, "Suspended")
 if "patch" in sys.argv:
-    jobs[sys.argv[3]] = "Failed" if os.environ.get("FAIL", "-") in sys.argv[3] else "Complete"
+    jobs[sys.argv[3]] = "Failed" if sys.argv[3].endswith(fails) else "Complete"
+if sys.argv[1] == "delete":
+    del jobs[sys.argv[3]]
 if sys.argv[1:3] == ["get", "jobs"]:
     print(*(f"{name} {condition}" for name, condition in jobs.items()), sep="\\n")
-if sys.argv[1:3] == ["get", "--filename"] and not jobs:
-    sys.exit(1)
+if sys.argv[1:3] == ["get", "--filename"] and missing:
+    refusal = "NotFound"
 json.dump(jobs, open(state, "w"))
+sys.exit(refusal)
 """
 )
 
 
-@pytest.mark.parametrize("fails", ["", "trainer-c"])
-def test_kubernetes_jobs_are_let_go_in_order(
-    graph: Graph, tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def kubernetes_script(graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The script of run 7, for a kubectl of ours in tmp_path/bin."""
     file = tmp_path / "pipeline.json"
-    clusters.write("kubernetes", graph, CONFIG, file, "Run+7")
+    clusters.write("kubernetes", graph, CONFIG, file, "7")
     program(tmp_path / "bin", "kubectl", KUBECTL)
     monkeypatch.setenv("SECONDS_BETWEEN", "0")
-    monkeypatch.setenv("FAIL", fails or "none of them")
+    return str(file.with_suffix(".kubernetes.sh"))
+
+
+def let_go(folder: Path) -> list[str]:
+    """The Jobs that were let go, without what all of their names begin with."""
+    names = [call[2] for call in lines(folder / "calls") if call[0] == "patch"]
+    return [re.sub("^cxr-7-[0-9a-f]{8}-", "", name) for name in names]
+
+
+def test_kubernetes_jobs_are_let_go_in_order(kubernetes_script: str, tmp_path: Path) -> None:
     for _ in range(2):  # the second time it goes on
-        done = bash(str(file.with_suffix(".kubernetes.sh")), tmp_path / "bin")
+        done = bash(kubernetes_script, tmp_path / "bin")
+        assert done.returncode == 0, done.stderr
     calls = lines(tmp_path / "bin" / "calls")
     assert sum("create" in call for call in calls) == 1
-    let_go = [call[2] for call in calls if call[0] == "patch"]
-    if fails:
-        assert done.returncode == 1
-        assert done.stderr == "cxr-run-7-trainer-c failed: kubectl logs job/cxr-run-7-trainer-c\n"
-        assert "cxr-run-7-ensemble" not in let_go
-        return
+    first, *between, last = let_go(tmp_path / "bin")[:4]
+    assert (first, set(between), last) == ("transform", {"trainer-a-b", "trainer-c"}, "ensemble")
+    assert calls[-1][:2] == ["get", "jobs"], "it has seen the last one complete"
+
+
+@pytest.mark.parametrize("fails", ["trainer-c", "ensemble"])
+def test_a_kubernetes_job_that_fails_ends_the_script(
+    kubernetes_script: str, tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIL", fails)
+    done = bash(kubernetes_script, tmp_path / "bin")
+    assert done.returncode == 1
+    said = re.fullmatch(
+        rf"(cxr-7-\w+-{fails}) failed: kubectl logs job/(\S+); to try it again, "
+        r"(kubectl delete job \S+) and start this script\n",
+        done.stderr,
+    )
+    assert said and said[1] == said[2]
+    assert ("ensemble" in let_go(tmp_path / "bin")) == (fails == "ensemble")
+    assert bash(kubernetes_script, tmp_path / "bin").returncode == 1, "it has failed still"
+    monkeypatch.setenv("FAIL", "")
+    (tmp_path / "delete").write_text(said[3])
+    assert bash(str(tmp_path / "delete"), tmp_path / "bin").returncode == 0
+    assert bash(kubernetes_script, tmp_path / "bin").returncode == 0
+
+
+def test_kubernetes_jobs_of_which_some_were_made_are_completed(
+    kubernetes_script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUT", "")
+    assert bash(kubernetes_script, tmp_path / "bin").returncode == 1
+    assert not let_go(tmp_path / "bin")
+    monkeypatch.delenv("CUT")
+    done = bash(kubernetes_script, tmp_path / "bin")
     assert done.returncode == 0, done.stderr
-    assert [calls[-1][0], calls[-1][-1]] == ["wait", "job/cxr-run-7-ensemble"]
-    once = let_go[:4]
-    assert once[0] == "cxr-run-7-transform" and once[3] == "cxr-run-7-ensemble"
-    assert set(once[1:3]) == {"cxr-run-7-trainer-a-b", "cxr-run-7-trainer-c"}
+    assert len(let_go(tmp_path / "bin")) == 4
+
+
+def test_no_two_runs_have_the_same_kubernetes_jobs(graph: Graph) -> None:
+    runs = [(graph, "7.1"), (graph, "7+1"), (graph, "R"), (graph, "r")]
+    runs.append((Graph(graph.name, "/another/root", UPSTREAM), "r"))
+    names, labels = set(), set()
+    for one, run_id in runs:
+        for job in yaml.safe_load_all(kubernetes.jobs(one, CONFIG, Path("/p.json"), run_id)):
+            names.add(job["metadata"]["name"])
+            labels.add(job["metadata"]["labels"]["cxrflow-run"])
+    assert (len(names), len(labels)) == (5 * 4, 5)
 
 
 def test_kubernetes_takes_each_job(graph: Graph) -> None:
     from tests.serving.test_deploy import strict
 
     jobs = [*yaml.safe_load_all(kubernetes.jobs(graph, CONFIG, Path("/r/p.json"), "1"))]
+    run = jobs[0]["metadata"]["labels"]["cxrflow-run"]
+    assert re.fullmatch("1-[0-9a-f]{8}", run)
     assert [job["metadata"]["name"] for job in jobs] == [
-        "cxr-1-transform",
-        "cxr-1-trainer-a-b",
-        "cxr-1-trainer-c",
-        "cxr-1-ensemble",
+        f"cxr-{run}-transform",
+        f"cxr-{run}-trainer-a-b",
+        f"cxr-{run}-trainer-c",
+        f"cxr-{run}-ensemble",
     ]
     for job in jobs:
         strict(job, "V1Job", "job")
@@ -193,21 +253,29 @@ def test_kubernetes_takes_each_job(graph: Graph) -> None:
             "cxrflow-2026-11-26t07-00-1-trainer-a-b",
         ),
         (("a" * 63,), "a" * 63),
+        (("b" * 64,), "b" * 54 + "-" + hashlib.sha256(b"b" * 64).hexdigest()[:8]),
     ],
 )
 def test_names_that_kubernetes_takes(parts: tuple[str, ...], name: str) -> None:
-    assert object_name(*parts) == name
-    with pytest.raises(CxrflowError, match="longer than the 63 characters"):
-        object_name("b" * 64)
+    assert object_name(*parts) == name and len(name) <= 63
 
 
-def test_kubeflow_specification_is_taken_by_kfp(graph: Graph, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("run_id", "run"), [("r1", "r1"), ("", "{{$.pipeline_job_uuid}}")], ids=["named", "Kubeflow's"]
+)
+def test_kubeflow_specification_is_taken_by_kfp(
+    graph: Graph, tmp_path: Path, run_id: str, run: str
+) -> None:
     if not _has("kfp"):
         pytest.skip("no kfp here")
     from kfp.components import load_component_from_file
 
+    settings = {
+        "metadata": {"kind": "mysql", "host": "db", "password_variable": "DB_PASSWORD"},
+        "storage": {"artifacts": "gs://bucket/run"},
+    }
     file = tmp_path / "pipeline.json"
-    clusters.write("kubeflow", graph, CONFIG, file, "r1")
+    clusters.write("kubeflow", replace(graph, config=settings), CONFIG, file, run_id)
     written = file.with_suffix(".kubeflow.yaml")
     load_component_from_file(str(written))
     specification, platform = yaml.safe_load_all(written.read_text())
@@ -228,8 +296,40 @@ def test_kubeflow_specification_is_taken_by_kfp(graph: Graph, tmp_path: Path) ->
     assert "{{$.inputs.parameters['run_id']}}" in trainer["command"]
     accelerator = trainer["resources"]["accelerator"]
     assert (accelerator["resourceCount"], accelerator["resourceType"]) == ("1", "nvidia.com/gpu")
-    mounted = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert len(mounted) == 4
+    for task in tasks.values():
+        assert task["inputs"]["parameters"]["run_id"]["runtimeValue"] == {"constant": run}
+    on_kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert len(on_kubernetes) == 4
+    for executor in on_kubernetes.values():
+        (mounted,), (secret,) = executor["pvcMount"], executor["secretAsEnv"]
+        assert (mounted["constant"], mounted["mountPath"]) == ("cxrflow", "/")
+        assert (secret["secretName"], secret["optional"]) == ("cxrflow", True)
+        assert secret["keyToEnv"] == [
+            {"envVar": name, "secretKey": name}
+            for name in ("DB_PASSWORD", "GOOGLE_APPLICATION_CREDENTIALS")
+        ]
+
+
+@pytest.mark.parametrize("package", ["kfp", "kfp.kubernetes"])
+def test_kubeflow_without_its_packages_is_refused_before_the_compilation(
+    monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    kfp = types.ModuleType("kfp")
+    kfp.__path__ = []
+    monkeypatch.setitem(sys.modules, "kfp", kfp)
+    monkeypatch.delitem(sys.modules, "kfp.kubernetes", raising=False)
+    if package == "kfp":
+        monkeypatch.delitem(sys.modules, "kfp")
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(CxrflowError, match=rf"package {re.escape(package)},.*cxrflow\[kubeflow\]"):
+        clusters.require("kubeflow", "")
+
+
+@pytest.mark.parametrize("engine", ["", "slurm", "kubernetes"])
+def test_a_run_id_is_checked_before_the_compilation(engine: str) -> None:
+    clusters.require(engine, "7+1")
+    with pytest.raises(CxrflowError, match="--run-id 'a b'"):
+        clusters.require(engine, "a b")
 
 
 def _has(package: str) -> bool:
