@@ -12,7 +12,7 @@ FROM python:${PYTHON}-slim-trixie AS dev
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
-       bash-completion chromium dcmtk dicom3tools git make nginx-light orthanc \
+       bash-completion chromium dcmtk dicom3tools git make mariadb-server nginx-light orthanc \
        orthanc-dicomweb prometheus \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 1000 --shell /bin/bash cxrflow

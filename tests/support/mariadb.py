@@ -1,5 +1,7 @@
 """A MariaDB server of the test's own, on a free port of the loopback address."""
 
+import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -22,7 +24,8 @@ def mariadb(folder: Path, *options: str) -> Iterator[int]:
     folder.mkdir()
     if not shutil.which("mariadbd") or not shutil.which("mariadb-install-db"):
         pytest.skip("no mariadbd here")
-    common = ["--no-defaults", "--user=root", f"--datadir={folder / 'data'}"]
+    me = pwd.getpwuid(os.getuid()).pw_name
+    common = ["--no-defaults", f"--user={me}", f"--datadir={folder / 'data'}"]
     subprocess.run(
         ["mariadb-install-db", *common, "--auth-root-authentication-method=normal"],
         check=True,
