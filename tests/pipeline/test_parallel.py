@@ -58,6 +58,31 @@ def test_memory_is_what_machine_and_container_leave(
     assert memory.available(tmp_path / "meminfo", tmp_path) == expected
 
 
+@pytest.mark.parametrize(
+    ("folder", "limit", "usage", "name"),
+    [
+        (".", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ],
+    ids=["version 2", "version 1"],
+)
+@pytest.mark.parametrize(
+    ("cache", "expected"),
+    [("{} 12000000000\nanon 2\n", 12_500_000_000), ("anon 2\n", 500_000_000), (None, 500_000_000)],
+)
+def test_a_containers_file_cache_is_free(
+    folder: str, limit: str, usage: str, name: str, cache: str | None, expected: int,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    texts = {limit: "16000000000\n", usage: "15500000000\n"}
+    if cache:
+        texts["memory.stat"] = f"total_x_{name} 7\n" + cache.format(name)
+    (tmp_path / folder).mkdir(exist_ok=True)
+    for file, text in texts.items():
+        (tmp_path / folder / file).write_text(text)
+    assert memory.available(tmp_path / "no meminfo", tmp_path) == expected
+
+
 COMMAND = """
 import multiprocessing, os, signal, sys, time
 from cxrflow.pipeline import parallel
