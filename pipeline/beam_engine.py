@@ -30,8 +30,8 @@ def require_answer(args: Sequence[str], setting: str) -> None:
     """Checks that a job server answers where the options name one, or that it can be started.
 
     Raises:
-        CxrflowError: it doesn't answer, there is no Java to start it with, or the workers are
-            Google's, which see no root.
+        CxrflowError: it doesn't answer, none is named where one has to be, there is no Java to
+            start it with, or the workers are Google's, which see no root.
     """
     if runner_of(args) == "dataflowrunner":
         raise CxrflowError(
@@ -50,6 +50,11 @@ def require_answer(args: Sequence[str], setting: str) -> None:
                 "it, or correct the address (HOST:PORT)"
             ) from None
         return
+    if runner_of(args) == "portablerunner" and not address:
+        raise CxrflowError(
+            f"{setting}: --runner={last(args, '--runner')} has no job server of its own: name one "
+            "with --job_endpoint=HOST:PORT"
+        )
     java = last(args, "--job_server_java_launcher") or "java"
     if (
         runner_of(args) in _JAVA

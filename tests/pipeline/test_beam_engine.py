@@ -37,7 +37,7 @@ def test_a_job_server_that_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         args = [f"--job_endpoint=localhost:{server.getsockname()[1]}"]
         beam_engine.require(parse({"beam": {"args": args}}).beam)
-    for args in ([], ["--job_endpoint=embed"], ["--runner=FnApiRunner"]):
+    for args in ([], ["--runner=PortableRunner", "--job_endpoint=embed"], ["--runner=FnApiRunner"]):
         beam_engine.require(parse({"beam": {"args": args}}).beam)
 
 
@@ -53,6 +53,10 @@ def test_a_job_server_that_answers() -> None:
             {"args": [], "nodes": {"Transform": ["--job_endpoint=localhost"]}},
             "beam.nodes.Transform: no job server answers at --job_endpoint=localhost (invalid "
             "literal for int() with base 10: 'localhost'): start it, or correct the address",
+        ),
+        (
+            {"args": [], "nodes": {"Transform": ["--runner=PortableRunner"]}},
+            "beam.nodes.Transform: --runner=PortableRunner has no job server of its own: name one",
         ),
         (
             {"args": ["--runner=FlinkRunner", "--job_server_java_launcher=/no/java"]},
