@@ -87,8 +87,11 @@ class Shards:
 
     def kept(self) -> int:
         """Bytes of the shards that have a note."""
-        notes = Path(self.folder, "notes").glob("*/*")
-        return sum(size for path in notes for size, _ in json.loads(path.read_bytes())["sums"])
+        found = 0
+        for path in Path(self.folder, "notes").glob("*/*"):
+            with suppress(ValueError, TypeError, KeyError):  # a power cut may have left half a note
+                found += sum(size for size, _ in json.loads(path.read_bytes())["sums"])
+        return found
 
     def hand_over(self, outputs: Mapping[str, str]) -> None:
         """Moves the trees' folders below the outputs, by tree, and removes all else."""

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.files import locked, whole_folder
+from cxrflow.schema.files import locked, sync_folder, whole_folder
 from cxrflow.schema.progress import report
 
 ARTIFACTS = "artifacts"  # below the root
@@ -54,6 +54,7 @@ def fetch(uri: str) -> Path:
         if not folder.is_dir():
             with whole_folder(folder, folder.with_name(f".{folder.name}.part")) as aside:
                 _copy([(file, str(aside / name)) for file, name in _files(uri)])
+                sync_folder(aside)
     return folder
 
 

@@ -161,7 +161,7 @@ def root_id(config: MetadataConfig, root: Path) -> str:
         return ""
     file = root / _ID
     if not file.is_file():
-        write_whole(file, uuid.uuid4().hex[:12])
+        write_whole(file, uuid.uuid4().hex[:12], sync=True)
     return file.read_text(encoding="utf-8").strip()
 
 

@@ -8,7 +8,7 @@ in another folder, and gets absolute paths.
 import copy
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cxrflow.components import storage
 from cxrflow.pipeline import beam_engine
 from cxrflow.pipeline.beam_failures import explained
 from cxrflow.pipeline.settings import is_remote
+from cxrflow.schema.files import sync_folder
 
 Artifacts = Mapping[str, Sequence[Artifact]]
 _FOLDERS = ("tmp_dir", "execution_output_uri", "stateful_working_dir")
@@ -67,7 +68,9 @@ def on_copies(info: Any, run: Callable[[Any], Any]) -> Any:
     outputs = [one.uri for several in info.output_dict.values() for one in several]
     inputs = [one.uri for several in info.input_dict.values() for one in several]
     if not any(map(storage.is_remote, [*inputs, *outputs])):
-        return run(info)
+        output = run(info)
+        _sync(map(Path, outputs))
+        return output
     for uri in inputs:
         storage.fetch(uri)
     copies = {uri: storage.local(uri) for uri in outputs if storage.is_remote(uri)}
@@ -76,6 +79,7 @@ def on_copies(info: Any, run: Callable[[Any], Any]) -> Any:
         folder.mkdir(parents=True, exist_ok=True)
     try:
         output = run(_moved(info, lambda uri: str(storage.local(uri)), partial(_below, scratch)))
+        _sync(copies.values())
         for uri, folder in copies.items():
             storage.put(folder, uri)
     except BaseException:
@@ -86,6 +90,12 @@ def on_copies(info: Any, run: Callable[[Any], Any]) -> Any:
         shutil.rmtree(scratch, ignore_errors=True)
     _rename(output, {str(folder): uri for uri, folder in copies.items()})
     return output
+
+
+def _sync(outputs: Iterable[Path]) -> None:
+    """Brings a node's outputs to the disk, before ML Metadata says that they are there."""
+    for folder in filter(Path.is_dir, outputs):
+        sync_folder(folder)
 
 
 def _on_absolute(info: Any, run: Callable[[Any], Any]) -> Any:

@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -62,6 +62,19 @@ def whole_folder(path: Path, aside: Path, *, alone: bool = False) -> Iterator[Pa
     finally:
         os.close(handle)
     sync_path(os.fspath(path.parent))
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes sure that a folder and all files below it are on the disk."""
+    folders = [os.fspath(folder.parent)]
+    for at, _, names in os.walk(folder):
+        folders.append(at)
+        for path in (os.path.join(at, name) for name in names):
+            if not os.path.islink(path):
+                sync_path(path)
+    for at in reversed(folders):
+        with suppress(OSError):  # some file systems can't
+            sync_path(at)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from cxrflow.components.train.inputs import Steps
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import write_whole
 from cxrflow.schema.portable.scores import mean_auc
+from cxrflow.schema.portable.writing import sync_path
 from cxrflow.schema.progress import report
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,8 @@ class ResumableStopping(keras.callbacks.Callback):
     """Early stopping on val_auc whose whole state is on disk after every epoch.
 
     The folder holds the weights and optimizer of the last and the best epoch, and state.json,
-    which names them and is replaced in one step: a kill at any time loses the running epoch only.
+    which names them and is replaced in one step: a kill or a power cut at any time loses the
+    running epoch only.
     """
 
     def __init__(self, folder: Path, patience: int, epochs: int) -> None:
@@ -99,7 +101,8 @@ class ResumableStopping(keras.callbacks.Callback):
         assert logs is not None
         self.history.append({name: float(value) for name, value in logs.items()})
         self.model.save_weights(self._weights(epoch))
-        write_whole(self.folder / "state.json", json.dumps(self.history))
+        sync_path(str(self._weights(epoch)))  # before anything names them
+        write_whole(self.folder / "state.json", json.dumps(self.history), sync=True)
         keep = {self._weights(epoch), self._weights(self.best_epoch)}
         for path in set(self.folder.glob("*.weights.h5")) - keep:
             path.unlink()

@@ -1,6 +1,7 @@
 """Training inputs on disk: whole or not there at all, and read row by row without filling RAM."""
 
 import json
+import logging
 import math
 import shutil
 from collections.abc import Iterable
@@ -11,7 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cxrflow.components.train.source import Inputs
-from cxrflow.schema.files import whole_folder
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.files import sync_folder, whole_folder
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,30 +24,53 @@ class Stored(Inputs):
 
     path: Path  # rows one after another, view after view
 
+    @property
+    def row_bytes(self) -> int:
+        """Of one input."""
+        return math.prod(self.row) * self.dtype.itemsize
+
     def read(self, images: ArrayLike, views: ArrayLike = 0) -> np.ndarray:
-        """See `Inputs.read`."""
+        """See `Inputs.read`.
+
+        Raises:
+            CxrflowError: the file has become shorter.
+        """
         rows = np.asarray(images)
         # Reading, not a memory map, whose pages would count as this process's memory.
         inputs = np.empty((len(rows), *self.row), self.dtype)
-        size = math.prod(self.row) * self.dtype.itemsize
+        size = self.row_bytes
         with self.path.open("rb", buffering=0) as file:
             for out, image, view in zip(
                 inputs, rows, np.broadcast_to(views, len(rows)), strict=True
             ):
                 file.seek((int(view) * len(self) + int(image)) * size)
-                file.readinto(out.data)
+                if file.readinto(out.data) != size:
+                    raise CxrflowError(
+                        f"{self.path} has lost its end: run the same command again, which writes "
+                        "it anew"
+                    )
         return inputs
 
 
 def is_there(folder: Path) -> bool:
-    """Whether `write` has finished here; what it left when it was killed is removed."""
+    """Whether all that `write` wrote is here; what a kill or a power cut left of it is removed."""
     shutil.rmtree(_partial(folder), ignore_errors=True)
-    return folder.is_dir()
+    if not folder.is_dir():
+        return False
+    try:
+        stored = read(folder)
+        if stored.path.stat().st_size == len(stored) * stored.views * stored.row_bytes:
+            return True
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        pass
+    logger.warning("%s isn't whole: it is written anew", folder)
+    shutil.rmtree(folder)
+    return False
 
 
 def write(folder: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]], views: int = 1) -> Stored:
     """Stores batches of (inputs, labels), view after view; a folder that is there is kept."""
-    if folder.is_dir():
+    if is_there(folder):
         return read(folder)
     with whole_folder(folder, _partial(folder)) as partial:
         all_labels, form = [], {}
@@ -55,6 +82,7 @@ def write(folder: Path, batches: Iterable[tuple[np.ndarray, np.ndarray]], views:
         rows = np.concatenate(all_labels)
         np.save(partial / "labels.npy", rows[: len(rows) // views])
         (partial / "form.json").write_text(json.dumps(form))
+        sync_folder(partial)
     return read(folder)
 
 

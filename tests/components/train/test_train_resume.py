@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from tests.support.disk import synced_paths
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
@@ -35,6 +38,17 @@ def test_the_same_seed_gives_the_same_bits_however_often_training_is_killed(imag
         "writing the first checkpoint of all layers": {"head": 2},
         "the second epoch of all layers": {"epochs": 1, "head": 2},
     }
+
+
+def test_weights_are_on_the_disk_before_the_state_names_them(tmp_path, monkeypatch):
+    from cxrflow.components.train.callbacks import ResumableStopping
+
+    stopping = ResumableStopping(tmp_path, patience=1, epochs=2)
+    stopping.set_model(SimpleNamespace(save_weights=lambda path: path.write_text("weights")))
+    synced = synced_paths(monkeypatch)
+    stopping.on_epoch_end(0, {"val_auc": 0.5})
+    names = [path.name for path in synced]
+    assert names == ["epoch-0000.weights.h5", "state.json.part", tmp_path.name]
 
 
 def test_two_devices_train_as_one(image_folder, tmp_path):
