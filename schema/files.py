@@ -90,7 +90,8 @@ def locked(path: Path, *, wait: bool, shared: bool = False, holder: str = "") ->
     Raises:
         BlockingIOError: another process holds it, and it isn't waited for.
     """
-    with open(path, "a", encoding="utf-8") as file:
+    # Readable, too: NFS makes byte-range locks of these, and a shared one asks for that.
+    with open(path, "a+", encoding="utf-8") as file:
         lock(file.fileno(), shared=shared, wait=wait)
         file.truncate(0)
         file.write(holder)

@@ -1,5 +1,6 @@
 """Files and folders that are whole or not there at all, and locks."""
 
+import fcntl
 import multiprocessing
 import os
 from pathlib import Path
@@ -92,6 +93,16 @@ def test_a_lock_is_held_by_one_and_shared_ones_by_many(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_lock_can_be_had_where_files_are_locked_by_byte_ranges(
+    tmp_path: Path, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS does it, which refuses a lock that the file isn't open for (EBADF)."""
+    monkeypatch.setattr(fcntl, "flock", fcntl.lockf)
+    with locked(tmp_path / ".lock", wait=False, shared=shared, holder="me"):
+        assert (tmp_path / ".lock").read_text() == "me"
+
+
 def test_a_lock_goes_with_its_process_and_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     context = multiprocessing.get_context("fork")
@@ -100,7 +111,7 @@ def test_a_lock_goes_with_its_process_and_is_waited_for(tmp_path: Path) -> None:
     def hold() -> None:
         with locked(path, wait=True):
             told.send("mine")
-            ready.poll(60)  # nothing comes: it is killed
+            told.poll(60)  # nothing comes: it is killed
             os._exit(1)
 
     holder = context.Process(target=hold)
