@@ -20,6 +20,7 @@ from typing import Any
 
 from isal import isal_zlib
 
+from cxrflow.components.resume import clear_when_safe
 from cxrflow.schema.errors import CxrflowError
 
 _FOLDER = "unfinished"  # beside the numbered folders of an output
@@ -94,12 +95,11 @@ class Shards:
         return found
 
     def hand_over(self, outputs: Mapping[str, str]) -> None:
-        """Moves the trees' folders below the outputs, by tree, and removes all else."""
+        """Gives the trees' files to the outputs, by tree; the shards go once these are safe."""
         for tree, output in outputs.items():
-            os.makedirs(output, exist_ok=True)
-            for split in sorted(os.listdir(os.path.join(self.folder, tree))):
-                os.replace(os.path.join(self.folder, tree, split), os.path.join(output, split))
-        self.remove()
+            source = os.path.join(self.folder, tree)
+            shutil.copytree(source, output, copy_function=_give, dirs_exist_ok=True)
+        clear_when_safe(self.remove)
 
     def remove(self) -> None:
         """Removes all shards, and the folder around them if there is nothing else in it."""
@@ -135,6 +135,14 @@ def open_shards(output: str, trees: tuple[str, ...], made_of: Any) -> Shards:
         shutil.rmtree(other)
     shutil.rmtree(folder / "attempts", ignore_errors=True)
     return Shards(str(folder), trees)
+
+
+def _give(source: str, target: str) -> None:
+    """Has a file at both places without writing it twice; in one, where no file has two names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        os.replace(source, target)
 
 
 def _sum(file: str | Path) -> list[int]:

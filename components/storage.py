@@ -6,6 +6,8 @@ that is worked in: where it would be without a bucket. Copies can be deleted; a 
 fetches it again.
 """
 
+import logging
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from cxrflow.schema.progress import report
 
 ARTIFACTS = "artifacts"  # below the root
 _AT_ONCE = 8  # files that are copied at the same time
+_PAUSES_S = (1, 5, 25)  # before a file is tried again; TensorFlow tries some requests again, too
 _REASONS = {  # by TensorFlow's error
     "PermissionDeniedError": "this machine's account has no right to it; give it the role Storage "
     "Object User on the bucket, or correct storage.artifacts",
@@ -27,6 +30,7 @@ _REASONS = {  # by TensorFlow's error
     "NotFoundError": "it isn't there; make the bucket, or correct storage.artifacts",
     "UnavailableError": "Google Cloud Storage can't be reached from here",
 }
+_FOR_GOOD = ("PermissionDeniedError", "UnauthenticatedError", "NotFoundError")
 
 
 def is_remote(uri: str) -> bool:
@@ -62,11 +66,18 @@ def put(folder: Path, uri: str) -> None:
     """Copies what a node wrote to its artifact's place in the bucket, which ML Metadata names only
     once that has succeeded.
 
+    What is there already goes first: numbers begin anew in a root that was deleted and made again,
+    and whoever reads a folder takes all of its files.
+
     Raises:
         CxrflowError: the bucket can't be written to.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    fileio = _fileio()
     with _one_line(uri, "written to"):
+        if fileio.isdir(uri):
+            fileio.rmtree(uri)
+        fileio.makedirs(uri)  # TFX clears it where copying fails, and looks for it then
         _copy([(str(file), f"{uri}/{file.relative_to(folder).as_posix()}") for file in files])
 
 
@@ -118,12 +129,22 @@ def _files(uri: str) -> Iterator[tuple[str, str]]:
 
 
 def _copy(pairs: list[tuple[str, str]]) -> None:
+    import tensorflow as tf
+
     fileio = _fileio()
 
     def one(pair: tuple[str, str]) -> None:
         source, target = pair
         if not is_remote(target):
             Path(target).parent.mkdir(parents=True, exist_ok=True)
+        for pause in _PAUSES_S:
+            try:
+                return fileio.copy(source, target, overwrite=True)
+            except tf.errors.OpError as error:
+                if type(error).__name__ in _FOR_GOOD:
+                    raise
+                logging.warning("%s is copied again in %d s: %s", source, pause, error)
+                time.sleep(pause)
         fileio.copy(source, target, overwrite=True)
 
     with ThreadPoolExecutor(_AT_ONCE) as threads:

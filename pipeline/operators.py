@@ -19,6 +19,7 @@ from tfx.orchestration.portable.python_executor_operator import PythonExecutorOp
 from tfx.types import Artifact
 
 from cxrflow.components import storage
+from cxrflow.components.resume import until_safe
 from cxrflow.pipeline import beam_engine
 from cxrflow.pipeline.beam_failures import explained
 from cxrflow.pipeline.settings import is_remote
@@ -61,6 +62,8 @@ class BeamOperator(BeamExecutorOperator):  # type: ignore[misc]
 def on_copies(info: Any, run: Callable[[Any], Any]) -> Any:
     """Runs an executor; what it needs of a bucket is fetched, and what it wrote is put there.
 
+    Where that fails the outputs go, but what the step has to go on from stays for the next attempt.
+
     Args:
         info: TFX's ExecutionInfo.
         run: takes it, and gives the ExecutorOutput.
@@ -78,10 +81,12 @@ def on_copies(info: Any, run: Callable[[Any], Any]) -> Any:
     for folder in (*copies.values(), scratch):
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        output = run(_moved(info, lambda uri: str(storage.local(uri)), partial(_below, scratch)))
-        _sync(copies.values())
-        for uri, folder in copies.items():
-            storage.put(folder, uri)
+        with until_safe():
+            moved = _moved(info, lambda uri: str(storage.local(uri)), partial(_below, scratch))
+            output = run(moved)
+            _sync(copies.values())
+            for uri, folder in copies.items():
+                storage.put(folder, uri)
     except BaseException:
         for folder in copies.values():
             shutil.rmtree(folder, ignore_errors=True)

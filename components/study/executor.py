@@ -1,12 +1,14 @@
 """TFX's tuner executor, which also keeps every trial's curve. Imports TFX."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tfx.components.tuner import executor
 from tfx.types import artifact_utils
 
+from cxrflow.components.resume import clear_when_safe
 from cxrflow.components.study.results import write_results
 
 
@@ -23,4 +25,4 @@ class Executor(executor.Executor):
         executor.write_best_hyperparameters(tuner, output_dict)
         folder = artifact_utils.get_single_uri(output_dict["tuner_results"])
         write_results(Path(folder), tuner.results())
-        shutil.rmtree(tuner.directory)
+        clear_when_safe(partial(shutil.rmtree, tuner.directory))

@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from cxrflow.components.model.settings import OutOfDistributionConfig
 from cxrflow.components.model.signatures import export
 from cxrflow.components.model.test_time import Network, with_views
 from cxrflow.components.model.thresholds import class_thresholds
+from cxrflow.components.resume import clear_when_safe
 from cxrflow.components.train import out_of_distribution
 from cxrflow.components.train.board import write_board
 from cxrflow.components.train.cross_fit import cross_fit
@@ -109,7 +111,7 @@ def run_fn(fn_args: Any) -> None:
         judged.logits[-len(eval_images) :],
         calibration,
     )
-    shutil.rmtree(work_dir)
+    clear_when_safe(partial(shutil.rmtree, work_dir))
 
 
 @dataclass(frozen=True)

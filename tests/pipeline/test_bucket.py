@@ -1,5 +1,6 @@
 """A pipeline whose artifacts are in a bucket of a fake Google Cloud Storage."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from cxrflow.components import storage
+from cxrflow.components.shards import open_shards
 from cxrflow.pipeline.config import parse
 from cxrflow.pipeline.settings import StorageConfig
 from cxrflow.schema.errors import CxrflowError
@@ -64,6 +66,95 @@ def test_a_folder_is_put_and_fetched_with_what_is_in_it(root, bucket):
     assert storage.fetch(uri) == folder
     assert (folder / "mine").exists()  # it wasn't fetched again
     assert storage.fetch("artifacts/Node/model/8") == Path("artifacts/Node/model/8")
+
+
+class Flaky:
+    """TFX's file systems, of which copies into a bucket break: the first so many."""
+
+    def __init__(self, real: Any, breaks: int, error: Exception) -> None:
+        self._real, self.breaks, self._error = real, breaks, error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def copy(self, source: str, target: str, overwrite: bool = False) -> None:
+        if storage.is_remote(target) and self.breaks > 0:
+            self.breaks -= 1
+            raise self._error
+        self._real.copy(source, target, overwrite=overwrite)
+
+
+def break_copies(monkeypatch: pytest.MonkeyPatch, breaks: int, kind: str = "Aborted") -> Flaky:
+    import tensorflow as tf
+    from tfx.dsl.io import fileio
+
+    flaky = Flaky(fileio, breaks, getattr(tf.errors, f"{kind}Error")(None, None, "broken pipe"))
+    monkeypatch.setattr(storage, "_fileio", lambda: flaky)
+    monkeypatch.setattr(storage, "_PAUSES_S", (0, 0))
+    return flaky
+
+
+def test_a_file_that_a_network_broke_is_put_again(root, bucket, monkeypatch):
+    (root / "made").mkdir()
+    (root / "made/one").write_text("1")
+    flaky = break_copies(monkeypatch, 2)
+    storage.put(root / "made", f"{URI}/Node/model/7")
+    assert flaky.breaks == 0 and names(bucket) == ["Node/model/7/one"]
+
+
+def test_what_breaks_for_good_is_one_line_and_no_right_is_not_tried_again(
+    root, bucket, monkeypatch
+):
+    (root / "made").mkdir()
+    (root / "made/one").write_text("1")
+    for kind, tries, says in (("Aborted", 3, "broken pipe"), ("PermissionDenied", 1, "no right")):
+        flaky = break_copies(monkeypatch, 99, kind)
+        with pytest.raises(CxrflowError, match=f"/7 can't be written to: .*{says}") as refused:
+            storage.put(root / "made", f"{URI}/Node/model/7")
+        assert (99 - flaky.breaks, "\n" in str(refused.value)) == (tries, False)
+
+
+def test_shards_of_a_root_that_was_deleted_are_not_left_beside_new_ones(root, bucket):
+    """Numbers begin at 1 again, and a reader takes all files of a folder."""
+    for of in (3, 2):
+        made = root / f"made-{of}" / "Split-train"
+        made.mkdir(parents=True)
+        for number in range(of):
+            (made / f"data-{number}-of-{of}").touch()
+        storage.put(made.parent, f"{URI}/Node/examples/1")
+        storage.put(made.parent, f"{URI}/Node/examples/11")
+    new = [f"Split-train/data-{number}-of-2" for number in range(2)]
+    assert names(bucket) == [f"Node/examples/{n}/{name}" for n in (1, 11) for name in new]
+
+
+def test_a_step_whose_upload_failed_goes_on_from_its_shards(root, bucket, monkeypatch):
+    from tests.support import tiny_pipeline as tiny
+
+    written: list[str] = []
+
+    def do(self: Any, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
+        name = json.loads(exec_properties["settings"])["name"]
+        (output,) = output_dict["text"]
+        shards = open_shards(output.uri, ("tree",), name)
+        for shard in ("Split-a/0", "Split-a/1"):
+            if shards.note_if_whole(shard) is None:
+                with shards.writing(shard) as ((file,), _):
+                    Path(file).write_text(name)
+                written.append(f"{name} {shard}")
+        shards.hand_over({"tree": output.uri})
+
+    monkeypatch.setattr(tiny.Executor, "Do", do)
+    flaky = break_copies(monkeypatch, 99)
+    with pytest.raises(CxrflowError, match=r"can't be written to: .*broken pipe"):
+        run(root)
+    assert written == ["Source Split-a/0", "Source Split-a/1"]
+    flaky.breaks = 0
+    run(root)
+    shards = [f"{name} Split-a/{number}" for name in tiny.NODES for number in range(2)]
+    assert sorted(written) == sorted(shards)  # each once
+    put = [name for name in names(bucket) if name.startswith("Source/")]
+    assert [name.rsplit("/", 2)[1:] for name in put] == [["Split-a", "0"], ["Split-a", "1"]]
+    assert not list((root / "artifacts").rglob("unfinished"))
 
 
 def test_what_vanished_is_named_and_leaves_nothing(root):

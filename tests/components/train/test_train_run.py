@@ -14,6 +14,7 @@ import tensorflow as tf
 from cxrflow.components.edge.export.read import golden_pixels
 from cxrflow.components.model.calibration import Calibration, fit
 from cxrflow.components.model.thresholds import class_thresholds
+from cxrflow.components.resume import until_safe
 from cxrflow.components.train.run import own_folder
 from cxrflow.schema.model_json import CompactFormat
 from cxrflow.schema.portable.out_of_distribution import FILE, read_detector
@@ -43,7 +44,9 @@ RECIPE = {
 @pytest.fixture(scope="module")
 def trained(tiny, tiny_backbone, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("trained")
-    run(str(tiny.folder), str(out), **RECIPE)
+    with until_safe():  # as where the model goes to a bucket
+        run(str(tiny.folder), str(out), **RECIPE)
+        assert list((out / "work").glob("training-*/epochs/*"))
     return out
 
 
