@@ -54,22 +54,23 @@ def require_writable(folder: Path) -> None:
         ) from error
 
 
-def is_full(error: BaseException | None, log: Path | None = None) -> bool:
-    """Whether an exception, one that it stems from, or the log's end says that a disk is full."""
+def is_full(error: BaseException | None) -> bool:
+    """Whether an exception, or one that it stems from, says that a disk is full."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         if (isinstance(error, OSError) and error.errno in _FULL) or _says_full(str(error)):
             return True
         error = error.__cause__ or error.__context__
-    return log is not None and _says_full(_end_of(log))
+    return False
+
+
+def says_full(log: Path, since: int = 0) -> bool:
+    """Whether a log's end says so; `since` is where in it, in bytes, an attempt began."""
+    with log.open("rb") as file:
+        file.seek(max(since, file.seek(0, os.SEEK_END) - 2**16))
+        return _says_full(file.read().decode(errors="replace"))
 
 
 def _says_full(text: str) -> bool:
     return any(words in text.lower() for words in _SAYS_FULL)
-
-
-def _end_of(log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 2**16))
-        return file.read().decode(errors="replace")

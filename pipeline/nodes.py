@@ -124,9 +124,10 @@ def require_run_id(run_id: str) -> None:
 
 @contextmanager
 def _logged(root: Path, log: Path, shown: Shown = "nothing") -> Iterator[Console]:
+    since = log.stat().st_size if log.is_file() else 0  # of a node's earlier attempts
     with redirected_to(log, shown) as console:
         try:
             yield console
         except Exception as error:
             logging.exception("it failed")
-            raise as_one_line(error, root, log) from error
+            raise as_one_line(error, root, log, since) from error

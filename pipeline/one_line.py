@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from cxrflow.pipeline.disk import is_full, no_space
+from cxrflow.pipeline.disk import is_full, no_space, says_full
 from cxrflow.schema.errors import CxrflowError
 
 # Beam reports a DoFn's exception as the text of a traceback inside a RuntimeError.
@@ -12,17 +12,18 @@ _OUR_ERROR = re.compile(r"CxrflowError: (.+?)(?: \[while running .*)?$", re.MULT
 _IN_ROOT = re.compile(r"(?<![^\s'\"(])(?=(?:artifacts|edge|serving|work|phantoms-[\w.-]+)/)")
 
 
-def as_one_line(error: BaseException, root: Path, log: Path) -> CxrflowError:
+def as_one_line(error: BaseException, root: Path, log: Path, since: int = 0) -> CxrflowError:
     """The error that the command line prints.
 
     Args:
         error: what a run or a node raised.
         root: the run's folder; paths below it become absolute.
         log: the file that has all of it.
+        since: where in it, in bytes, this attempt began.
     """
     if not log.is_file():
         return CxrflowError(f"{root} has vanished while the run wrote to it")
-    if is_full(error, log):
+    if is_full(error):
         return no_space(root)
     cause: BaseException | None = error
     while cause is not None:
@@ -31,6 +32,8 @@ def as_one_line(error: BaseException, root: Path, log: Path) -> CxrflowError:
         if found := _OUR_ERROR.findall(str(cause)):
             return CxrflowError(_absolute(found[-1], root))
         cause = cause.__cause__ or cause.__context__
+    if says_full(log, since):  # a library that logs the reason may raise another one
+        return no_space(root)
     first = (str(error).strip().splitlines() or [""])[0][:200]
     return CxrflowError(f"a step broke: {type(error).__name__}: {first}; the log has it all: {log}")
 

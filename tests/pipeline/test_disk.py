@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.pipeline.disk import is_full, require_writable
+from cxrflow.pipeline.disk import is_full, require_writable, says_full
+from cxrflow.pipeline.one_line import as_one_line
 from cxrflow.schema.errors import CxrflowError
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -47,9 +48,19 @@ def test_other_trouble_is_none(error: BaseException | None) -> None:
 def test_the_log_tells_too(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("noise\n")
-    assert not is_full(ValueError(), log)
+    assert not says_full(log)
     log.write_text("E tensorflow/... ; No space left on device\nmore noise\n")
-    assert is_full(ValueError(), log)
+    assert says_full(log)
+    assert not says_full(log, since=log.stat().st_size)  # it was said of an earlier attempt
+
+
+def test_a_full_disk_in_the_log_is_told_of_foreign_errors_of_this_attempt(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("E tensorflow/... ; No space left on device\n")
+    ours, foreign, now = CxrflowError("too few images"), KeyError("weights"), log.stat().st_size
+    assert str(as_one_line(foreign, tmp_path, log)).startswith(f"no space left in {tmp_path}")
+    assert str(as_one_line(foreign, tmp_path, log, since=now)).startswith("a step broke: KeyError")
+    assert str(as_one_line(ours, tmp_path, log)) == "too few images"
 
 
 def test_a_loop_of_causes_ends() -> None:

@@ -103,6 +103,23 @@ def test_a_node_that_failed_is_tried_again_in_the_same_run(root: Path) -> None:
     assert [*root.rglob("*.part")] == []
 
 
+def test_an_earlier_attempts_full_disk_is_none_of_the_next_ones(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.support import tiny_pipeline as tiny
+
+    said = [b"E tensorflow/... ; No space left on device\n", b""]
+
+    def do(*_: object) -> None:
+        os.write(1, said.pop(0))
+        raise KeyError("weights")
+
+    monkeypatch.setattr(tiny.Executor, "Do", do)
+    for line in ("^no space left in .*root", "^a step broke: KeyError"):
+        with pytest.raises(CxrflowError, match=line):
+            node(root, "Source")
+
+
 def test_what_a_killed_attempt_left_goes(root: Path) -> None:
     """The folder of the same execution, which the next attempt writes to."""
     from tfx.orchestration import metadata
