@@ -51,17 +51,18 @@ def compile_pipeline(
     config = with_absolute_paths(config)
     root, file = require_root(root), file.absolute()
     require_writable(root)
-    folder = data.find(config, data_dir, root)
-    below = path_below(str(folder), root)
     log = root / "logs" / "compile.log"
-    with only_run_in(root), _logged(root, log), inside(root):
-        import cxrflow.pipeline.preloaded  # noqa: F401
-        from cxrflow.pipeline import engines, ir
+    with only_run_in(root), temporary_files_in(root), _logged(root, log):
+        folder = data.find(config, data_dir, root)
+        below = path_below(str(folder), root)
+        with inside(root):
+            import cxrflow.pipeline.preloaded  # noqa: F401
+            from cxrflow.pipeline import engines, ir
 
-        pipeline = create_pipeline(config, data.as_named(folder, root, config), Path())
-        synthetic = data.is_synthetic(folder)
-        origin = Origin(settings.to_dict(config), below, synthetic, made_with.here())
-        ir.write(engines.prepared(pipeline, root, origin), file)
+            pipeline = create_pipeline(config, data.as_named(folder, root, config), Path())
+            synthetic = data.is_synthetic(folder)
+            origin = Origin(settings.to_dict(config), below, synthetic, made_with.here())
+            ir.write(engines.prepared(pipeline, root, origin), file)
     return read_graph(file)
 
 

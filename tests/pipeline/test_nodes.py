@@ -11,7 +11,8 @@ import pytest
 
 from cxrflow.pipeline import config
 from cxrflow.pipeline.graph import read_graph
-from cxrflow.pipeline.nodes import run_node
+from cxrflow.pipeline.holding import only_run_in
+from cxrflow.pipeline.nodes import compile_pipeline, run_node
 from cxrflow.pipeline.record import Run
 from cxrflow.schema.errors import CxrflowError
 
@@ -61,6 +62,13 @@ def test_graph_of_a_profile_is_the_wiring(tmp_path: Path) -> None:
     # Whatever else lies below the root is named relative to it: the root may be elsewhere.
     assert file.read_text().count(str(tmp_path)) == 1
     assert "/root" not in str(ir.of_run(compiled, "r1").runtime_spec)
+
+
+def test_a_root_that_a_run_holds_gets_no_phantoms_of_a_compilation(tmp_path: Path) -> None:
+    settings = config.parse({"phantom": {"patients": 4}})
+    with only_run_in(tmp_path), pytest.raises(CxrflowError, match="another run works in"):
+        compile_pipeline(settings, None, tmp_path, tmp_path / "pipeline.json")
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_nodes_run_one_by_one_are_a_run(root: Path) -> None:
