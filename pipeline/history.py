@@ -52,6 +52,15 @@ def unfinished(store: MetadataStore, pipeline: str) -> list[tuple[str, Execution
     return [*_named(store, pipeline, (e for e in found if e.last_known_state not in _DONE))]
 
 
+def unfinished_of(store: MetadataStore, pipeline: str, node: str) -> list[Execution]:
+    """The executions of a node that began, in whichever run, and didn't succeed."""
+    context = store.get_context_by_type_and_name("node", f"{pipeline}.{node}")
+    if context is None:
+        return []
+    found = store.get_executions_by_context(context.id)
+    return [execution for execution in found if execution.last_known_state not in _DONE]
+
+
 def outputs(store: MetadataStore, pipeline: str, run_id: str, nodes: Iterable[str]) -> Outputs:
     """Looks up one run.
 

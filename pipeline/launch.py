@@ -22,8 +22,8 @@ DEFAULT_EXECUTOR_OPERATORS[executable_spec_pb2.PythonClassExecutableSpec] = Pyth
 def launch(ir: pipeline_pb2.Pipeline, node: str) -> None:
     """Runs one node of a run, or takes it from the cache; inside the root.
 
-    What an attempt that was stopped left of the same node in the same run is removed first. A node
-    that this run has finished already isn't run again.
+    What attempts that were stopped left of the same node, in this run or another one, is removed
+    first. A node that this run has finished already isn't run again.
 
     Args:
         ir: of `ir.of_run`.
@@ -46,8 +46,8 @@ def launch(ir: pipeline_pb2.Pipeline, node: str) -> None:
     if node in done:
         logging.info("A cached execution %d is used.", begun[node].id)
     else:
-        if node in begun:
-            leftovers.remove_folders(artifacts(ir), node, begun[node].id)
+        with mlmd.connected(ir) as store:
+            leftovers.clear_node(store, pipeline, artifacts(ir), node)
         _launcher(ir, spec).launch()
         # The next node may start processes beside this one. Collecting would cost half a second.
         give_back(collect=False)

@@ -22,9 +22,18 @@ def clear(store: MetadataStore, pipeline: str, artifacts: str) -> None:
         pipeline: its name.
         artifacts: `ir.artifacts` of the pipeline.
     """
-    left = history.unfinished(store, pipeline)
+    _end(store, artifacts, history.unfinished(store, pipeline))
+
+
+def clear_node(store: MetadataStore, pipeline: str, artifacts: str, node: str) -> None:
+    """The same of a node that no other process runs, while others may run; of any run, too."""
+    left = history.unfinished_of(store, pipeline, node)
+    _end(store, artifacts, [(node, execution) for execution in left])
+
+
+def _end(store: MetadataStore, artifacts: str, left: list[tuple[str, Execution]]) -> None:
     for node, execution in left:
-        remove_folders(artifacts, node, execution.id)
+        _remove_folders(artifacts, node, execution.id)
     ended = [execution for _, execution in left if execution.last_known_state in _OPEN]
     for execution in ended:
         execution.last_known_state = Execution.FAILED
@@ -32,7 +41,7 @@ def clear(store: MetadataStore, pipeline: str, artifacts: str) -> None:
         store.put_executions(ended)
 
 
-def remove_folders(artifacts: str, node: str, execution: int) -> None:
+def _remove_folders(artifacts: str, node: str, execution: int) -> None:
     """Removes what an execution wrote below its node's folder of artifacts, in a bucket, too."""
     is_remote = storage.is_remote(artifacts)
     folder = Path(storage.ARTIFACTS if is_remote else artifacts, node)

@@ -80,7 +80,8 @@ def run_node(
 
     Raises:
         CxrflowError: no such file, node or folder, it was compiled with other code, a node before
-            it hasn't finished, another process runs it, or it broke (the log says more).
+            it hasn't finished, another process runs it or works for another run there, or it broke
+            (the log says more).
     """
     extras.require("tfx", "pipeline")
     graph = read_graph(file)
@@ -96,7 +97,7 @@ def run_node(
     require_writable(root)
     log = root / "logs" / run_id / f"{node}.log"
     with (
-        only_node_in(root, node),
+        only_node_in(root, node, run_id),
         temporary_files_in(root, node),
         _logged(root, log, shown) as console,
     ):

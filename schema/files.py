@@ -3,7 +3,7 @@
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -100,30 +100,51 @@ def locked(path: Path, *, wait: bool, shared: bool = False, holder: str = "") ->
 
 
 @contextmanager
-def held(path: Path, refusal: str, advice: str, *, shared: bool = False) -> Iterator[None]:
+def held(
+    path: Path,
+    refusal: str,
+    advice: str,
+    *,
+    shared: bool = False,
+    me: str = "",
+    others: Callable[[], str] = lambda: "",
+) -> Iterator[None]:
     """Holds the lock of a file that says who does, and since when.
 
     Args:
         path: of the file.
         refusal: what to say where another process holds it; who that is follows.
         advice: what to do then.
-        shared: beside others that want no more than that.
+        shared: beside others that want no more than that; the file doesn't say who they are.
+        me: what else the file says of this process.
+        others: says who shares the lock.
 
     Raises:
         CxrflowError: another process holds it.
     """
-    me = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}"
+    me += f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M}"
     with ExitStack() as stack:
         try:
-            stack.enter_context(locked(path, wait=False, shared=shared, holder=me))
+            holder = "" if shared else me
+            stack.enter_context(locked(path, wait=False, shared=shared, holder=holder))
         except BlockingIOError:
-            raise CxrflowError(f"{refusal}{_holder(path)}: {advice}") from None
+            who = _said(path) or others()
+            raise CxrflowError(f"{refusal}{who and f' ({who})'}: {advice}") from None
         yield
 
 
-def _holder(path: Path) -> str:
+def holder_of(path: Path) -> str | None:
+    """Who holds a lock alone, as its file says; None where nobody does. It is tried for that."""
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            lock(file.fileno(), shared=True)
+        except BlockingIOError:
+            return _said(path)
+    return None
+
+
+def _said(path: Path) -> str:
     try:
-        said = " ".join(path.read_text(encoding="utf-8", errors="replace").split())
+        return " ".join(path.read_text(encoding="utf-8", errors="replace").split())
     except OSError:
         return ""
-    return said and f" ({said})"

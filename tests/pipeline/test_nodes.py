@@ -11,7 +11,7 @@ import pytest
 
 from cxrflow.pipeline import config
 from cxrflow.pipeline.graph import read_graph
-from cxrflow.pipeline.holding import only_run_in
+from cxrflow.pipeline.holding import only_node_in, only_run_in
 from cxrflow.pipeline.nodes import compile_pipeline, run_node
 from cxrflow.pipeline.record import Run
 from cxrflow.schema.errors import CxrflowError
@@ -128,24 +128,40 @@ def test_an_earlier_attempts_full_disk_is_none_of_the_next_ones(
             node(root, "Source")
 
 
-def test_what_a_killed_attempt_left_goes(root: Path) -> None:
-    """The folder of the same execution, which the next attempt writes to."""
+@pytest.mark.parametrize("run_id", ["r1", "r2"])
+def test_what_a_killed_attempt_left_goes_with_the_next_in_any_run(root: Path, run_id: str) -> None:
+    """The folder of the same execution is the one that the next attempt writes to."""
+    from ml_metadata.proto.metadata_store_pb2 import Execution
     from tfx.orchestration import metadata
 
     from cxrflow.pipeline import history
+    from tests.support.kills import states
 
     (root / "fail-Source").touch()
     with pytest.raises(CxrflowError, match="told to fail"):
         node(root, "Source")
     config = metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
     with metadata.Metadata(config) as handle:
-        number = history.executions(handle.store, "tiny", "r1")["Source"].id
-    left = root / "artifacts" / "Source" / "text" / str(number) / "left"
+        execution = history.executions(handle.store, "tiny", "r1")["Source"]
+        execution.last_known_state = Execution.RUNNING  # as where it was killed
+        handle.store.put_executions([execution])
+    left = root / "artifacts" / "Source" / "text" / str(execution.id) / "left"
     left.parent.mkdir(parents=True)
     left.touch()
     (root / "fail-Source").unlink()
-    node(root, "Source")
-    assert [path.name for path in left.parent.iterdir()] == ["text"]
+    node(root, "Source", run_id)
+    assert [path.name for path in root.glob("artifacts/Source/text/*/*")] == ["text"]
+    of_r1 = [] if run_id == "r1" else [("Source", "FAILED")]
+    assert states(root) == [*of_r1, ("Source", "COMPLETE")]
+
+
+def test_nodes_of_another_run_are_refused_while_one_runs(root: Path) -> None:
+    with only_node_in(root, "Source", "r1"):
+        with pytest.raises(CxrflowError, match=r"another run works in .* \(Source of run r1, proc"):
+            node(root, "Part.a", "r2")
+        with pytest.raises(CxrflowError, match=r"Part\.a comes after Source, which run r1 hasn't"):
+            node(root, "Part.a", "r1")
+    node(root, "Source", "r2")
 
 
 def test_a_root_that_is_mounted_elsewhere(root: Path, tmp_path: Path) -> None:

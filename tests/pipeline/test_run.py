@@ -1,7 +1,10 @@
 """Running from the command line: locks, errors as one line, what a run leaves."""
 
 import json
+import multiprocessing
 import os
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -30,17 +33,61 @@ def test_second_run_in_the_same_root_is_refused(tmp_path: Path) -> None:
 def test_the_second_is_told_who_works_there(tmp_path: Path) -> None:
     me = rf"process {os.getpid()} on \S+ since 20\d\d-"
     with only_run_in(tmp_path):
-        for second in (only_run_in(tmp_path), only_node_in(tmp_path, "Gate")):
+        for second in (only_run_in(tmp_path), only_node_in(tmp_path, "Gate", "r1")):
             with pytest.raises(CxrflowError, match=rf"another run works in .* \({me}"), second:
                 pass
-    with only_node_in(tmp_path, "Gate"), only_node_in(tmp_path, "Trainer.lse"):
+    with only_node_in(tmp_path, "Gate", "r1"), only_node_in(tmp_path, "Trainer.lse", "r1"):
         refusals = (
             (only_run_in(tmp_path), "another run works in"),
-            (only_node_in(tmp_path, "Gate"), "Gate runs in"),
+            (only_node_in(tmp_path, "Gate", "r1"), "Gate runs in"),
+            (only_node_in(tmp_path, "Gate", "r2"), "another run works in"),
+            (only_node_in(tmp_path, "Transform", "r"), "another run works in"),
         )
         for second, refusal in refusals:
-            with pytest.raises(CxrflowError, match=rf"{refusal} .*\({me}"), second:
+            with pytest.raises(CxrflowError, match=rf"{refusal} .*\(Gate of run r1, {me}"), second:
                 pass
+    for free in (only_node_in(tmp_path, "Transform", "r2"), only_run_in(tmp_path)):
+        with free:
+            pass
+
+
+def test_of_several_nodes_one_that_still_runs_is_named(tmp_path: Path) -> None:
+    """The last one to begin may have ended, and a run before it."""
+    with only_run_in(tmp_path):
+        pass
+    with only_node_in(tmp_path, "Trainer.lse", "r1"):
+        with only_node_in(tmp_path, "Gate", "r1"):
+            pass
+        told = pytest.raises(CxrflowError, match=r"\(Trainer\.lse of run r1, process")
+        with told, only_run_in(tmp_path):
+            pass
+
+
+def _hold(root: Path, node: str, run_id: str, tell: Connection) -> None:
+    try:
+        with only_node_in(root, node, run_id):
+            tell.send("")
+            tell.poll(60)
+    except CxrflowError as error:
+        tell.send(str(error))
+
+
+def test_of_nodes_of_two_runs_that_begin_at_once_one_run_is_refused(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    pipes, processes = [context.Pipe() for _ in range(6)], []
+    for number, (_, there) in enumerate(pipes):
+        args = (tmp_path, f"Trainer.{number}", f"r{number % 2}", there)
+        processes.append(context.Process(target=_hold, args=args))
+        processes[-1].start()
+    said = [here.recv() for here, _ in pipes]
+    for here, _ in pipes:
+        with suppress(OSError):
+            here.send("enough")
+    for process in processes:
+        process.join()
+    refused = [number for number, line in enumerate(said) if line]
+    assert refused in ([0, 2, 4], [1, 3, 5]), said
+    assert all(f"of run r{1 - refused[0]}, process" in said[number] for number in refused)
 
 
 def test_our_error_is_found_below_others() -> None:
