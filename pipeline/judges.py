@@ -1,7 +1,7 @@
 """The nodes that score and judge models. Imports TFX."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from tfx.components import Evaluator
 from tfx.dsl.components.common.resolver import Resolver
@@ -78,7 +78,8 @@ def judged(
     ).with_id("LastBlessedModel")
     last = last_blessed.outputs["model"]
     evaluated = evaluator(model, config, data, last)
-    last_scorer = scorer(last, data, config).with_id("Scorer.last_blessed")
+    # It may have learned from eval, and knows no image that came since.
+    last_scorer = scorer(last, data, config, ("test",)).with_id("Scorer.last_blessed")
     limits = {f.name: getattr(config.evaluate, f.name) for f in dataclasses.fields(FinalLimits)}
     gate = Gate(
         GateSettings(
@@ -106,12 +107,18 @@ def _split_kind(config: PipelineConfig, data: Data) -> SplitKind:
     return "official test list" if data.facts.official_split else "hash of patients"
 
 
-def scorer(model: BaseChannel, data: Data, config: PipelineConfig) -> Scorer:
-    """What a model that no ensemble has asked says about eval and test."""
+def scorer(
+    model: BaseChannel,
+    data: Data,
+    config: PipelineConfig,
+    splits: tuple[Literal["eval", "test"], ...] = ("eval", "test"),
+) -> Scorer:
+    """What a model that no ensemble has asked says about these splits."""
     settings = ScorerSettings(
         classes=config.ingest.classes,
         synthetic=data.facts.synthetic,
         slices=further_slices(config),
+        splits=splits,
     )
     return Scorer(
         settings,

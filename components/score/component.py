@@ -9,7 +9,7 @@ from cxrflow.components.score.settings import ScorerSettings
 
 
 class Scorer(Node):
-    """Asks a model about each image of eval and test, once; see `files` for what is written.
+    """Asks a model about each image of the splits, once; see `files` for what is written.
 
     The ensemble node writes the same of the models that it has asked anyway.
     """

@@ -11,7 +11,6 @@ from tfx.utils import path_utils
 from cxrflow.components.node import Artifacts, read_settings, split_files
 from cxrflow.components.score.files import write_scores
 from cxrflow.components.score.settings import ScorerSettings
-from cxrflow.schema.features import SPLITS
 from cxrflow.schema.model_json import read_model_json
 
 
@@ -33,7 +32,8 @@ class Executor(base_executor.BaseExecutor):
         from cxrflow.components.score.predict import score_model  # TensorFlow, only where needed
 
         folder = Path(path_utils.serving_model_path(models[0].uri))
-        files = {split: split_files(input_dict["examples"], split) for split in SPLITS}
+        splits = ("train", *settings.splits)
+        files = {split: split_files(input_dict["examples"], split) for split in splits}
         found = score_model(
             folder,
             files,

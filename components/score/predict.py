@@ -69,12 +69,13 @@ def score_model(
 ) -> Iterator[Scores]:
     """Asks a SavedModel's signature `transformed_examples` about each split.
 
-    A model that has learned from eval gives its out-of-fold scores of it instead, and those of
+    Of eval, a model that has learned from it gives its out-of-fold scores instead, and those of
     train and eval as a split of their own.
 
     Args:
         folder: the SavedModel.
-        files: TFRecords of transformed examples, by split; train isn't scored.
+        files: TFRecords of transformed examples, by split; train isn't scored. Without eval, they
+            may be of other data than the model has learned from.
         name: of the model, in the scores.
         classes: names in the order of the labels.
         synthetic: the images are phantoms.
@@ -82,12 +83,12 @@ def score_model(
         slices: features of further groups that are kept with the scores.
 
     Raises:
-        CxrflowError: a split has no images.
+        CxrflowError: a split has no images, or an image of eval has no out-of-fold score.
     """
     loaded = tf.saved_model.load(str(folder))
     ask = loaded.signatures[SIGNATURE]
     features = table_features(len(classes), slices)
-    learned = read_out_of_fold(folder)
+    learned = read_out_of_fold(folder) if "eval" in files else None
 
     def out_of_fold(table: Table, split: str) -> Scores:
         assert learned

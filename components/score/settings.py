@@ -1,5 +1,9 @@
 """How models are scored, as data."""
 
+from typing import Literal
+
+from pydantic import Field
+
 from cxrflow.schema.settings import Positive, settings
 
 
@@ -13,5 +17,7 @@ class ScorerSettings:
     """The images are phantoms."""
     slices: tuple[str, ...] = ()
     """Features of a described source's further groups."""
+    splits: tuple[Literal["eval", "test"], ...] = Field(default=("eval", "test"), min_length=1)
+    """What is scored: test alone of a model that was made from other data."""
     batch_size: Positive = 16
     """Images at once."""

@@ -1,6 +1,7 @@
 """Which nodes a profile has, what each gets from which, and its cache key; no data, no run."""
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,15 @@ def test_nodes_and_edges_of_each_profile(profile: str) -> None:
         name: {upstream.id for upstream in node.upstream_nodes} for name, node in nodes.items()
     }
     assert found == WIRED[profile]
+
+
+def test_of_the_last_blessed_model_test_alone_is_scored() -> None:
+    nodes = wired(config.load("own"))
+    scored = {
+        name: json.loads(nodes[name].exec_properties["settings"])["splits"]
+        for name in ("Scorer", "Scorer.last_blessed")
+    }
+    assert scored == {"Scorer": ["eval", "test"], "Scorer.last_blessed": ["test"]}
 
 
 def test_what_the_ensemble_teaches_goes_to_the_device() -> None:
