@@ -17,8 +17,8 @@ from cxrflow.components.evaluate.verdict import Verdict, write_verdict
 from cxrflow.components.node import read_settings
 from cxrflow.components.score.files import OUT_OF_FOLD, has_scores, read_scores, scored_models
 
-# On which the floor is compared, and train out of fold with it where all were cross-fitted: test is
-# for the final figures alone.
+# On which the floor is compared, and train out of fold with it where all were cross-fitted on all
+# of it: test is for the final figures alone.
 BASELINE_SPLIT = "eval"
 
 

@@ -65,7 +65,7 @@ def fitted(
         images: by split.
         classes: names in the order of the labels.
         synthetic: the images are phantoms.
-        folds: of the training patients.
+        folds: of the patients that it learns from.
         strengths: values of C to choose from.
 
     Raises:

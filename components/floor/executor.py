@@ -35,8 +35,10 @@ class Executor(base_executor.BaseExecutor):
         }
         images = {split: one.images for split, one in found.items()}
         features = {split: one.features for split, one in found.items()}
-        learned = len(images["train"]) + len(images["eval"])
-        if cross_fit_folds(settings.cross_fit, learned):
+        # Folds are those of the models, which see all images.
+        train_images = len(images["train"]) if drawn is None else len(drawn)
+        folds = cross_fit_folds(settings.cross_fit, train_images + len(images["eval"]))
+        if folds:
             both = ("train", "eval")
             images[OUT_OF_FOLD] = Table.together(*(images[split] for split in both))
             features[OUT_OF_FOLD] = np.concatenate([features[split] for split in both])
@@ -51,7 +53,9 @@ class Executor(base_executor.BaseExecutor):
                 images,
                 settings.classes,
                 settings.synthetic,
-                settings.floor.folds,
+                folds or settings.floor.folds,
                 settings.floor.strengths,
             )
-            write_scores(scores, Path(output.uri))
+            # Without all of train, models are compared with this on eval alone.
+            whole = [s for s in scores if drawn is None or s.split != OUT_OF_FOLD]
+            write_scores(whole, Path(output.uri))

@@ -20,7 +20,8 @@ class FloorConfig:
     image_size: Count = 0
     """What the frozen network sees, pixels; 0: what the first member sees."""
     folds: int = Field(default=5, ge=2)
-    """Of the training patients, to choose the strength of the penalty."""
+    """Of the training patients, to choose the strength of the penalty; where the first member is
+    cross-fitted, its folds are taken."""
     strengths: tuple[Rate, ...] = Field(default=(0.01, 0.1, 1.0), min_length=1)
     """Values of C to choose from, in rising order."""
     max_images: Positive = 10_000
@@ -54,4 +55,5 @@ class BaselinesSettings:
     synthetic: bool
     """The images are phantoms."""
     cross_fit: int | Literal["auto"] = 0
-    """As the first member's: they learn from eval too then, and are scored on it out of fold."""
+    """As the first member's: they learn from eval too then, in as many folds, and are scored on it
+    out of fold."""

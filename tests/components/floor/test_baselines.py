@@ -1,16 +1,23 @@
 """What the simplest models find, and what they can't."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cxrflow.components.evaluate.ece import expected_calibration_error
 from cxrflow.components.floor.baselines import fitted, kinds, metadata
+from cxrflow.components.floor.settings import BaselinesSettings, FloorConfig
 from cxrflow.components.model.metrics import per_class_auc
-from cxrflow.components.score.files import OUT_OF_FOLD, Table
+from cxrflow.components.node import to_json
+from cxrflow.components.score.files import OUT_OF_FOLD, Table, read_scores
+from cxrflow.components.transform.settings import TransformConfig
 from cxrflow.schema.errors import CxrflowError
 from tests.components.evaluate.evidence_maker import table
+from tests.support.nodes import artifact
 
 CLASSES = ("Seen", "Old")
 
@@ -94,25 +101,21 @@ def test_one_patient_is_too_few() -> None:
         fitted(kind, lone, CLASSES, True, folds=3, strengths=(0.1,))
 
 
-@pytest.mark.tf
-def test_from_transformed_examples(tmp_path) -> None:
-    import keras
+def write_examples(path: Path, images: Sequence[int]) -> None:
+    """Images of 64 pixels, each brighter than the one before; three a patient."""
     import tensorflow as tf
 
-    from cxrflow.components.floor.features import featured, few_patients, frozen_network
-    from cxrflow.components.floor.settings import BaselinesSettings, FloorConfig
     from cxrflow.components.images.decoding import encode_compact
-    from cxrflow.components.transform.settings import TransformConfig
 
     def feature(value):
         if isinstance(value, bytes):
             return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
-    path = str(tmp_path / "examples-00000-of-00001")
-    with tf.io.TFRecordWriter(path) as writer:
-        for i in range(12):
-            image = tf.constant(np.full((64, 64, 1), 20 * i), tf.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for i in images:
+            image = tf.constant(np.full((64, 64, 1), 5 * i), tf.uint8)
             values = {
                 "image": encode_compact(image, "jpeg").numpy(),
                 "image/id": f"{i}.png".encode(),
@@ -126,33 +129,90 @@ def test_from_transformed_examples(tmp_path) -> None:
             features["labels"] = tf.train.Feature(float_list=tf.train.FloatList(value=[i % 2]))
             example = tf.train.Example(features=tf.train.Features(feature=features))
             writer.write(example.SerializeToString())
-    settings = BaselinesSettings(
-        floor=FloorConfig(batch_size=5),
-        backbone="MobileNet",
-        alpha=0.25,
-        color="rgb",
-        weights="none",
-        weights_dir="",
-        image_size=32,
-        compact=TransformConfig(image_size=64),
-        classes=("Bright",),
-        synthetic=True,
-    )
-    network = frozen_network(settings)
-    found = featured(network, [path], settings)
+
+
+SETTINGS = BaselinesSettings(
+    floor=FloorConfig(batch_size=5),
+    backbone="MobileNet",
+    alpha=0.25,
+    color="rgb",
+    weights="none",
+    weights_dir="",
+    image_size=32,
+    compact=TransformConfig(image_size=64),
+    classes=("Bright",),
+    synthetic=True,
+)
+
+
+@pytest.mark.tf
+def test_from_transformed_examples(tmp_path) -> None:
+    import keras
+
+    from cxrflow.components.floor.features import featured, few_patients, frozen_network
+
+    path = str(tmp_path / "examples-00000-of-00001")
+    write_examples(Path(path), range(12))
+    network = frozen_network(SETTINGS)
+    found = featured(network, [path], SETTINGS)
     assert found.features.shape == (12, 256) and np.isfinite(found.features).all()
     keras.utils.set_random_seed(7)  # as whatever ran before in this process leaves it
-    again = featured(frozen_network(settings), [path], settings)
+    again = featured(frozen_network(SETTINGS), [path], SETTINGS)
     np.testing.assert_array_equal(found.features, again.features)
     assert found.images.labels[:, 0].tolist() == [0, 1] * 6
     assert found.images.image_id[11] == "11.png"
     assert few_patients([path], 12) is None
     drawn = few_patients([path], 7)
     assert (drawn == few_patients([path], 7)).all()
-    some = featured(network, [path], settings, drawn)
+    some = featured(network, [path], SETTINGS, drawn)
     assert len(set(some.images.patient_id)) == 2
     assert len(some.images) == 6
     assert some.images.image_id.tolist() == found.images.image_id[drawn].tolist()
     assert few_patients([path], 1).sum() == 3
     with pytest.raises(CxrflowError, match="give more data"):
-        featured(network, [], settings)
+        featured(network, [], SETTINGS)
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize(
+    ("max_images", "most", "splits", "fitted_to"),
+    [
+        (12, 20, ["eval", "out_of_fold", "test"], "2-fold cross-validation over patients, 18"),
+        (6, 20, ["eval", "test"], "2-fold cross-validation over patients, 12"),  # eval, and drawn
+        (
+            6,
+            17,
+            ["eval", "test"],
+            "3-fold cross-validation over patients, 6",
+        ),  # no model cross-fits
+    ],
+)
+def test_cross_fitted_as_the_models_are_which_see_all_images(
+    max_images, most, splits, fitted_to, tmp_path, monkeypatch
+) -> None:
+    """18 images in train and eval; auto cross-fits up to `most`."""
+    from tfx.types.standard_artifacts import Examples
+
+    from cxrflow.components.artifacts import Scores
+    from cxrflow.components.floor.executor import Executor
+    from cxrflow.components.model import folds
+
+    monkeypatch.setattr(folds, "CROSS_FIT_IMAGES", most)
+    monkeypatch.setattr(folds, "FOLDS", 2)
+    for split, images in {"train": (0, 12), "eval": (12, 18), "test": (18, 24)}.items():
+        write_examples(tmp_path / "examples" / f"Split-{split}" / "data", range(*images))
+    examples = artifact(Examples, tmp_path / "examples")
+    examples.split_names = '["train", "eval", "test"]'
+    floor = FloorConfig(folds=3, max_images=max_images)
+    settings = replace(SETTINGS, floor=floor, cross_fit="auto")
+    Executor().Do(
+        {"examples": [examples]},
+        {"scores": [artifact(Scores, tmp_path / "scores")]},
+        {"settings": to_json(settings)},
+    )
+    for name in ("probe", "metadata", "shuffled"):
+        described = json.loads((tmp_path / "scores" / name / "scores.json").read_text())
+        assert sorted(described["splits"]) == splits
+        folds_of, images_of = fitted_to.split(", ")
+        assert f"{folds_of}, fitted to {images_of} training images" in described["note"]
+        assert len(read_scores(tmp_path / "scores", name, "eval").images) == 6
