@@ -46,6 +46,7 @@ def recipe_check(config: PipelineConfig, facts: Facts) -> RecipeCheck:
     return RecipeCheck(
         RecipeCheckSettings(
             recipes=config.members,
+            floor=config.floor_recipe,
             classes=len(config.ingest.classes),
             exported=config.exported_members,
             weights=facts.weights,

@@ -129,17 +129,10 @@ def scorer(
 
 
 def baselines(config: PipelineConfig, data: Data) -> Baselines:
-    """The simplest models, on what the first member's backbone sees."""
-    first = next(iter(config.members.values()))
+    """The simplest models, on what the first member's head sees."""
     settings = BaselinesSettings(
         floor=config.floor,
-        backbone=first.backbone,
-        alpha=first.alpha,
-        color=first.color,
-        weights=first.weights,
-        weights_dir=first.weights_dir,
-        image_size=config.floor.image_size or first.image_size,
-        cross_fit=first.cross_fit,
+        recipe=config.floor_recipe,
         compact=config.transform,
         classes=config.ingest.classes,
         synthetic=data.facts.synthetic,

@@ -11,10 +11,11 @@ from cxrflow.components.card.settings import CardConfig
 from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.ensemble.settings import ENSEMBLE, METHODS, EnsembleConfig, final_model
 from cxrflow.components.evaluate.limits import FinalLimits, MemberLimits
-from cxrflow.components.floor.settings import FloorConfig
+from cxrflow.components.floor.settings import FloorConfig, floor_recipe
 from cxrflow.components.ingest.settings import IngestConfig
 from cxrflow.components.ingest.source.settings import DataConfig
 from cxrflow.components.localise.settings import LocaliseConfig
+from cxrflow.components.model.backbones import BACKBONES
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.settings import CalibrateConfig, OutOfDistributionConfig
 from cxrflow.components.publish.settings import PublishConfig, ServingCheckConfig
@@ -198,6 +199,13 @@ class PipelineConfig:
                 f"floor.image_size {self.floor.image_size} is above transform.image_size "
                 f"{self.transform.image_size}: the detail isn't there"
             )
+        first = next(iter(self.members.values()))
+        least = BACKBONES[first.backbone].min_size
+        if 0 < self.floor.image_size < least:
+            raise ValueError(
+                f"floor.image_size {self.floor.image_size} is too small for {first.backbone}, "
+                f"which needs {least}"
+            )
         self._check_ensemble()
         if self.distill.member and self.distill.member not in self.models:
             named = ", ".join(self.models) or "none: an ensemble teaches, name its members there"
@@ -256,6 +264,11 @@ class PipelineConfig:
         """The recipes to train, by name: `models`, or `train` alone named for what it builds."""
         alone = f"{self.train.backbone}_{self.train.head}".lower()
         return self.models or {alone: self.train}
+
+    @property
+    def floor_recipe(self) -> TrainConfig:
+        """Of the network whose features the baselines see."""
+        return floor_recipe(self.floor, next(iter(self.members.values())))
 
     @property
     def pushed_model(self) -> str:

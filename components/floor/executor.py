@@ -11,6 +11,7 @@ from cxrflow.components.floor.baselines import fitted, kinds
 from cxrflow.components.floor.features import featured, few_patients, frozen_network
 from cxrflow.components.floor.settings import BaselinesSettings
 from cxrflow.components.model.folds import cross_fit_folds
+from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.node import Artifacts, read_settings, split_files
 from cxrflow.components.score.files import OUT_OF_FOLD, Table, write_scores
 from cxrflow.schema.features import SPLITS
@@ -37,16 +38,12 @@ class Executor(base_executor.BaseExecutor):
         features = {split: one.features for split, one in found.items()}
         # Folds are those of the models, which see all images.
         train_images = len(images["train"]) if drawn is None else len(drawn)
-        folds = cross_fit_folds(settings.cross_fit, train_images + len(images["eval"]))
+        folds = cross_fit_folds(settings.recipe.cross_fit, train_images + len(images["eval"]))
         if folds:
             both = ("train", "eval")
             images[OUT_OF_FOLD] = Table.together(*(images[split] for split in both))
             features[OUT_OF_FOLD] = np.concatenate([features[split] for split in both])
-        about = (
-            f"{features['train'].shape[1]:,} features of {settings.backbone} "
-            f"({'ImageNet' if settings.weights == 'imagenet' else 'random'} weights, "
-            f"{settings.image_size} pixels)"
-        )
+        about = _about(settings.recipe, features["train"].shape[1])
         for kind in kinds(features, images, about):
             scores = fitted(
                 kind,
@@ -59,3 +56,12 @@ class Executor(base_executor.BaseExecutor):
             # Without all of train, models are compared with this on eval alone.
             whole = [s for s in scores if drawn is None or s.split != OUT_OF_FOLD]
             write_scores(whole, Path(output.uri))
+
+
+def _about(recipe: TrainConfig, features: int) -> str:
+    weights = "ImageNet" if recipe.weights == "imagenet" else "random"
+    maps = len(recipe.feature_layers) + 1
+    return (
+        f"{features:,} features, averages of {maps} map{'s' if maps > 1 else ''} of "
+        f"{recipe.backbone} ({recipe.start_from or weights} weights, {recipe.image_size} pixels)"
+    )

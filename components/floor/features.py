@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cxrflow.components.floor.settings import BaselinesSettings
 from cxrflow.components.images.records import marked, split_records
-from cxrflow.components.model.weights import backbone_with_weights
+from cxrflow.components.model.network import build_network
 from cxrflow.components.score.files import Table
 from cxrflow.components.score.pixels import pixel_batches
 from cxrflow.schema.errors import CxrflowError
@@ -23,7 +23,7 @@ _SEED = 0  # of random weights
 class Featured:
     """N images of a split."""
 
-    features: np.ndarray  # float32 [N, D], the average of the network's last map
+    features: np.ndarray  # float32 [N, D], averages of the network's maps
     images: Table
 
 
@@ -34,20 +34,12 @@ def frozen_network(settings: BaselinesSettings) -> Callable[[tf.Tensor], tf.Tens
     process did before.
 
     Raises:
-        CxrflowError: the weights can't be had.
+        CxrflowError: the weights can't be had, or a layer isn't there.
     """
     keras.utils.set_random_seed(_SEED)
-    backbone = backbone_with_weights(
-        settings.backbone,
-        settings.image_size,
-        settings.alpha,
-        settings.weights,
-        settings.weights_dir,
-        settings.color,
-    )
-    pooled = keras.layers.GlobalAveragePooling2D()(backbone.outputs[0])
-    network = keras.Model(backbone.inputs, pooled)
-    size = settings.image_size
+    network = build_network(settings.recipe, len(settings.classes)).frozen
+    assert network is not None
+    size = settings.recipe.image_size
     found: Callable[[tf.Tensor], tf.Tensor] = (
         tf.function(  # predict_on_batch would use XLA, which compiles for longer than this runs
             lambda pixels: network(pixels, training=False),
@@ -82,7 +74,7 @@ def featured(
     for pixels, columns in pixel_batches(
         records,
         settings.compact,
-        settings.image_size,
+        settings.recipe.image_size,
         len(settings.classes),
         settings.floor.batch_size,
     ):

@@ -1,16 +1,23 @@
 """The simplest models, as data."""
 
-from typing import Literal
+from typing import Any
 
 from pydantic import Field
 
-from cxrflow.components.model.backbones import BackboneName
+from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.transform.settings import TransformConfig
 from cxrflow.schema.settings import Count, Positive, Rate, settings
 
-PROBE = "probe"  # linear, on frozen features of the first member's backbone
+PROBE = "probe"  # linear, on what the first member's head sees before any training
 METADATA = "metadata"  # linear, on sex, age and view
 SHUFFLED = "shuffled"  # the probe with labels that are other images': what chance reaches
+
+# What the probe shares with the first member. Where that is cross-fitted, baselines learn from eval
+# too, in as many folds, and are scored on it out of fold.
+_SHARED = (
+    *("backbone", "alpha", "cut_at", "color", "weights", "weights_dir", "start_from"),
+    *("image_size", "feature_layers", "cross_fit"),
+)
 
 
 @settings
@@ -36,24 +43,18 @@ class BaselinesSettings:
 
     floor: FloorConfig
     """How they are fitted."""
-    backbone: BackboneName
-    """The frozen network, as the first member's recipe has it; likewise the next five."""
-    alpha: Rate
-    """Its width multiplier."""
-    color: Literal["rgb", "gray"]
-    """What it sees."""
-    weights: Literal["imagenet", "none"]
-    """What it holds."""
-    weights_dir: str
-    """Where they lie."""
-    image_size: Positive
-    """What it sees, pixels."""
+    recipe: TrainConfig
+    """Of `floor_recipe`."""
     compact: TransformConfig
     """Form of the transformed images."""
     classes: tuple[str, ...]
     """Names in the order of the labels."""
     synthetic: bool
     """The images are phantoms."""
-    cross_fit: int | Literal["auto"] = 0
-    """As the first member's: they learn from eval too then, in as many folds, and are scored on it
-    out of fold."""
+
+
+def floor_recipe(floor: FloorConfig, first: TrainConfig) -> TrainConfig:
+    """The baseline's network: averages of the maps that the first member's head sees."""
+    shared: dict[str, Any] = {name: getattr(first, name) for name in _SHARED}
+    shared["image_size"] = floor.image_size or first.image_size
+    return TrainConfig(head="probe", **shared)

@@ -123,6 +123,23 @@ def check_recipes(
     return found
 
 
+def check_floor(recipe: TrainConfig, classes: int) -> None:
+    """Builds the network whose features the baselines see, with its weights, and forgets it.
+
+    Raises CxrflowError, beginning with `floor`, where it can't be built.
+    """
+    import keras
+
+    from cxrflow.components.model.network import build_network
+
+    try:
+        build_network(recipe, classes)
+    except CxrflowError as error:
+        raise CxrflowError(f"floor: {error}") from error
+    finally:
+        keras.backend.clear_session()
+
+
 def _network(recipe: TrainConfig) -> tuple[object, ...]:
     return tuple(getattr(recipe, field) for field in _NETWORK)
 

@@ -9,7 +9,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from cxrflow.components.node import Artifacts, read_settings
-from cxrflow.components.train.check import check_recipes
+from cxrflow.components.train.check import check_floor, check_recipes
 from cxrflow.components.train.settings import RecipeCheckSettings
 
 
@@ -27,6 +27,7 @@ class Executor(base_executor.BaseExecutor):
         """
         settings = read_settings(RecipeCheckSettings, exec_properties)
         sizes = check_recipes(settings.recipes, settings.classes, settings.exported)
+        check_floor(settings.floor, settings.classes)
         path = Path(artifact_utils.get_single_uri(output_dict["report"])) / "networks.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {

@@ -77,6 +77,7 @@ def test_override_with_a_list_and_with_nothing() -> None:
         ),
         ("ingest.eval_share=1", "ingest.eval_share: input should be less than 1"),
         ("train.image_size=600", "train.image_size 600 is above transform.image_size"),
+        ("floor.image_size=16", "floor.image_size 16 is too small for MobileNet, which needs 32"),
         ("evaluate.min_auc_per_class.Cough=.6", "evaluate.min_auc_per_class names ['Cough']"),
         ("evaluate.slices=[hospital]", "evaluate.slices.0: input should be"),
         ("name=a/b", "name: string should match pattern"),

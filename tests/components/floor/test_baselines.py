@@ -10,8 +10,9 @@ import pytest
 
 from cxrflow.components.evaluate.ece import expected_calibration_error
 from cxrflow.components.floor.baselines import fitted, kinds, metadata
-from cxrflow.components.floor.settings import BaselinesSettings, FloorConfig
+from cxrflow.components.floor.settings import BaselinesSettings, FloorConfig, floor_recipe
 from cxrflow.components.model.metrics import per_class_auc
+from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.node import to_json
 from cxrflow.components.score.files import OUT_OF_FOLD, Table, read_scores
 from cxrflow.components.transform.settings import TransformConfig
@@ -133,12 +134,7 @@ def write_examples(path: Path, images: Sequence[int]) -> None:
 
 SETTINGS = BaselinesSettings(
     floor=FloorConfig(batch_size=5),
-    backbone="MobileNet",
-    alpha=0.25,
-    color="rgb",
-    weights="none",
-    weights_dir="",
-    image_size=32,
+    recipe=TrainConfig(head="probe", alpha=0.25, weights="none", image_size=32),
     compact=TransformConfig(image_size=64),
     classes=("Bright",),
     synthetic=True,
@@ -173,6 +169,50 @@ def test_from_transformed_examples(tmp_path) -> None:
         featured(network, [], SETTINGS)
 
 
+def test_the_probe_sees_what_the_first_member_sees_before_it_is_trained() -> None:
+    first = TrainConfig(
+        backbone="ResNet50V2",
+        image_size=320,
+        cut_at="conv5_block1_preact_relu",
+        feature_layers=("conv4_block1_preact_relu",),
+        weights_dir="weights",
+        cross_fit=4,
+        head="attention",
+        finetune_from="default",
+    )
+    shared = {"backbone": "ResNet50V2", "weights_dir": "weights", "cross_fit": 4, "head": "probe"}
+    layers = {"cut_at": first.cut_at, "feature_layers": first.feature_layers}
+    expected = TrainConfig(**shared, **layers, image_size=320)
+    assert floor_recipe(FloorConfig(), first) == expected
+    assert floor_recipe(FloorConfig(image_size=64), first) == replace(expected, image_size=64)
+
+
+@pytest.mark.tf
+def test_a_cut_network_needs_weights_up_to_its_cut_alone(tmp_path) -> None:
+    import keras
+
+    from cxrflow.components.floor.features import featured, frozen_network
+    from cxrflow.components.model.backbones import build_backbone
+
+    write_examples(tmp_path / "examples", range(12))
+    whole = build_backbone("MobileNet", 64, 0.25)
+    part = keras.Model(whole.inputs, whole.get_layer("conv_pw_6_relu").output)
+    part.save_weights(tmp_path / "mobilenet_2_5_cut_conv_pw_6_relu.weights.h5")
+    first = TrainConfig(
+        alpha=0.25,
+        image_size=64,
+        weights_dir=str(tmp_path),
+        cut_at="conv_pw_6_relu",
+        feature_layers=("conv_pw_3_relu",),
+    )
+    settings = replace(SETTINGS, recipe=floor_recipe(FloorConfig(), first))
+    found = featured(frozen_network(settings), [str(tmp_path / "examples")], settings).features
+    assert found.shape == (12, 32 + 128)
+    early = keras.Model(part.inputs[0], part.get_layer("conv_pw_3_relu").output)
+    second = np.full((1, 64, 64, 3), 5.0, np.float32)
+    np.testing.assert_allclose(found[1, :32], early(second)[0].numpy().mean((0, 1)), rtol=1e-4)
+
+
 @pytest.mark.tf
 @pytest.mark.parametrize(
     ("max_images", "most", "splits", "fitted_to"),
@@ -204,7 +244,7 @@ def test_cross_fitted_as_the_models_are_which_see_all_images(
     examples = artifact(Examples, tmp_path / "examples")
     examples.split_names = '["train", "eval", "test"]'
     floor = FloorConfig(folds=3, max_images=max_images)
-    settings = replace(SETTINGS, floor=floor, cross_fit="auto")
+    settings = replace(SETTINGS, floor=floor, recipe=replace(SETTINGS.recipe, cross_fit="auto"))
     Executor().Do(
         {"examples": [examples]},
         {"scores": [artifact(Scores, tmp_path / "scores")]},

@@ -124,12 +124,19 @@ def test_node(tmp_path):
     from cxrflow.components.train.settings import RecipeCheckSettings
 
     recipes = {"m": TrainConfig(**SMALL, finetune_from="head")}
-    node = RecipeCheck(
-        RecipeCheckSettings(recipes=recipes, classes=3, exported=(), weights="none"), "1"
-    )
     report = RecipeReport()
     report.uri = str(tmp_path / "report")
-    executor = node.EXECUTOR_SPEC.executor_class()
-    executor.Do({}, {"report": [report]}, node.exec_properties)
+
+    def check(floor: TrainConfig) -> None:
+        settings = RecipeCheckSettings(
+            recipes=recipes, floor=floor, classes=3, exported=(), weights="none"
+        )
+        node = RecipeCheck(settings, "1")
+        executor = node.EXECUTOR_SPEC.executor_class()
+        executor.Do({}, {"report": [report]}, node.exec_properties)
+
+    check(TrainConfig(**SMALL, head="probe"))
     written = json.loads((tmp_path / "report" / "networks.json").read_text())
     assert set(written["m"]) == {"parameters", "trained"}
+    with pytest.raises(CxrflowError, match=r"^floor: train\.weights_dir: .*2_5_224.* is missing"):
+        check(TrainConfig(**{**SMALL, "weights": "imagenet"}, weights_dir=str(tmp_path)))
