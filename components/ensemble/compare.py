@@ -141,7 +141,7 @@ def cross_fit(
     """Combined log-odds [N, C], of each image by a combination fitted on other patients."""
     log_odds, labels = predictions.log_odds, predictions.labels
     combined = np.empty(labels.shape)
-    for others, held_out in patient_folds(predictions.patients, folds):
+    for others, held_out in patient_folds(predictions.patients, labels, folds):
         combination = fit(method, log_odds[:, others], labels[others], settings)
         combined[held_out] = score(combination, log_odds[:, held_out])
     return combined

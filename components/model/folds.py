@@ -1,6 +1,6 @@
 """Folds of patients: how many, whether there are patients enough, and whose images are in which."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -33,16 +33,42 @@ def require_patients(cases: Mapping[str, int], folds: int) -> None:
         )
 
 
-def patient_folds(patients: np.ndarray, folds: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows to fit on and rows held out, as often as there are folds, all of about as many images.
+def require_cases(
+    patients: np.ndarray, labels: np.ndarray, classes: Sequence[str], folds: int
+) -> None:
+    """Raises CxrflowError where all patients with a class are in one fold, and nobody learns of it.
 
-    Patients with most images first, each goes into the fold that has fewest so far. Equal ones go
-    by their names: on any machine and with any library the folds are the same, so that a training
-    that goes on elsewhere has seen no patient it holds out (scikit-learn's GroupKFold sorts by
-    NumPy's unstable sort, and splits otherwise from version to version).
+    It happens only where so few patients have classes in such combinations that no other folds were
+    found. Arguments: see `patient_folds`; classes: the names.
+    """
+    cases = labels > 0
+    for others, held_out in patient_folds(patients, labels, folds):
+        for name, lost in zip(
+            classes, cases[held_out].any(axis=0) & ~cases[others].any(axis=0), strict=True
+        ):
+            if lost:
+                raise CxrflowError(
+                    f"train.cross_fit {folds}: all patients with {name} fall into one fold; take "
+                    "another number of folds or leave this class out of ingest.classes"
+                )
+
+
+def patient_folds(
+    patients: np.ndarray, labels: np.ndarray, folds: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows to fit on and rows held out, as often as there are folds.
+
+    Patients of the rarest class are dealt out first, each into the fold that has fewest patients
+    with this class, then with the patient's other classes, then fewest images; so the folds have
+    about as many cases of each class and, as patients without a class come last, as many images.
+    Equal patients go by their images, most first, and by their names: on any machine and with any
+    library the folds are the same, so that a training that goes on elsewhere has seen no patient
+    it holds out (scikit-learn's GroupKFold sorts by NumPy's unstable sort, and splits otherwise
+    from version to version; its StratifiedGroupKFold takes one class).
 
     Args:
         patients: [N], whose each image is.
+        labels: k-hot [N, C], NaN for unknown.
         folds: as many as there are patients where those are fewer.
 
     Raises:
@@ -55,10 +81,24 @@ def patient_folds(patients: np.ndarray, folds: int) -> Iterator[tuple[np.ndarray
             "all images to fit on are of one patient, so that nothing can be cross-validated; give "
             "more data"
         )
-    fold_of, sizes = np.empty(len(images), int), np.zeros(count, int)
-    for patient in np.argsort(-images, kind="stable"):
-        fold_of[patient] = sizes.argmin()
-        sizes[fold_of[patient]] += images[patient]
+    has = np.zeros((len(images), labels.shape[1]), bool)
+    np.logical_or.at(has, patient_of, labels > 0)
+    fold_of = _dealt(images, has, count)
     for fold in range(count):
         held_out = fold_of[patient_of] == fold
         yield np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _dealt(images: np.ndarray, has: np.ndarray, folds: int) -> np.ndarray:
+    """The fold of each patient [P]; images: how many each has; has: their classes, bool [P, C]."""
+    has = has[:, np.argsort(has.sum(axis=0), kind="stable")]  # rarest class first
+    rarest = np.where(has.any(axis=1), has.argmax(axis=1), has.shape[1])
+    fold_of, sizes = np.empty(len(images), int), [0] * folds
+    cases = np.zeros((folds, has.shape[1]), int)  # patients with each class in each fold
+    for patient in np.lexsort((-images, rarest)):  # a stable sort
+        known = cases[:, has[patient]].tolist()
+        fold = min(range(folds), key=lambda f: (known[f], sizes[f]))
+        fold_of[patient] = fold
+        cases[fold] += has[patient]
+        sizes[fold] += int(images[patient])
+    return fold_of

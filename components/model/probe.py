@@ -79,7 +79,7 @@ def fit_probe(
     turned, turn_back = _turned((features - mean) * scale)
     turned = turned.astype(np.float32)  # half as much to read
     learned = labels if targets is None else targets
-    splits = list(patient_folds(patients, folds))
+    splits = list(patient_folds(patients, labels, folds))
     found: tuple[float, float, np.ndarray] | None = None
     for strength, logits in zip(
         strengths, _out_of_fold(turned, learned, splits, strengths, balanced), strict=True
@@ -94,10 +94,10 @@ def fit_probe(
         second = fit_second_level(logits, labels)
         weights, bias = weights @ second.matrix, second.apply(bias)
         for others, held_out in splits:
-            x, y = turned[others], learned[others]
-            within = list(patient_folds(patients[others], folds))
+            x, y, known = turned[others], learned[others], labels[others]
+            within = list(patient_folds(patients[others], known, folds))
             (inner,) = _out_of_fold(x, y, within, [strength], balanced)
-            second = fit_second_level(inner, labels[others])
+            second = fit_second_level(inner, known)
             logits[held_out] = second.apply(logits[held_out])
     kernel = scale[:, None] * (turn_back @ weights)
     return Probe(

@@ -42,7 +42,8 @@ def cross_fit(
     """
     logits = np.empty((len(patients), len(classes)), np.float32)
     networks = []
-    for number, (others, held_out) in enumerate(patient_folds(patients, folds)):
+    labels = np.concatenate([split.labels for split in splits])
+    for number, (others, held_out) in enumerate(patient_folds(patients, labels, folds)):
         fold = f"fold_{number}"
         known, new = chosen(splits, others), chosen(splits, held_out)
         keras.utils.set_random_seed(recipe.seed)  # a resumed run begins later folds alike

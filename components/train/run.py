@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from cxrflow.components.model.assets import write_assets
 from cxrflow.components.model.calibration import calibrate
-from cxrflow.components.model.folds import cross_fit_folds, require_patients
+from cxrflow.components.model.folds import cross_fit_folds, require_cases, require_patients
 from cxrflow.components.model.network import build_network
 from cxrflow.components.model.out_of_fold import OutOfFold, write_out_of_fold
 from cxrflow.components.model.recipe import TrainConfig
@@ -181,6 +181,7 @@ def _folds(
             for name, column in zip(classes, labels.T, strict=True)
         }
         require_patients(cases, folds)
+        require_cases(ids[1], labels, classes, folds)
     return ids, labels, folds
 
 

@@ -73,7 +73,7 @@ def pack(folder: Path) -> None:
         for name, recipe in loaded.members.items()
     }
     teacher, probe, words = np.empty_like(labels), np.empty_like(labels), {}
-    for fold, (fitted, held_out) in enumerate(patient_folds(patients, FOLDS)):
+    for fold, (fitted, held_out) in enumerate(patient_folds(patients, labels, FOLDS)):
         words[f"word{fold}"], teacher[held_out], probe[held_out] = _taught(
             features, labels, patients, fitted, held_out
         )
@@ -96,7 +96,7 @@ def run(folder: Path, weights: Path, depths: Sequence[str]) -> None:
 
     stored, known = np.load(folder / "xrays.npz"), np.load(folder / "known.npz")
     pixels, labels = _decoded(stored["images"], stored["sizes"]), known["labels"]
-    folds = list(patient_folds(known["patients"], FOLDS))
+    folds = list(patient_folds(known["patients"], labels, FOLDS))
     words = [known[f"word{fold}"] for fold in range(FOLDS)]
     scores: dict[str, np.ndarray] = {}
     students = {
@@ -130,7 +130,7 @@ def score(folder: Path) -> Iterator[dict[str, Any]]:
     labels, patients = known["labels"], known["patients"]
     stored |= {name: known[name] for name in ("teacher", "probe")}
     draws = Draws.of(patients, DRAWS)
-    folds = [(rows, draws.within(rows)) for _, rows in patient_folds(patients, FOLDS)]
+    folds = [(rows, draws.within(rows)) for _, rows in patient_folds(patients, labels, FOLDS)]
     aucs = {
         name: np.mean(
             [mean_of(drawn_aucs(labels[rows], logits[rows], drawn)) for rows, drawn in folds],

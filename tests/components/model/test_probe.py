@@ -68,11 +68,12 @@ def test_each_image_is_scored_by_what_was_fitted_to_other_patients() -> None:
     patients = np.arange(40) // 2
     probe = fit_probe(features, labels, patients, folds=4, strengths=[0.5])
 
-    others, held_out = next(patient_folds(patients, 4))
+    others, held_out = next(patient_folds(patients, labels, 4))
     assert not set(patients[others]) & set(patients[held_out])
     changed = labels.copy()
     changed[held_out] = 1 - changed[held_out]
-    blind = fit_probe(features, changed, patients, folds=4, strengths=[0.5])
+    # The labels still make the folds.
+    blind = fit_probe(features, labels, patients, folds=4, strengths=[0.5], targets=changed)
 
     np.testing.assert_allclose(blind.out_of_fold[held_out], probe.out_of_fold[held_out], atol=1e-6)
     assert np.abs(blind.logits(features) - probe.logits(features)).max() > 0.1
@@ -86,7 +87,7 @@ def test_a_patients_own_mark_brings_nothing_on_others() -> None:
     probe = fit_probe(features, labels, patients)
 
     assert per_class_auc(labels, probe.logits(features))[0] == 1.0
-    for _, held_out in patient_folds(patients, 5):
+    for _, held_out in patient_folds(patients, labels, 5):
         assert np.ptp(probe.out_of_fold[held_out]) < 1e-6  # all alike
 
 

@@ -71,9 +71,9 @@ def test_a_probe_holds_it_in_its_one_layer() -> None:
 def test_out_of_fold_it_has_seen_no_label_of_the_images_patient() -> None:
     features, labels = made(120)
     patients = np.arange(120) // 2
-    _, held_out = next(patient_folds(patients, 4))
+    _, held_out = next(patient_folds(patients, labels, 4))
     changed = labels.copy()
-    changed[held_out] = 1 - changed[held_out]
+    changed[held_out] = changed[held_out ^ 1]  # a patient's two images change places: same folds
     probe, blind = (
         fit_probe(features, y, patients, folds=4, strengths=[1.0], second_level=True)
         for y in (labels, changed)

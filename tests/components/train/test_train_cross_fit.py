@@ -29,7 +29,7 @@ def test_networks_of_folds_are_served_as_their_mean_and_judged_by_other_patients
 
     saved_model = tmp_path / "Format-Serving"
     found = read_out_of_fold(saved_model)
-    folds = list(patient_folds(found.patient_id, 2))
+    folds = list(patient_folds(found.patient_id, found.labels, 2))
     assert [sizes for _, *sizes in trained] == [[len(a), len(b)] for a, b in folds]
     assert per_class_auc(found.labels, found.logits)[:2].min() > 0.6
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
