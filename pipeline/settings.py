@@ -121,7 +121,7 @@ class DistillConfig:
 
     member: str = ""
     """Member whose recipe is trained once more, taught by the ensemble; the edge bundle is made of
-    it. Empty: none."""
+    it. No probe. Empty: none."""
     soft_share: Fraction = 0.5
     """Share of the ensemble's probabilities in what it learns; the rest are the labels."""
 
@@ -216,6 +216,11 @@ class PipelineConfig:
             raise ValueError(
                 "distill.member: a cross-fitted ensemble has learned from eval, by which its "
                 "student would be judged; set train.cross_fit to 0"
+            )
+        if self.distill.member and self.models[self.distill.member].head == "probe":
+            raise ValueError(
+                f"distill.member: {self.distill.member} is a probe, which learns nothing from a "
+                "teacher (docs/decisions/probe.md); name a member with another head"
             )
         known = list(dict.fromkeys([*self.members, self.pushed_model]))
         known += [DISTILLED] if self.distill.member else []

@@ -48,7 +48,6 @@ def fit_probe(
     folds: int = 5,
     strengths: Sequence[float] = STRENGTHS,
     balanced: bool = True,
-    targets: np.ndarray | None = None,
     second_level: bool = False,
 ) -> Probe:
     """L2-regularised logistic regression of each class, on standardised features.
@@ -65,8 +64,6 @@ def fit_probe(
         folds: of the cross-validation; as many as there are patients where those are fewer.
         strengths: to choose from, in rising order.
         balanced: positives and negatives of a class weigh the same in sum.
-        targets: what is learned instead of the labels, in [0, 1] [N, C]; the strength is chosen by
-            the labels all the same.
         second_level: each class learns from the logits of all; see `second_level`. Out of fold,
             what it learns from are logits of folds within the folds.
 
@@ -78,26 +75,25 @@ def fit_probe(
     mean, scale = _standard(features)
     turned, turn_back = _turned((features - mean) * scale)
     turned = turned.astype(np.float32)  # half as much to read
-    learned = labels if targets is None else targets
     splits = list(patient_folds(patients, labels, folds))
     found: tuple[float, float, np.ndarray] | None = None
     for strength, logits in zip(
-        strengths, _out_of_fold(turned, learned, splits, strengths, balanced), strict=True
+        strengths, _out_of_fold(turned, labels, splits, strengths, balanced), strict=True
     ):
         auc = np.nan_to_num(mean_auc(per_class_auc(labels, logits)))  # no class may have one
         if found is None or auc > found[0]:
             found = auc, strength, logits
     assert found is not None, "no strength to choose from"
     _, strength, logits = found
-    (weights,), (bias,) = _fit(turned, learned, [strength], balanced)
+    (weights,), (bias,) = _fit(turned, labels, [strength], balanced)
     if second_level:
         second = fit_second_level(logits, labels)
         weights, bias = weights @ second.matrix, second.apply(bias)
         for others, held_out in splits:
-            x, y, known = turned[others], learned[others], labels[others]
-            within = list(patient_folds(patients[others], known, folds))
+            x, y = turned[others], labels[others]
+            within = list(patient_folds(patients[others], y, folds))
             (inner,) = _out_of_fold(x, y, within, [strength], balanced)
-            second = fit_second_level(inner, known)
+            second = fit_second_level(inner, y)
             logits[held_out] = second.apply(logits[held_out])
     kernel = scale[:, None] * (turn_back @ weights)
     return Probe(
@@ -135,32 +131,31 @@ def _turned(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _out_of_fold(
     x: np.ndarray,
-    targets: np.ndarray,
+    labels: np.ndarray,
     splits: Sequence[tuple[np.ndarray, np.ndarray]],
     strengths: Sequence[float],
     balanced: bool,
 ) -> np.ndarray:
     """Logits [S, N, C] of S strengths, each image's by a fit to other patients."""
-    logits = np.empty((len(strengths), *targets.shape))
+    logits = np.empty((len(strengths), *labels.shape))
     for others, held_out in splits:
-        weights, bias = _fit(x[others], targets[others], strengths, balanced)
+        weights, bias = _fit(x[others], labels[others], strengths, balanced)
         logits[:, held_out] = x[held_out] @ weights + bias[:, None]
     return logits
 
 
 def _fit(
-    x: np.ndarray, targets: np.ndarray, strengths: Sequence[float], balanced: bool
+    x: np.ndarray, labels: np.ndarray, strengths: Sequence[float], balanced: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights [S, d, C] and biases [S, C]; each strength starts from the one before.
 
-    All classes at once: what takes the time is reading `x`. A target between 0 and 1 is a positive
-    and a negative image that share its weight.
+    All classes at once: what takes the time is reading `x`.
     """
-    known = ~np.isnan(targets)
+    known = ~np.isnan(labels)
     images = known.sum(axis=0)
-    yes, no = np.where(known, targets, 0.0), np.where(known, 1.0 - targets, 0.0)
+    yes, no = np.where(known, labels, 0.0), np.where(known, 1.0 - labels, 0.0)
     prevalence = (yes.sum(axis=0) + 0.5) / (images + 1)
-    weights = np.zeros((len(strengths), x.shape[1], targets.shape[1]))
+    weights = np.zeros((len(strengths), x.shape[1], labels.shape[1]))
     bias = np.tile(np.log(prevalence / (1 - prevalence)), (len(strengths), 1))
     classes = np.flatnonzero(yes.any(axis=0) & no.any(axis=0))  # of others nothing can be fitted
     if not len(classes):

@@ -33,18 +33,16 @@ def train_probe(
     `out_of_fold` has the rows of train, then those of eval where it was cross-fitted.
     """
     splits = [("train", train), *([("eval", eval_)] if folds else [])]
-    features, labels, targets, patients = [], [], [], []
+    features, labels, patients = [], [], []
     for name, images in splits:
         stored = store_features(folder / name, network.frozen, images.inputs, recipe, views=1)
         features.append(stored.take(range(len(stored))).astype(np.float32))
         labels.append(stored.labels)
-        targets.append(images.inputs.targets)
         patients.append(images.patient_id)
     probe = fit_probe(
         np.concatenate(features),
         np.concatenate(labels),
         np.concatenate(patients),
-        targets=None if train.inputs.soft is None else np.concatenate(targets),
         folds=folds or FOLDS,  # to choose the strength, at least
         second_level=recipe.second_level,
     )

@@ -272,13 +272,17 @@ DENSE, WIDE = {"backbone": "DenseNet121"}, {"backbone": "MobileNet"}
 TWO = {"a": DENSE, "b": WIDE}
 
 
-UNFITTED = ["train.cross_fit=0"]
-
-
 def test_a_cross_fitted_ensemble_teaches_nobody() -> None:
     with pytest.raises(CxrflowError, match=r"distill\.member: a cross-fitted ensemble has learned"):
         config.load("nih_mini", ["distill.member=mobilenet"])
-    settings = config.load("nih_mini", ["distill.member=mobilenet", *UNFITTED])
+
+
+def test_a_probe_is_not_taught() -> None:
+    """The teacher's word on other patients would choose its strength."""
+    with pytest.raises(CxrflowError, match=r"distill\.member: mobilenet is a probe, which learns"):
+        config.load("nih_mini", ["distill.member=mobilenet", "train.cross_fit=0"])
+    student = {"mobilenet": {"head": "probe"}, "student": {"backbone": "MobileNet"}}
+    settings = config.parse({"models": student, "distill": {"member": "student"}})
     assert settings.edge_model == "distilled"
 
 

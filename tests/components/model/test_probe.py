@@ -36,33 +36,6 @@ def test_it_is_scikit_learns_regression_of_standardised_features(
         np.testing.assert_allclose(probe.logits(features)[:, c], expected, atol=2e-3)
 
 
-def test_a_target_between_is_a_positive_and_a_negative_that_share_its_weight() -> None:
-    features, labels = made(40, 5)
-    targets = 0.75 * labels + 0.1
-
-    probe = fit_probe(
-        features, labels, np.arange(40), strengths=[0.5], balanced=False, targets=targets
-    )
-
-    standard = (features - features.mean(axis=0)) / features.std(axis=0) / np.sqrt(5)
-    # In 40 copies of each image: 34 of a case are positive, 4 of another image.
-    for c in range(2):
-        rows = np.repeat(np.arange(40), 40)
-        positive = np.concatenate([np.arange(40) < round(40 * t) for t in targets[:, c]])
-        model = LogisticRegression(C=0.5 / 40, tol=1e-8).fit(standard[rows], positive)
-        expected = model.decision_function(standard)
-        np.testing.assert_allclose(probe.logits(features)[:, c], expected, atol=5e-3)
-
-
-def test_the_labels_as_targets_change_nothing() -> None:
-    features, labels = made(40, 60)
-    plain, same = (
-        fit_probe(features, labels, np.arange(40), targets=targets) for targets in (None, labels)
-    )
-    np.testing.assert_array_equal(plain.kernel, same.kernel)
-    np.testing.assert_array_equal(plain.out_of_fold, same.out_of_fold)
-
-
 def test_each_image_is_scored_by_what_was_fitted_to_other_patients() -> None:
     features, labels = made(40, 60)
     patients = np.arange(40) // 2

@@ -65,14 +65,14 @@ def test_a_teacher_that_has_learned_from_eval_is_refused(teacher, tmp_path):
         taught(images(tmp_path, ["a", "b"], LABELS), [], teacher, soft_share=0.5)
 
 
-@pytest.mark.parametrize("recipe", [{"head": "probe"}, {"head": "simple", "epochs": 1}])
-def test_a_student_learns_what_is_said_and_not_the_labels(tiny, teacher, tmp_path, recipe):
-    """The teacher says the same of every image: so does its student, whatever the labels are."""
+def test_a_student_learns_what_is_said_and_not_the_labels(tiny, teacher, tmp_path):
+    """The teacher says .75 of every image: so does its student, whatever the labels are."""
+    recipe = {"head": "simple", "learning_rate": 0.02, "epochs": 8, "patience": 8}
     run(str(tiny.folder), str(tmp_path), str(teacher), **recipe)
     saved_model = tmp_path / "Format-Serving"
     assert read_model_json(saved_model).taught_by == "ensemble"
     network = tf.saved_model.load(str(saved_model)).signatures["network"]
     pixels = np.random.default_rng(0).uniform(0, 255, (4, 64, 64, 3)).astype(np.float32)
     logits = network(image=pixels)["logits"].numpy()
-    if recipe["head"] == "probe":
-        assert np.ptp(logits, axis=0).max() < 0.01
+    # No X-ray is a case of the third class, whose bias is still on its way from the prior.
+    np.testing.assert_allclose(logits[:, :2], np.log(3), atol=0.5)
