@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from cxrflow.pipeline import memory
+from cxrflow.pipeline import gpus, memory
 from cxrflow.pipeline.one_line import as_one_line
 from cxrflow.pipeline.terminal import NodeDisplay, redirected_to
 from cxrflow.schema.errors import CxrflowError
@@ -43,14 +43,16 @@ class Work:
 def run(work: Work, jobs: int, display: NodeDisplay) -> None:
     """Runs all nodes, at most `jobs` at a time; inside the root.
 
-    When one fails, those that run are waited for, and no other is started. When this process is
-    stopped or killed, they stop too.
+    Where there are several GPUs each node sees one of them, another than the others as long as
+    there are enough. When one fails, those that run are waited for, and no other is started. When
+    this process is stopped or killed, they stop too.
 
     Raises:
         CxrflowError: the first failure.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    visible = gpus.visible()
     running: dict[str, _Child] = {}
     done: set[str] = set()
     failure = ""
@@ -60,7 +62,8 @@ def run(work: Work, jobs: int, display: NodeDisplay) -> None:
                 for node in ready(work.upstream, done, running)[: jobs - len(running)]:
                     if running and not _is_roomy():
                         break
-                    running[node] = _Child.start(context, work, node)
+                    gpu = gpus.least_busy(visible, [child.gpu for child in running.values()])
+                    running[node] = _Child.start(context, work, node, gpu)
                     display.begin(node)
             wait([child.connection for child in running.values()], timeout=_LOOK_S)
             for node, child in [*running.items()]:
@@ -99,16 +102,17 @@ class _Child:
     process: Any
     connection: Connection
     log: Path
+    gpu: str  # the one that it sees; empty: all
 
     @classmethod
-    def start(cls, context: Any, work: Work, node: str) -> "_Child":
+    def start(cls, context: Any, work: Work, node: str, gpu: str) -> "_Child":
         here, there = context.Pipe(duplex=False)
         log = work.logs / f"{node}.log"
-        process = context.Process(target=_run, args=(there, work.ir, node, work.root, log))
+        process = context.Process(target=_run, args=(there, work.ir, node, work.root, log, gpu))
         process.start()
         there.close()
         logging.info("%s runs in process %d, its log: %s", node, process.pid, log)
-        return cls(node, process, here, log)
+        return cls(node, process, here, log, gpu)
 
     def listen(self, display: NodeDisplay | None) -> _Ended | None:
         """What it said since; None while it runs."""
@@ -128,12 +132,14 @@ class _Child:
 
 
 def _run(
-    connection: Connection, serialised: bytes, node: str, root: Path, log: Path
+    connection: Connection, serialised: bytes, node: str, root: Path, log: Path, gpu: str
 ) -> None:  # pragma: no cover (another process)
     """The life of a node's process."""
     end_with_command()
     # Else the first of several processes takes all of a GPU's memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    if gpu:  # CUDA looks when it is first used: not yet in the process this one was forked from
+        os.environ[gpus.VISIBLE] = gpu
     progress = logging.getLogger("cxrflow.progress")
     progress.addHandler(_Sender(connection))
     os.chdir(root)

@@ -99,6 +99,11 @@ def check_recipes(
 
     exported: names of those whose networks are to become LiteRT models.
     """
+    import tensorflow as tf
+
+    from cxrflow.components.train.devices import idle_devices
+
+    gpus = len(tf.config.list_physical_devices("GPU"))
     sizes: dict[tuple[object, ...], NetworkSize] = {}
     converted = {_network(recipes[name]) for name in exported}
     found = {}
@@ -109,7 +114,9 @@ def check_recipes(
                 name,
                 ", ".join(recipe.unused),
             )
-        elif recipe.finetune_from == "head" and not _has_probe(recipes, recipe):
+        if recipe.head != "probe" and (left_idle := idle_devices(recipe, gpus)):
+            logger.warning("models.%s %s", name, left_idle)
+        if recipe.finetune_from == "head" and not _has_probe(recipes, recipe):
             logger.warning(
                 "models.%s trains a head on frozen features without a probe (head: probe) of %s "
                 "beside it, which may be as good and takes seconds",

@@ -56,7 +56,7 @@ def main() -> Iterator[dict[str, Any]]:
 def _alive(trace: Path) -> list[str]:
     """The nodes whose process still runs a while after it should have ended."""
     words = [line.split() for line in trace.read_text().splitlines()]
-    nodes = {name: Path("/proc", process) for event, name, process, _ in words if event == "begin"}
+    nodes = {name: Path("/proc", process) for event, name, process, *_ in words if event == "begin"}
     deadline = time.monotonic() + _GONE_S
     while (left := [n for n, one in nodes.items() if one.exists()]) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -152,6 +152,21 @@ class TestProcesses:
         again = tiny.run(many, jobs=3)
         assert (again.executed, again.cached) == ([], tiny.NODES)
 
+    def test_nodes_at_the_same_time_see_another_gpu_each(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A node sees of the machine's GPUs what CUDA_VISIBLE_DEVICES names."""
+        from tests.support import tiny_pipeline as tiny
+
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c")
+        (tmp_path / "meet").write_text("3")
+        tiny.run(tmp_path, jobs=3)
+        begun = [line.split() for line in (tmp_path / "trace").read_text().splitlines()]
+        seen = {line[1]: line[-1] for line in begun if line[0] == "begin"}
+        parts = {seen[f"Part.{letter}"] for letter in "abc"}
+        assert parts == {"GPU-a", "GPU-b", "GPU-c"}
+        assert seen["Source"] == seen["Join"] == "GPU-a"
+
     def test_after_a_failure_what_runs_ends_and_nothing_begins(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -2,9 +2,9 @@
 
     Source -> Part.a, Part.b, Part.c -> Join
 
-A node `name` appends what it does to `trace` in the root, and fails where there is a file
-`fail-<name>`; it waits `seconds` while its output is half-written. With a number in a file `meet`
-a Part waits until so many have begun.
+A node `name` appends what it does to `trace` in the root, with its process, the time and the GPUs
+that it sees, and fails where there is a file `fail-<name>`; it waits `seconds` while its output is
+half-written. With a number in a file `meet` a Part waits until so many have begun.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import union
 
 from cxrflow.components.node import Artifacts, Input, Node, Output, read_settings
-from cxrflow.pipeline import dag, engines, ir, made_with, parallel
+from cxrflow.pipeline import dag, engines, gpus, ir, made_with, parallel
 from cxrflow.pipeline.config import to_dict
 from cxrflow.pipeline.history import Outputs
 from cxrflow.pipeline.holding import only_run_in
@@ -100,7 +100,15 @@ def meet(name: str) -> None:
 def trace(*words: object) -> None:
     """Appends a line to the root's trace, whole."""
     with open("trace", "a") as file:
-        file.write(" ".join(map(str, (*words, os.getpid(), time.monotonic()))) + "\n")
+        file.write(
+            " ".join(
+                map(
+                    str,
+                    (*words, os.getpid(), time.monotonic(), os.environ.get(gpus.VISIBLE, "all")),
+                )
+            )
+            + "\n"
+        )
 
 
 def create(seconds: float = 0, config: PipelineConfig = TINY) -> Pipeline:

@@ -7,8 +7,7 @@ import pytest
 from cxrflow.components.model.network import build_network
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.train import devices
-from cxrflow.components.train.devices import in_float32, training_devices
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.components.train.devices import in_float32, shared_by, training_devices
 
 pytestmark = [pytest.mark.tf, pytest.mark.usefixtures("tiny_backbone")]
 
@@ -66,15 +65,29 @@ def test_precision_by_gpu(monkeypatch, capabilities, precision):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "devices", "used"),
     [
-        ({"accumulation_steps": 2}, r"accumulation_steps .* 2 GPUs: .*batch_size"),
-        ({"batch_size": 15}, r"batch_size 15 .* 2 GPUs: give a multiple"),
+        ({}, 0, 0),
+        ({}, 1, 1),
+        ({}, 2, 2),
+        ({"batch_size": 15}, 2, 1),
+        ({"batch_size": 32}, 3, 2),
+        ({"accumulation_steps": 2}, 0, 0),
+        ({"accumulation_steps": 2}, 4, 1),
     ],
 )
-def test_what_several_devices_cannot_train(changes, message):
-    with (
-        pytest.raises(CxrflowError, match=message),
-        training_devices(recipe(**changes), ["GPU:0", "GPU:1"]),
-    ):
-        pass
+def test_devices_that_share_a_training(changes, devices, used):
+    assert shared_by(recipe(**changes), devices) == used
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"accumulation_steps": 2}, "on 1 of 2 GPUs, since train.accumulation_steps 2 goes with"),
+        ({"batch_size": 15}, "on 1 of 2 GPUs, since train.batch_size 15 can't be shared by all"),
+    ],
+)
+def test_what_several_devices_cannot_share_trains_on_one_and_says_so(changes, said, caplog):
+    with training_devices(recipe(**changes), ["GPU:0", "GPU:1"]):
+        assert build_network(recipe(), 3).full.distribute_strategy.num_replicas_in_sync == 1
+    assert said in caplog.text
