@@ -99,11 +99,9 @@ def check_recipes(
 
     exported: names of those whose networks are to become LiteRT models.
     """
-    import tensorflow as tf
-
     from cxrflow.components.train.devices import idle_devices
 
-    gpus = len(tf.config.list_physical_devices("GPU"))
+    gpus = count_gpus()
     sizes: dict[tuple[object, ...], NetworkSize] = {}
     converted = {_network(recipes[name]) for name in exported}
     found = {}
@@ -113,6 +111,13 @@ def check_recipes(
                 "models.%s: %s change nothing, as a probe isn't trained by steps",
                 name,
                 ", ".join(recipe.unused),
+            )
+        if recipe.head != "probe" and recipe.cross_fit:
+            logger.warning(
+                "models.%s: where cross_fit trains a network for each fold, the probabilities of "
+                "their mean lie too near to prevalence, as single networks calibrate it "
+                "(docs/models.md); a probe (head: probe) has none of this",
+                name,
             )
         if recipe.head != "probe" and (left_idle := idle_devices(recipe, gpus)):
             logger.warning("models.%s %s", name, left_idle)
@@ -145,6 +150,13 @@ def check_floor(recipe: TrainConfig, classes: int) -> None:
         raise CxrflowError(f"floor: {error}") from error
     finally:
         keras.backend.clear_session()
+
+
+def count_gpus() -> int:
+    """How many TensorFlow sees."""
+    import tensorflow as tf
+
+    return len(tf.config.list_physical_devices("GPU"))
 
 
 def _network(recipe: TrainConfig) -> tuple[object, ...]:

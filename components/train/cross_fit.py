@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cxrflow.components.model.folds import patient_folds
+from cxrflow.components.model.folds import FOLDS, patient_folds
 from cxrflow.components.model.network import build_network
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.model.test_time import with_views
@@ -25,7 +25,8 @@ def cross_fit(
     work_dir: Path,
     log_dir: Path,
 ) -> tuple[keras.Model, np.ndarray]:
-    """Trains `folds` networks, each on the other folds and stopped early by its own.
+    """Trains `folds` networks, each on the other folds: on four fifths of their patients, stopped
+    early by the last fifth, so that the fold's own patients have chosen nothing of it.
 
     Args:
         recipe: of each of them.
@@ -38,18 +39,22 @@ def cross_fit(
 
     Returns:
         The mean of the networks, float32, as `network.Network.full`; and logits [N, C], each
-        image's by the network that hasn't learned from its patient.
+        image's by the network that has seen nothing of its patient.
     """
     logits = np.empty((len(patients), len(classes)), np.float32)
     networks = []
     labels = np.concatenate([split.labels for split in splits])
     for number, (others, held_out) in enumerate(patient_folds(patients, labels, folds)):
         fold = f"fold_{number}"
-        known, new = chosen(splits, others), chosen(splits, held_out)
+        within = list(patient_folds(patients[others], labels[others], FOLDS))
+        learned, watched = within[number % len(within)]
+        known, stopping, new = (
+            chosen(splits, rows) for rows in (others[learned], others[watched], held_out)
+        )
         keras.utils.set_random_seed(recipe.seed)  # a resumed run begins later folds alike
         with training_devices(recipe):
             network = build_network(recipe, len(classes))
-            train(network, known, new, classes, recipe, work_dir / fold, log_dir / fold)
+            train(network, known, stopping, classes, recipe, work_dir / fold, log_dir / fold)
         model = in_float32(network.full)
         logits[held_out] = _logits(model, new, recipe)
         networks.append(keras.Model(model.inputs[0], model.output, name=fold))

@@ -52,6 +52,37 @@ def test_what_cannot_be_built_is_said_with_the_members_name(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({}, False), ({"cross_fit": 3}, True), ({"cross_fit": 3, "head": "probe"}, False)],
+)
+def test_it_says_that_a_mean_of_networks_is_calibrated_by_single_ones(changes, said, caplog):
+    from cxrflow.components.train.check import check_recipes
+
+    check_recipes({"one": TrainConfig(**SMALL, **changes)}, 3)
+    assert ("models.one: where cross_fit trains a network" in caplog.text) is said
+
+
+def test_it_says_where_gpus_stay_idle(monkeypatch, caplog):
+    """Before anything is read, as the Trainer will."""
+    from cxrflow.components.train import check
+
+    monkeypatch.setattr(check, "count_gpus", lambda: 3)
+    recipes = {
+        "all": TrainConfig(**SMALL, batch_size=3),
+        "some": TrainConfig(**SMALL, batch_size=8),
+        "one": TrainConfig(**SMALL, batch_size=3, accumulation_steps=2),
+        "probe": TrainConfig(**SMALL, head="probe", batch_size=4),
+    }
+    check.check_recipes(recipes, 3)
+    assert [line for line in caplog.messages if "GPUs" in line] == [
+        "models.some trains on 2 of 3 GPUs, since train.batch_size 8 can't be shared by all; with "
+        "`cxrflow run --jobs 3` several members train at the same time, each on one",
+        "models.one trains on 1 of 3 GPUs, since train.accumulation_steps 2 goes with one; with "
+        "`cxrflow run --jobs 3` several members train at the same time, each on one",
+    ]
+
+
 def test_equal_networks_are_built_once(monkeypatch):
     from cxrflow.components.model import network
     from cxrflow.components.train import check
