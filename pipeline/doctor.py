@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shutil
 import socket
 import subprocess
@@ -11,16 +10,20 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from cxrflow.pipeline import gpus, needs
+from cxrflow.pipeline.setup.machine import GLIBC, system_glibc
 from cxrflow.schema.packages import installed
 from cxrflow.schema.space import free_bytes, nearest
 
+if TYPE_CHECKING:
+    from cxrflow.pipeline.settings import PipelineConfig
+
 _REPO = Path(__file__).resolve().parents[1]
 _PACKAGES = ("tensorflow", "tfx", "apache-beam", "keras", "tensorflow-serving-api")
-_DISK_GB, _MEMORY_GB = 5, 4  # what the demo needs: README
 _IMPORT_SECONDS = 300
 # In a child: TensorFlow writes to the terminal as it starts, and a broken one can end the process.
 _IMPORT = (
@@ -39,21 +42,31 @@ class Finding:
     text: str  # what is there, and what to do where something is missing
 
 
-def examine(runs: Path, imports: bool = True) -> Iterator[Finding]:
+def examine(
+    runs: Path,
+    imports: bool = True,
+    profile: str | None = None,
+    config: "PipelineConfig | None" = None,
+) -> Iterator[Finding]:
     """Looks at everything, quick things first.
 
     Args:
         runs: where runs are to be written; need not exist yet.
         imports: also start TensorFlow and TFX, which takes 10 s to a minute.
+        profile: what is to be run; None: the demo.
+        config: its settings, whose weights are looked for; without them all are counted.
     """
+    needed = needs.of_profile(profile)
     checks: list[Callable[[], Finding]] = [
         _python,
+        _libc,
         _packages,
-        lambda: _disk(runs),
+        lambda: _disk(runs, needed),
         lambda: _writable("output", nearest(runs)),
         lambda: _writable("temporary files", Path(tempfile.gettempdir())),
-        _memory,
-        _weights,
+        lambda: _memory(needed),
+        lambda: _gpus(needed),
+        lambda: _weights_of(config) if config else _weights(),
         _kaggle,
         _docker,
         lambda: _port("gRPC port", 8500),
@@ -66,8 +79,21 @@ def examine(runs: Path, imports: bool = True) -> Iterator[Finding]:
 
 
 def _python() -> Finding:
-    libc = " ".join(platform.libc_ver()) or "unknown C library"
-    return Finding("Python", "ok", f"{platform.python_version()} at {sys.executable}, {libc}")
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("Python", "ok", f"{version} at {sys.executable}")
+
+
+def _libc() -> Finding:
+    """This process's: the environment may have one of its own."""
+    found, least = system_glibc(), ".".join(map(str, GLIBC))
+    if found is None and sys.platform == "darwin":
+        return Finding("C library", "ok", "macOS's")
+    if found is None:
+        return Finding("C library", "problem", f"no glibc: TFX's packages need glibc {least}")
+    text = "glibc " + ".".join(map(str, found))
+    if found < GLIBC:
+        return Finding("C library", "problem", f"{text}: TFX's packages need {least}: {_remedy()}")
+    return Finding("C library", "ok", text)
 
 
 def _packages() -> Finding:
@@ -115,12 +141,13 @@ def locked_versions(lock: str) -> dict[str, str]:
     return found
 
 
-def _disk(runs: Path) -> Finding:
+def _disk(runs: Path, needed: needs.Needs) -> Finding:
     free = free_bytes(runs) / 1e9
-    text = f"{free:.1f} GB free in {nearest(runs)}"
-    if free < _DISK_GB:
-        return Finding("disk", "problem", f"{text}: the demo needs {_DISK_GB} GB")
-    return Finding("disk", "ok", f"{text}; the whole NIH set needs about 150 GB with a run")
+    text = f"{free:.1f} GB free in {nearest(runs)}; {needed.name} needs {needed.disk:g}"
+    if free < needed.disk:
+        return Finding("disk", "problem", text)
+    whole = needs.of_profile("nih").disk
+    return Finding("disk", "ok", f"{text} (NIH's X-rays take 45, a run of them all {whole:g})")
 
 
 def _writable(name: str, folder: Path) -> Finding:
@@ -134,7 +161,7 @@ def _writable(name: str, folder: Path) -> Finding:
     return Finding(name, "ok", f"{folder} can be written")
 
 
-def _memory() -> Finding:
+def _memory(needed: needs.Needs) -> Finding:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         values = {line.split(":")[0]: int(line.split()[1]) / 1e6 for line in lines}
@@ -142,16 +169,38 @@ def _memory() -> Finding:
     except (OSError, KeyError, ValueError, IndexError):
         return Finding("memory", "note", "the system doesn't tell")
     text = f"{free:.1f} of {total:.1f} GB free, {os.cpu_count()} cores"
-    if free < _MEMORY_GB:
-        return Finding("memory", "problem", f"{text}: the demo needs {_MEMORY_GB} GB")
-    return Finding("memory", "ok", text)
+    text = f"{text}; {needed.name} needs {needed.memory:g}"
+    if total < needed.memory or free < needs.DEMO.memory:
+        return Finding("memory", "problem", text)
+    return Finding("memory", "ok" if free >= needed.memory else "note", text)
+
+
+def _gpus(needed: needs.Needs) -> Finding:
+    found = gpus.installed()
+    text = ", ".join(f"{gpu.name} of {gpu.memory_gb:.1f} GB" for gpu in found)
+    text = text or "none that nvidia-smi tells of"
+    if needed.gpu:
+        text = f"{text}; {needed.name} is meant for one of {needed.gpu:g} GB"
+        enough = any(gpu.memory_gb >= needed.gpu for gpu in found)
+        return Finding("GPUs", "ok" if enough else "problem", text)
+    return Finding("GPUs", "ok" if found else "note", text)
+
+
+def _weights_of(config: "PipelineConfig") -> Finding:
+    downloads, missing = needs.lacking_weights(config.members.values())
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        return Finding("ImageNet weights", "problem", f"{missing[0]}{more}")
+    if downloads:
+        text = f"Keras will download those of {', '.join(downloads)}"
+        return Finding("ImageNet weights", "note", f"{text}: or give --set train.weights_dir=DIR")
+    return Finding("ImageNet weights", "ok", "those that are needed are here")
 
 
 def _weights() -> Finding:
-    folder = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
-    there = sorted(folder.glob("*no_top*.h5")) if folder.is_dir() else []
-    if there:
-        return Finding("ImageNet weights", "ok", f"{len(there)} in {folder}")
+    if there := needs.backbones_here():
+        text = f"of {', '.join(there)} in {needs.weights_folder()}"
+        return Finding("ImageNet weights", "ok", text)
     return Finding(
         "ImageNet weights",
         "note",
