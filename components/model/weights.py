@@ -9,7 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cxrflow.components.model.backbones import build_backbone, cut_backbone, find_backbone
+from cxrflow.components.model.backbones import (
+    BACKBONES,
+    build_backbone,
+    cut_backbone,
+    find_backbone,
+)
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.schema.errors import CxrflowError
 
@@ -78,10 +83,27 @@ def weights_path(name: str, alpha: float, weights_dir: str) -> Path:
     given = Path(weights_dir).expanduser()
     path = given if given.is_file() else given / _file_name(name, alpha)
     if not path.is_file() and given.is_dir():
-        path = next(iter(sorted(given.glob(f"{name.lower()}_*_cut_*.h5"))), path)
+        path = next(iter(_cut_files(name, alpha, given)), path)
     if not path.is_file():
         raise CxrflowError(f"train.weights_dir: {path} is missing; give the folder that holds it")
     return path
+
+
+def _cut_files(name: str, alpha: float, folder: Path) -> list[Path]:
+    """Files of a backbone's first layers: NAME_…_cut_LAYER….h5, with the width if it has several.
+
+    Underscores in NAME don't count; a file is of the backbone with the longest name that fits.
+    """
+    width = find_backbone(name).alphas.get(alpha, "")
+    found = []
+    for path in sorted(folder.glob("*_cut_*.h5")):
+        start = path.name.lower().partition("_cut_")[0]
+        plain = start.replace("_", "")
+        fitting = [other for other in BACKBONES if plain.startswith(other.lower())]
+        of_width = not width or f"_{width}_" in f"{start}_"
+        if max(fitting, key=len, default="") == name and of_width:
+            found.append(path)
+    return found
 
 
 def weights_fingerprint(recipes: Iterable[TrainConfig]) -> str:

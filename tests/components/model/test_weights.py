@@ -8,7 +8,11 @@ import pytest
 from cxrflow.components.model import weights
 from cxrflow.components.model.backbones import build_backbone
 from cxrflow.components.model.recipe import TrainConfig
-from cxrflow.components.model.weights import backbone_with_weights, weights_fingerprint
+from cxrflow.components.model.weights import (
+    backbone_with_weights,
+    weights_fingerprint,
+    weights_path,
+)
 from cxrflow.schema.errors import CxrflowError
 
 pytestmark = pytest.mark.tf
@@ -92,6 +96,31 @@ def test_a_cut_beyond_the_file_is_refused(quarter, tmp_path, cut_at, said):
     assert "\n" not in str(error.value)
     with pytest.raises(CxrflowError, match="does not fit the layers of MobileNet up to"):
         backbone_with_weights("MobileNet", 64, 0.5, "imagenet", str(file), cut_at="conv_pw_3_relu")
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha", "file"),
+    [
+        ("MobileNet", 1.0, "mobilenet_1_0_224_tf_cut_conv_pw_6_relu.weights.h5"),
+        ("MobileNet", 0.75, "mobilenet_7_5_cut_conv_pw_6_relu.weights.h5"),
+        ("MobileNet", 0.5, None),
+        ("MobileNetV2", 1.0, "mobilenet_v2_1.0_224_cut_block_3_add.weights.h5"),
+        ("MobileNetV2", 0.5, None),
+        ("ResNet50V2", 1.0, "resnet50v2_224_tf_cut_conv4_block1_out.weights.h5"),
+        ("ResNet50", 1.0, None),
+    ],
+)
+def test_a_cut_file_is_of_one_backbone_and_width(name, alpha, file, tmp_path):
+    for there in (
+        *("mobilenet_1_0_224_tf_cut_conv_pw_6_relu", "mobilenet_7_5_cut_conv_pw_6_relu"),
+        *("mobilenet_v2_1.0_224_cut_block_3_add", "resnet50v2_224_tf_cut_conv4_block1_out"),
+    ):
+        (tmp_path / f"{there}.weights.h5").touch()
+    if file is None:
+        with pytest.raises(CxrflowError, match=r"h5 is missing; give the folder"):
+            weights_path(name, alpha, str(tmp_path))
+    else:
+        assert weights_path(name, alpha, str(tmp_path)).name == file
 
 
 @pytest.mark.parametrize(
