@@ -75,6 +75,7 @@ def trial_recipe(
         "images_seen": study.images_seen,
         "epoch_images": images,
         "patience": study.evaluations,
+        "head_epochs": 0,  # they would see images before the first that is counted
     }
     try:
         changed = changes(experiment, values, study)
@@ -82,7 +83,7 @@ def trial_recipe(
             changed |= _without_its_layers(recipe)
             alphas = BACKBONES.get(changed["backbone"])
             changed |= {} if alphas is None or alphas.alphas else {"alpha": 1.0}
-        trial = dataclasses.replace(recipe, **changed, **budget)
+        trial = dataclasses.replace(recipe, **(changed | budget))
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"train.{name}: " for name in first["loc"])

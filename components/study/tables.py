@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import combinations
+from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import yaml
+from scipy import stats
 
 from cxrflow.components.study.plan import Values, changes
 from cxrflow.components.study.results import ExperimentResult, TrialResult
@@ -24,6 +26,7 @@ TITLES: dict[Experiment, str] = {
 }
 _NONE = "–"
 _FAILED = "failed"
+_ENOUGH_SEEDS = 3
 
 
 def page(result: ExperimentResult, study: StudyConfig) -> str:
@@ -78,6 +81,7 @@ def _provenance(result: ExperimentResult, study: StudyConfig) -> list[str]:
     trained = {"": "all layers", "head": "the head"}.get(
         recipe["finetune_from"], f"layers from {recipe['finetune_from']}"
     )
+    left_out = " Trials leave out train.head_epochs." if recipe["head_epochs"] else ""
     seeds = study.seeds if result.experiment in SEEDED else (recipe["seed"],)
     text = (
         f"**Here**: every trial starts from the same initial weights and sees "
@@ -87,8 +91,8 @@ def _provenance(result: ExperimentResult, study: StudyConfig) -> list[str]:
         f"{recipe['backbone']}{width}, weights {recipe['weights']}, {trained} trained, head "
         f"{recipe['head']}, {recipe['image_size']} px, {recipe['optimizer']} at "
         f"{recipe['learning_rate']:g}, {recipe['batch_size'] * recipe['accumulation_steps']} "
-        "images an update. Loss: mean binary cross-entropy, nats; AUC: mean of the classes; s: "
-        "seconds, those of a first trial with what it stored for the others."
+        f"images an update.{left_out} Loss: mean binary cross-entropy, nats; AUC: mean of the "
+        "classes; s: seconds, those of a first trial with what it stored for the others."
     )
     synthetic = ["**Synthetic X-rays: these figures say nothing about real ones.**"]
     return [*(synthetic if result.synthetic else []), text]
@@ -225,7 +229,7 @@ def _of_seeds(result: ExperimentResult, study: StudyConfig, of_2019: dict[str, A
         for name, of in (("mean", fmean), ("standard deviation", _stdev))
     ]
     old = [
-        [f"2019: {label}", *(_number(values.get(one)) for one in options)]
+        [f"2019, last epoch: {label}", *(_number(values.get(one)) for one in options)]
         for label, values in of_2019["val_loss"].items()
     ]
     pairs = [
@@ -246,11 +250,13 @@ def _of_seeds(result: ExperimentResult, study: StudyConfig, of_2019: dict[str, A
     if not aucs:
         return parts
     count = len(next(iter(aucs.values())))
+    few = f" Fewer than {_ENOUGH_SEEDS}: too few to tell a difference from chance."
     return [
         *parts,
-        f"Differences paired by seed, over the {count} seeds that all of them have: mean and "
-        "standard deviation.",
-        _markdown([f"{kind}s", "AUC", "sd", "eval loss", "sd"], pairs),
+        f"Differences paired by seed, over the {count} seeds that all of them have: mean, standard "
+        "deviation, and the mean's interval by Student's t, which tells how trainings on these "
+        f"patients differ, and not patients.{few if count < _ENOUGH_SEEDS else ''}",
+        _markdown([f"{kind}s", "AUC", "sd", "95 %", "eval loss", "sd", "95 %"], pairs),
     ]
 
 
@@ -283,9 +289,14 @@ def _by_option(
     return {one: [scores[one] for scores in whole] for one in options} if whole else {}
 
 
-def _paired_difference(a: Sequence[float], b: Sequence[float]) -> tuple[str, str]:
+def _paired_difference(a: Sequence[float], b: Sequence[float]) -> tuple[str, str, str]:
+    """Mean, standard deviation and the mean's 95 % interval."""
     differences = [x - y for x, y in zip(a, b, strict=True)]
-    return f"{fmean(differences):+.4f}", _number(_stdev(differences))
+    mean, deviation = fmean(differences), _stdev(differences)
+    if deviation is None:
+        return f"{mean:+.4f}", _NONE, _NONE
+    half = float(stats.t.ppf(0.975, len(differences) - 1)) * deviation / sqrt(len(differences))
+    return f"{mean:+.4f}", _number(deviation), f"{mean - half:+.4f} to {mean + half:+.4f}"
 
 
 def _curves(

@@ -51,6 +51,12 @@ def test_a_trial_changes_what_its_grid_names_and_its_budget_only():
     assert (trial.images_seen, trial.epoch_images, trial.patience) == (327_680, 32_768, 10)
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_no_trial_sees_images_before_the_first_that_is_counted(experiment):
+    base = TrainConfig(image_size=224, head_epochs=1)
+    assert {r.head_epochs for r in recipes(experiment, StudyConfig(), base)} == {0}
+
+
 def test_both_colors_start_from_random_weights():
     base = TrainConfig(image_size=224, finetune_from="head", cached_views=2)
     planned = recipes("color", StudyConfig(), base)

@@ -55,6 +55,9 @@ def test_optimizers_beside_the_studys():
     assert row(text, "sgd")[5:] == ["failed", "–", "–", "–", "–"]
     assert row(text, "adadelta")[5:] == ["–"] * 5  # not tried here
     assert "- optimizer sgd: training diverged in epoch 1" in text
+    assert "Trials leave out train.head_epochs" not in text
+    found.recipe["head_epochs"] = 1
+    assert "Trials leave out train.head_epochs." in page(found, STUDY)
     assert "sees 200 images" in text and "eval split (194 images)" in text
     assert "not reset between optimizers" in text
     assert "Synthetic" not in text
@@ -127,8 +130,14 @@ def test_heads_are_paired_by_seed():
     assert row(text, "mean") == ["mean", "0.7200 / 0.4500", "0.6900 / 0.4500"]
     assert row(text, "standard deviation")[2] == "0.0141 / 0.0707"
     # AUC: .02 and .04; loss: .1 and -.1
-    assert row(text, "attention − simple")[1:] == ["+0.0300", "0.0141", "+0.0000", "0.1414"]
+    # Student's t of one degree of freedom: 12.7062 × .0141421 / √2 = .1271, and ten times that
+    assert row(text, "attention − simple")[1:] == [
+        *("+0.0300", "0.0141", "-0.0971 to +0.1571"),
+        *("+0.0000", "0.1414", "-1.2706 to +1.2706"),
+    ]
     assert "over the 2 seeds that all of them have" in text
+    assert "Fewer than 3: too few to tell a difference from chance." in text
+    assert row(text, "2019, last epoch: val_loss")[1:] == ["0.3425", "0.3427"]
     assert winner(found, study) == "--set train.head=attention"
 
 
@@ -142,14 +151,17 @@ def test_backbones_stand_beside_those_of_2019_and_have_mean_curves():
     )
     study = dataclasses.replace(STUDY, backbones=("VGG19", "MobileNet"), seeds=(0, 1))
     text = page(found, study)
-    assert row(text, "2019: simple head") == ["2019: simple head", "0.3310", "0.3427"]
-    assert row(text, "2019: attention head")[1:] == ["0.3139", "0.3425"]
+    assert row(text, "2019, last epoch: simple head")[1:] == ["0.3310", "0.3427"]
+    assert row(text, "2019, last epoch: attention head")[1:] == ["0.3139", "0.3425"]
     curve = text.partition("by the images seen")[2].splitlines()
     assert [line.split(" | ")[1:] for line in curve[4:6]] == [
         ["0.4000", "0.6000 |"],
         ["0.3000", "0.4500 |"],
     ]
-    assert row(text, "VGG19 − MobileNet")[1:] == ["+0.0200", "0.0283", "-0.1500", "0.0707"]
+    assert row(text, "VGG19 − MobileNet")[1:] == [
+        *("+0.0200", "0.0283", "-0.2341 to +0.2741"),  # 12.7062 × .0282843 / √2 = .2541
+        *("-0.1500", "0.0707", "-0.7853 to +0.4853"),
+    ]
     assert winner(found, study) == "--set train.backbone=VGG19"
 
 
@@ -162,6 +174,7 @@ def test_the_loss_of_a_training_that_diverged_is_short():
 def test_one_seed_has_no_spread():
     found = result("head", trial((0.5, 0.5), (0.7, 0.6), seed=0, head="attention"))
     study = dataclasses.replace(STUDY, heads=("attention",), seeds=(0,))
+    assert "Fewer than 3" in page(found, study)
     assert row(page(found, study), "standard deviation")[1] == "– / –"
 
 
