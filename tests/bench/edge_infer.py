@@ -95,7 +95,7 @@ def _memory(root: Path, bundle: Path, images: Path, source: str) -> Iterator[dic
     watched = psutil.Process(process.pid)
     while process.poll() is None:
         try:
-            resident.append(watched.memory_info().rss / 2**20)
+            resident.append(watched.memory_info().rss / 1e6)
         except psutil.Error:
             break
         try:

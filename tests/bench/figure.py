@@ -88,7 +88,7 @@ class Measured:
 
     output: str
     seconds: float
-    peak_mb: float  # resident memory of the largest process
+    peak_gb: float  # resident memory of the largest process; a GB has 1e9 bytes
     cpu_seconds: float  # of it and of the processes that it waited for
 
 
@@ -105,4 +105,4 @@ def measure(*command: str) -> Measured:
     if process.returncode:
         raise RuntimeError(f"{command} failed with {process.returncode}:\n{output}")
     cpu = usage.ru_utime + usage.ru_stime
-    return Measured(output, time.monotonic() - started, usage.ru_maxrss / 1024, cpu)
+    return Measured(output, time.monotonic() - started, usage.ru_maxrss * 1024 / 1e9, cpu)

@@ -142,7 +142,7 @@ def _memory(folder: Path, port: int, archive: Any, pid: int, images: int) -> dic
         if (number + 1) % max(1, images // slices) == 0:
             hospital.until(lambda now=number + 1: archive.count >= before + 2 * now, 600)
             seconds = time.monotonic() - started
-            looks.append(_Look(seconds, process.memory_info().rss / 2**20, process.num_fds()))
+            looks.append(_Look(seconds, process.memory_info().rss / 1e6, process.num_fds()))
     settled = [look.megabytes for look in looks[int(len(looks) * _WARM_SHARE) :]]
     rise = max(settled[-3:]) / settled[0] - 1
     return figure(

@@ -44,7 +44,7 @@ def main() -> Iterator[dict[str, Any]]:
         passed = {test: one["outcome"] == "passed" for test, one in found.items()}
         seconds = {test: round(one["seconds"]) for test, one in found.items()}
         at_512 = f"{'passed' if passed[AT_512] else 'failed'}; " if AT_512 in passed else ""
-        minutes, gigabytes = measured.cpu_seconds / 60, measured.peak_mb / 1e3
+        minutes, gigabytes = measured.cpu_seconds / 60, measured.peak_gb
         yield figure(
             what,
             auc,
@@ -53,7 +53,7 @@ def main() -> Iterator[dict[str, Any]]:
             shown=f"{auc:.3f}; {at_512}{minutes:.1f} CPU minutes, {gigabytes:.1f} GB",
             seconds=seconds,
             cpu_seconds=round(measured.cpu_seconds),
-            peak_mb=round(measured.peak_mb),
+            peak_gb=round(gigabytes, 3),
         )
 
 

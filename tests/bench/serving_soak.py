@@ -25,7 +25,7 @@ def main(seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
         for _ in range(slices):
             done, _ = load(served, bench, clients=4, seconds=seconds / slices, rate=capacity / 2)
             errors, requests = errors + len(done.errors), requests + len(done.ms)
-            megabytes.append(server.memory_info().rss / 2**20)
+            megabytes.append(server.memory_info().rss / 1e6)
         settled = megabytes[int(slices * _WARM_SHARE) :]
         rise = max(settled[-3:]) / settled[0] - 1
         yield figure(

@@ -1,6 +1,8 @@
 """What `make bench-compare` says of a measurement against the committed figures."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from tests.bench import compare, docs
 from tests.bench.compare import Compared, compared, report
 from tests.bench.docs import Figure
-from tests.bench.figure import against, figure
+from tests.bench.figure import ROOT, against, figure
 
 COMMITTED = Figure(
     what="speed", value=2.0, command="c", date="2026-11-23", machine="this one", bench="speed"
@@ -99,3 +101,11 @@ def test_the_command(tmp_path, capsys, content: str | None, code: int, said: str
         lines.write_text(content + "\n")
     assert compare.main([str(lines)], tmp_path) == code
     assert said in "".join(capsys.readouterr())
+
+
+def test_the_largest_process_is_measured_in_gb_of_1e9_bytes() -> None:
+    holds = "held = b'x' * 500_000_000"
+    code = f"from tests.bench.figure import measure; print(measure('-c', {holds!r}).peak_gb)"
+    # From a small process: the system counts into a child's peak what its parent had.
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    assert 0.5 <= float(done.stdout) < 0.53  # in GiB it would be .47, with Python's own 10 MB
