@@ -5,9 +5,9 @@
     python -m tests.bench.docs --check   says which page differs; exit code 1 if one does
 
 A page names a figure between two comments, which a reader of the page doesn't see:
-`<!--figure:NAME-->0.95<!--/-->` holds one value (a block of code where the value is lines), and
-`<!--figures:SUBJECT-->...<!--/-->` holds a table of all single values of a subject, whose names
-begin with `SUBJECT.`.
+`<!--figure:NAME-->0.95<!--/-->` holds one value (where the value is lines: a table if they begin
+with `|`, else a block of code), and `<!--figures:SUBJECT-->...<!--/-->` holds a table of all single
+values of a subject, whose names begin with `SUBJECT.`.
 """
 
 import argparse
@@ -38,7 +38,7 @@ class Figure:
     """A measured value, and how it came about."""
 
     what: str  # was measured, with its unit
-    value: float | str | list[str]  # a list: lines of a program's output
+    value: float | str | list[str]  # a list: rows of a table, or lines of a program's output
     command: str  # that measures it
     date: str  # of the measurement, YYYY-MM-DD
     machine: str
@@ -51,7 +51,8 @@ class Figure:
     def text(self) -> str:
         """As pages show it."""
         if isinstance(self.value, list):
-            return "\n\n```text\n" + "\n".join(self.value) + "\n```\n\n"
+            lines = "\n".join(self.value)
+            return f"\n\n{lines}\n\n" if lines[:1] == "|" else f"\n\n```text\n{lines}\n```\n\n"
         return self.show.format(self.value)
 
 

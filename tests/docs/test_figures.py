@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import docs
+from tests.bench import docs, workers
 from tests.bench.demo import excerpt
 from tests.bench.docs import DocsError, Figure, differences, rendered, taken
 
@@ -32,6 +32,61 @@ PAGE = "It is <!--figure:edge.speed-->2.6 ×<!--/--> as fast.\n"
 
 def test_the_repository_s_pages_have_the_results_figures():
     assert docs.main(["--check"]) == 0
+
+
+# What looks measured and isn't: limits and needs, what follows by counting, others' results.
+NOT_MEASURED = {
+    "README.md": {"5 GB"},
+    "docs/benchmarks.md": {"20 %"},
+    "docs/decisions/compact-image.md": {"100 GB"},
+    "docs/decisions/out-of-distribution.md": {"70 %", ".97"},
+    "docs/decisions/probe.md": {".05"},
+    "docs/decisions/selection-on-eval.md": {"38 %", ".027", ".054"},
+    "docs/evidence.md": {".2"},
+    "docs/gateway.md": {".5"},
+    "docs/limits.md": {".81", "1 MB"},
+    "docs/model-card.md": {".1", ".25", ".5", ".75", ".9"},
+    "docs/monitoring.md": {"0.1", ".1"},
+    "docs/operations.md": {"0.11", "0.0", "30 s", "5 s", "30 MB"},
+    "docs/report.md": {"1 MB"},
+    "docs/scale.md": {"2 GB", "4.3 GB", "23 GB", "60 KB"},
+}
+CODE = re.compile(r"^ {4}[^\n]*$|```.*?```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+LOOKS_MEASURED = re.compile(
+    r"(?<![\w./-])(?:0?\.\d+|\d[\d,.]* (?:ms|s|seconds?|minutes?|hours?|KB|MB|GB|%)(?!\w))"
+)
+
+
+def loose_figures(text: str) -> set[str]:
+    """What looks like a measured figure outside of the marks; 95 % is what an interval covers."""
+    return set(LOOKS_MEASURED.findall(CODE.sub("", docs.MARKED.sub("", text)))) - {"95 %"}
+
+
+def test_a_figure_outside_of_marks_is_found():
+    page = "AUC .714, 3.5 GB, `12 s`, 95 %, 1.21.0, [a](b.5), 7 signs\n\n    40 ms\n" + PAGE
+    assert loose_figures(page) == {".714", "3.5 GB"}
+
+
+@pytest.mark.parametrize("page", docs.pages(docs.ROOT), ids=lambda page: page.name)
+def test_measured_figures_stand_between_marks(page):
+    allowed = NOT_MEASURED.get(str(page.relative_to(docs.ROOT)), set())
+    assert loose_figures(page.read_text()) == allowed
+
+
+def test_lines_become_a_table_or_a_block_of_code():
+    table = replace(SPEED, value=["| a | b |", "|---|---|", "| 1 | 2 |"])
+    assert table.text == "\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n"
+    assert replace(SPEED, value=["a", "| b"]).text == "\n\n```text\na\n| b\n```\n\n"
+
+
+def test_the_benchmark_of_two_processes_makes_its_page_s_table():
+    took = {"ImageExampleGen": 11.7, "Transform": 52.0, "seconds": 63.7, "cpu_seconds": 47.2}
+    half = {"ImageExampleGen": 7.1, "Transform": 31.2, "seconds": 38.3, "cpu_seconds": 56.0}
+    _, _, *rows = workers.table({"one process, one core": took, "two": half}, 2016)
+    assert rows == [
+        "| one process, one core | 11.7 | 52.0 | 1.00 | 47 |",
+        "| two | 7.1 | 31.2 | 1.66 | 56 |",
+    ]
 
 
 def patterns(module: str) -> Iterator[str]:
