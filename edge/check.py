@@ -201,7 +201,7 @@ def _answers_of(golden: Golden, variant: str) -> np.ndarray:
 
 
 def _largest_difference(golden: Golden, variant: str, found: np.ndarray) -> float:
-    """Of a probability from the variant's own."""
+    """Largest difference of a probability from the variant's own."""
     return float(np.abs(found - _answers_of(golden, variant)).max())
 
 

@@ -36,7 +36,7 @@ def decode_ahead(
 
 
 def fingerprints(paths: Iterable[str], max_bytes: int, workers: int) -> Iterator[str]:
-    """Of files as they are now, in the paths' order: see `fingerprint`."""
+    """Fingerprints of files as they are now, in the paths' order: see `fingerprint`."""
     return _ahead(lambda path: fingerprint(path, max_bytes), paths, workers, 4 * workers)
 
 

@@ -104,7 +104,7 @@ class Network(NamedTuple):
     detector: Optional[Detector]  # of what is no chest X-ray; None where the bundle has none
 
     def run(self, pixels: np.ndarray) -> List[Tuple[np.ndarray, Optional[float]]]:
-        """Of gray images uint8 [n, S, S]: probabilities [C] and the score of each."""
+        """Returns probabilities [C] and the score of each of the gray images uint8 [n, S, S]."""
         probabilities = self.engine.run(pixels)
         if self.detector is None:
             return [(one, None) for one in probabilities]
@@ -351,7 +351,7 @@ def _to_rgb(pixels: np.ndarray, dtype: Any) -> np.ndarray:
 
 
 def _tolerance(bundle: Bundle, variant: str, older: bool = False) -> float:
-    """Of a probability from the golden one; `older`: than the runtime that gave the golden one."""
+    """How far a probability may be from the golden one; `older`: of an older runtime than that."""
     known = bundle.info["variants"][variant]
     found = known.get("golden_tolerance", _TOLERANCE)
     return float(known.get("golden_tolerance_older", found) if older else found)

@@ -220,7 +220,7 @@ class Results:
         self._table = self._opened(CSV)
 
     def _last_lines(self) -> Tuple[Dict[str, Tuple[int, int]], int]:
-        """Of each file its last row's place in the journal, and how much there is in it."""
+        """The place of each file's last row in the journal, and how much there is in it."""
         places = {}  # type: Dict[str, Tuple[int, int]]
         lines, damaged = 0, 0
         with open(self._path, "rb") as file:

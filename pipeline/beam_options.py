@@ -30,7 +30,7 @@ _DATAFLOW = {
 
 
 def of_pipeline(beam: BeamConfig) -> list[str]:
-    """Of every step with Beam.
+    """Returns Beam's options of every step with Beam.
 
     Raises:
         CxrflowError: Beam doesn't know one of `beam.args`, or the runner isn't to be had or lacks

@@ -41,7 +41,7 @@ class Sources:
         )
 
     def changed(self, path: str, content: bytes) -> "Sources":
-        """The same with one file changed or added."""
+        """Returns the sources with one file changed or added."""
         return replace(self, files={**self.files, path: content})
 
     def key(self, *modules: str) -> str:

@@ -12,7 +12,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 @settings
 class Resources:
-    """Of one node."""
+    """What one node gets of a cluster."""
 
     cpus: Positive = 2
     """Cores."""
@@ -33,9 +33,9 @@ class ClusterConfig:
     """For `cxrflow compile --engine`: what nodes get, and where their containers find things."""
 
     default: Resources = field(default_factory=Resources)
-    """Of the nodes that aren't named."""
+    """What the nodes get that aren't named."""
     nodes: dict[Name, Resources] = field(default_factory=_trainers)
-    """By id (Trainer.lse) or by what stands before its dot (Trainer); the id goes first."""
+    """What nodes get by id (Trainer.lse), or by what stands before its dot; the id goes first."""
     image: str = "cxrflow:0.1.0"
     """Container image with cxrflow: the Dockerfile's target `pipeline`."""
     claim: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")] = "cxrflow"

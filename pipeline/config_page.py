@@ -29,7 +29,7 @@ def page(config: Any, section: str = "") -> str:
 
 
 def rows(config: Any, section: str = "") -> list[dict[str, Any]]:
-    """The same for programs: name, value, default, type and meaning of each setting."""
+    """Name, value, default, type and meaning of each setting, for programs."""
     return [
         {key: value for key, value in asdict(setting).items() if key != "is_section"}
         for setting in _chosen(config, section)

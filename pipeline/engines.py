@@ -129,7 +129,7 @@ def run_node(ir: pipeline_pb2.Pipeline, node: str) -> None:
 
 
 def run_serialised(ir: bytes, node: str) -> bool:
-    """The same of an IR that came from another process; whether it was taken from the cache."""
+    """Runs one node of an IR from another process; returns whether it came from the cache."""
     run = pipeline_pb2.Pipeline.FromString(ir)
     run_node(run, node)
     return node in outputs(run).cached

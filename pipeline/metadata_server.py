@@ -33,9 +33,9 @@ class MetadataConfig:
     kind: Literal["sqlite", "mysql", "mariadb"] = "sqlite"
     """mysql and mariadb are the same; MySQL 8 needs a user with mysql_native_password."""
     host: str = ""
-    """Of the server; the password is taken from the environment."""
+    """Host of the server; the password is taken from the environment."""
     port: Annotated[int, Field(ge=1, le=65535)] = 3306
-    """Of the server."""
+    """Port of the server."""
     database: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] = "cxrflow"
     """Made if it is missing; pipelines of several roots may share it."""
     user: str = "cxrflow"

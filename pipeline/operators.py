@@ -112,7 +112,7 @@ def _on_absolute(info: Any, run: Callable[[Any], Any]) -> Any:
 
 
 def _moved(info: Any, artifact: Callable[[str], str], folder: Callable[[str], str]) -> Any:
-    """The same execution with its artifacts and its own folders elsewhere."""
+    """Returns the execution with its artifacts and its own folders elsewhere."""
     return attr.evolve(
         info,
         input_dict=_copied(info.input_dict, artifact),

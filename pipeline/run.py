@@ -122,7 +122,7 @@ def execute(
 
 
 def with_absolute_paths(config: settings.PipelineConfig) -> settings.PipelineConfig:
-    """The same settings, whatever folder is worked in."""
+    """Returns settings that mean the same, whatever folder is worked in."""
 
     def absolute(given: str) -> str:
         return given and os.path.abspath(os.path.expanduser(given))

@@ -40,7 +40,7 @@ class PhantomConfig:
     patients: Count = 0
     """Synthetic patients that the run draws for itself; 0: none, the run needs --data."""
     seed: Count = 0
-    """Of the drawing: the same seed gives the same bytes."""
+    """Seed of the drawing, which gives the same bytes each time."""
     prevalence_scale: Rate = 1.0
     """Multiplies every finding's prevalence, so that small sets have enough of each."""
     min_severity: Fraction = 0.0
@@ -91,7 +91,7 @@ class BeamConfig:
     args: tuple[BeamOption, ...] = ()
     """Options of Beam's own, such as --runner=PortableRunner; see docs/scale.md."""
     nodes: dict[str, tuple[BeamOption, ...]] = field(default_factory=dict)
-    """The same for single nodes by their ids, such as Transform; they win."""
+    """Options of Beam's for single nodes by their ids, such as Transform; they win."""
 
     @property
     def is_remote(self) -> bool:

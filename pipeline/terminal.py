@@ -149,7 +149,7 @@ class _Bar(logging.Handler):
 
 
 class _PlainBar(logging.Handler):
-    """The same as one line of text that is written over itself, without an escape code."""
+    """Shows progress as one line of text that is written over itself, without an escape code."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ Answered = Literal["findings", "not_frontal_chest", "out_of_distribution"]
 
 @dataclass(frozen=True)
 class ImageStatistics:
-    """Of the 8-bit gray picture that was sent to the model."""
+    """Statistics of the 8-bit gray picture that was sent to the model."""
 
     width: int  # pixels
     height: int

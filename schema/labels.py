@@ -10,7 +10,7 @@ import numpy as np
 
 
 def known_columns(labels: np.ndarray, *others: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Of each class in turn: its labels, its columns of the others, and the rows they are of.
+    """Yields each class's known labels, its columns of the others, and the rows they are of.
 
     Args:
         labels: k-hot [N, C].

@@ -121,7 +121,7 @@ def read_model_json(saved_model: Path) -> ModelJson:
 
 
 def read_trained(saved_model: Path) -> ModelJson:
-    """The same of a model that a Trainer or the ensemble of cxrflow made.
+    """Reads model.json of a model that a Trainer or the ensemble of cxrflow made.
 
     Raises:
         CxrflowError: as `read_model_json`, or it lacks what they write.

@@ -44,7 +44,7 @@ class HttpServer:
         give_way: dict[_Protocol, float] = {}
 
         class Protocol(_Protocol):
-            """Of this server: its limits, and its connections that give way."""
+            """The protocol of this server: its limits, and its connections that give way."""
 
             head_seconds = config.head_seconds
             max_connections = config.max_connections

@@ -148,7 +148,7 @@ class Questions:
     def _from_json(
         self, arrays: dict[str, np.ndarray], definition: meta_graph_pb2.SignatureDef
     ) -> dict[str, np.ndarray]:
-        """The same checks as over gRPC."""
+        """Checks arrays of a JSON body as those that come over gRPC."""
         return self._inputs({key: to_proto(value) for key, value in arrays.items()}, definition)
 
     def _inputs(

@@ -74,7 +74,7 @@ def _decoded(data: bytes, limits: ImageLimits) -> int:
 
 
 def _decoded_example(serialized: bytes, limits: ImageLimits) -> int:
-    """The same for the images in a raw or transformed tf.Example. Raises BadImage."""
+    """Bytes that decoding the images of a raw or transformed tf.Example takes. Raises BadImage."""
     try:
         features = example_pb2.Example.FromString(serialized).features.feature
     except DecodeError:

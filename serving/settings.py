@@ -61,7 +61,7 @@ class ShadowConfig:
     seconds: Seconds = 300.0
     """Seconds for an answer, loading the version included; then its process is started anew."""
     niceness: Annotated[int, Field(ge=0, le=19)] = 19
-    """Of its process; 19: in the idle class, it gets what the server leaves of the processors."""
+    """Niceness of its process; 19: idle class, it gets what the server leaves of the processors."""
 
     @model_validator(mode="after")
     def _is_second(self) -> "ShadowConfig":

@@ -89,11 +89,11 @@ class Encrypted(Protocol):
 
     @property
     def tls_certificate(self) -> str:
-        """Of the service."""
+        """The service's certificate."""
 
     @property
     def tls_key(self) -> str:
-        """Of its certificate."""
+        """The key of its certificate."""
 
     @property
     def tls_client_ca(self) -> str:

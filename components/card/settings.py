@@ -32,7 +32,7 @@ class CardConfig:
 
 @settings
 class CardSettings:
-    """Of ModelCard."""
+    """Settings of ModelCard."""
 
     card: CardConfig
     """What only people can say."""

@@ -32,9 +32,9 @@ class EnsembleConfig:
     """How members are combined; best: the method with the highest mean AUC on eval of those that
     beat the mean by more than chance, else the mean."""
     draws: Positive = 1000
-    """Of eval's patients, with replacement, to tell a better method from chance."""
+    """Draws of eval's patients, with replacement, to tell a better method from chance."""
     folds: int = Field(default=5, ge=2)
-    """Of eval, by patient, to score the methods that are fitted on it."""
+    """Folds of eval, by patient, to score the methods that are fitted on it."""
     equal_weights_images: Rate = 50.0
     """weighted: pulls to equal weights as so many images would that favour no member."""
     stacking_c: Rate = 1.0
@@ -45,7 +45,7 @@ class EnsembleConfig:
 
 @settings
 class EnsembleSettings:
-    """Of the node Ensemble."""
+    """Settings of the node Ensemble."""
 
     ensemble: EnsembleConfig
     """How members are combined."""
@@ -58,7 +58,7 @@ class EnsembleSettings:
     synthetic: bool
     """The images are phantoms."""
     data_version: str
-    """Of the data, for model.json."""
+    """Version of the data, for model.json."""
     slices: tuple[str, ...] = ()
     """Features of a described source's further groups."""
 

@@ -106,7 +106,7 @@ class _Predicted(beam.PTransform):
         self._ask, self._known = ask, known
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        """Of extracts with features to the same with predictions."""
+        """Turns extracts with features into extracts with features and predictions."""
         parts = batches | beam.ParDo(_SayKnown(self._known)).with_outputs(_SAID, main=_NEW)
         answered = {"known": parts[_SAID], "asked": parts[_NEW] | self._ask}
         # Beam's own runner keeps in memory whatever is flattened: of every image of the set.

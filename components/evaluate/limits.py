@@ -46,7 +46,7 @@ class FinalLimits(Limits):
     max_auc_drop: Fraction = 0.02
     """Margin by which the mean AUC may lie below the last blessed model's."""
     max_class_auc_drop: Fraction = 0.05
-    """The same for the AUC of one class."""
+    """Margin by which the AUC of one class may lie below the last blessed model's."""
     max_ece_rise: Fraction = 0.02
     """Margin by which an ECE may lie above the last blessed model's."""
     max_brier_rise: Fraction = 0.01
@@ -56,8 +56,8 @@ class FinalLimits(Limits):
     references: tuple[str, ...] = ()
     """Sources in schema/reference.csv whose AUCs are lower bounds, where they are comparable."""
     subgroups: tuple[Attribute, ...] = ("sex", "view", "age_band")
-    """By what patients are grouped to look for gaps."""
+    """Attributes by which patients are grouped to look for gaps."""
     max_subgroup_gap: Fraction = 0.1
     """Largest gap in mean AUC between a subgroup and all others, where it is no chance."""
     draws: int = Field(default=1000, ge=100)
-    """Of patients, for the intervals."""
+    """Draws of patients, for the intervals."""

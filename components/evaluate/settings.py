@@ -10,7 +10,7 @@ SplitKind = Literal["official test list", "the source's own split", "hash of pat
 
 @settings
 class MemberGateSettings:
-    """Of MemberGate."""
+    """Settings of MemberGate."""
 
     classes: tuple[str, ...]
     """Names in the order of the labels."""
@@ -24,7 +24,7 @@ class MemberGateSettings:
 
 @settings
 class GateSettings:
-    """Of Gate."""
+    """Settings of Gate."""
 
     classes: tuple[str, ...]
     """Names in the order of the labels."""

@@ -27,7 +27,7 @@ class FloorConfig:
     image_size: Count = 0
     """What the frozen network sees, pixels; 0: what the first member sees."""
     folds: int = Field(default=5, ge=2)
-    """Of the training patients, to choose the strength of the penalty; where the first member is
+    """Folds of the training patients, to choose the strength of the penalty; where the first member is
     cross-fitted, its folds are taken."""
     strengths: tuple[Rate, ...] = Field(default=(0.01, 0.1, 1.0), min_length=1)
     """Values of C to choose from, in rising order."""
@@ -39,7 +39,7 @@ class FloorConfig:
 
 @settings
 class BaselinesSettings:
-    """Of the node Baselines."""
+    """Settings of the node Baselines."""
 
     floor: FloorConfig
     """How they are fitted."""

@@ -87,7 +87,7 @@ def read_dicom_image(path: str | Path, limits: Limits) -> tuple[bytes, Header]:
 
 
 def read_header(path: str | Path, limits: Limits) -> Header:
-    """The same judgement from the first and the last bytes: flipped bits within go unseen.
+    """Judges an image by its first and last bytes alone: flipped bits within go unseen.
 
     Raises:
         BadImage: the file is missing, empty, truncated, no PNG or JPEG, or breaks the limits.

@@ -57,7 +57,7 @@ class IngestConfig:
 
 @settings
 class IngestSettings:
-    """Of ImageExampleGen."""
+    """Settings of ImageExampleGen."""
 
     data_dir: str
     """The data folder."""

@@ -111,7 +111,7 @@ def overlaps(predicted: np.ndarray, rectangles: np.ndarray) -> np.ndarray:
 
 
 def moved(predicted: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The same boxes [P, 4], each at a place drawn evenly from those that the square has for it."""
+    """Moves each box of [P, 4] to a place drawn evenly from those that the square has for it."""
     sides = predicted[:, 2:] - predicted[:, :2]
     starts = random.random(sides.shape) * (1 - sides)
     return np.concatenate([starts, starts + sides], axis=1)

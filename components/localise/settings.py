@@ -16,7 +16,7 @@ class LocaliseConfig:
     boxes: str = ""
     """A BBox_List_2017.csv; empty: the one in the data folder, if there is one."""
     intensities: tuple[Intensity, ...] = (60, 180)
-    """Of a map stretched to 0 to 255: regions at least as bright become predicted boxes."""
+    """Levels of a map stretched to 0 to 255: regions as bright become predicted boxes."""
     overlaps: tuple[Fraction, ...] = (0.1, 0.25, 0.5, 0.75, 0.9)
     """T(IoBB): share of a predicted box above which its place in a true box counts as found."""
     grid: Positive = 256
@@ -26,12 +26,12 @@ class LocaliseConfig:
     draws: Positive = 1000
     """Draws of patients for the 95 % intervals."""
     seed: Count = 0
-    """Of draws, random places and randomised weights."""
+    """Seed of draws, random places and randomised weights."""
 
 
 @settings
 class LocaliserSettings:
-    """Of Localiser."""
+    """Settings of Localiser."""
 
     localise: LocaliseConfig
     """How it scores."""

@@ -35,7 +35,7 @@ class Probe:
     out_of_fold: np.ndarray  # float32 [N, C], each image's by a probe fitted on other patients
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Of any images' features [n, D], float32 [n, C]."""
+        """Returns float32 [n, C] of any images' features [n, D]."""
         found: np.ndarray = features.astype(np.float32) @ self.kernel + self.bias
         return found
 

@@ -53,11 +53,11 @@ class TrainConfig:
     """A pushed model whose backbone's weights training starts from, with a new head: a run's
     folder, a model's or a SavedModel's. It takes the place of `weights`."""
     seed: int = 0
-    """Of weights, order and augmentation."""
+    """Seed of weights, order and augmentation."""
     deterministic: bool = False
-    """The same seed gives the same bits; slower."""
+    """Whether one seed always gives the same bits; slower."""
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
-    """Of training; auto: mixed where there is a GPU. What is exported is float32."""
+    """Precision of training; auto: mixed where there is a GPU. What is exported is float32."""
     epochs: Positive = 20
     """Passes over the training images, at most."""
     images_seen: Count = 0
@@ -73,9 +73,9 @@ class TrainConfig:
     optimizer: Literal["adam", "adamw", "sgd", "adagrad", "adadelta"] = "adam"
     """The optimizer, by Keras's name."""
     momentum: Share = 0.9
-    """Of sgd; the other optimizers have none."""
+    """Momentum of sgd; the other optimizers have none."""
     learning_rate: Rate = 5e-4
-    """At its full height, after warm-up."""
+    """Learning rate at its full height, after warm-up."""
     backbone_lr_scale: Rate = 1.0
     """The backbone's learning rate as a share of the head's."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
@@ -89,14 +89,14 @@ class TrainConfig:
     ema: Share = 0.0
     """Momentum of the averaged weights that are evaluated and kept; 0: no average."""
     dropout: Share = 0.5
-    """In the head."""
+    """Share of the head's inputs that are dropped in training."""
     lse_r: Rate = 10.0
-    """Of the lse head: near 0 it pools the mean, high up the maximum."""
+    """How the lse head pools: near 0 the mean, high up the maximum."""
     loss: Literal["bce", "wcel", "focal"] = "bce"
     """bce: binary cross-entropy; wcel: weighted by class; focal: well-classified labels count
     less."""
     focal_gamma: Rate = 2.0
-    """Of focal: how much less well-classified labels count."""
+    """How much less well-classified labels count in the loss focal."""
     normal_weight: Rate = 1.0
     """Weight in the loss of an image without a finding; others weigh 1."""
     label_smoothing: Share = 0.0
@@ -104,11 +104,11 @@ class TrainConfig:
     feature_layers: tuple[str, ...] = ()
     """Names of earlier backbone layers whose maps the head sees besides the last one."""
     cell_layers: tuple[str, ...] = ()
-    """Of probe: those of feature_layers, or the last one, whose means are of cells too."""
+    """Those of feature_layers, or the last one, of which a probe takes means of cells too."""
     cells: int = Field(default=3, ge=2, le=16)
-    """Of probe: the image is divided into so many times so many cells."""
+    """A probe divides the image into so many times so many cells."""
     second_level: bool = False
-    """Of probe: each class learns from the logits of all classes too, as findings come together."""
+    """A probe's classes learn from the logits of all classes too, as findings come together."""
     cross_fit: Annotated[int | Literal["auto"], BeforeValidator(_folds)] = 0
     """Folds of train and eval, by patient. Each image is judged by a model of the other folds; the
     model that is kept has learned from all: the mean of the folds' networks, or one probe. 0:
@@ -123,7 +123,7 @@ class TrainConfig:
     batch_norm: Literal["train", "frozen"] = "train"
     """frozen: the backbone's batch norms keep their weights and statistics."""
     bn_momentum: Share = 0.99
-    """Of trained batch norms; .9 suits runs of few steps."""
+    """Momentum of trained batch norms; .9 suits runs of few steps."""
     cached_views: Count = 0
     """Augmented copies of the frozen part's output that are stored; 0: computed anew."""
     rotation: float = 5.0

@@ -14,9 +14,9 @@ class CalibrateConfig:
     method: Literal["platt", "none"] = "platt"
     """How logits become probabilities: platt is fitted on eval, per class; none is the sigmoid."""
     sensitivity: Fraction = 0.9
-    """Of the operating point with a fixed sensitivity."""
+    """Sensitivity of the operating point that fixes it."""
     specificity: Fraction = 0.9
-    """Of the operating point with a fixed specificity."""
+    """Specificity of the operating point that fixes it."""
 
 
 @settings

@@ -54,7 +54,7 @@ def score_columns(probabilities: np.ndarray, classes: Sequence[str]) -> Columns:
 
 
 def people_columns(ages: Iterable[int], sexes: Iterable[str], views: Iterable[str]) -> Columns:
-    """Of training examples: years, UNKNOWN_AGE for none."""
+    """Columns of training examples' people: years, UNKNOWN_AGE for none."""
     years = np.array([*ages], np.float64)
     return {
         AGE: np.where(years == UNKNOWN_AGE, np.nan, years),
@@ -64,7 +64,7 @@ def people_columns(ages: Iterable[int], sexes: Iterable[str], views: Iterable[st
 
 
 def asked_columns(decisions: Sequence[Decision], classes: Sequence[str]) -> Columns:
-    """Of a log's decisions; what one doesn't know is NaN, or the name for unknown."""
+    """Columns of a log's decisions; what one doesn't know is NaN, or the name for unknown."""
     nothing = UNKNOWN_AGE
     people = people_columns(
         (nothing if one.age is None else one.age for one in decisions),

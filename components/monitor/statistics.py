@@ -87,7 +87,7 @@ def shares(feature: statistics_pb2.FeatureNameStatistics) -> dict[str, float]:
 
 
 def median(feature: statistics_pb2.FeatureNameStatistics) -> float:
-    """Of a number."""
+    """Median of a numeric feature."""
     return float(feature.num_stats.median)
 
 

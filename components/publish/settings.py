@@ -39,12 +39,12 @@ class ServingCheckConfig:
     start_seconds: Positive = 300
     """Seconds until the server answers, loading and warm-up included."""
     docker_image_tag: str = "2.21.0"
-    """Of tensorflow/serving, for infra_validator."""
+    """Tag of the image tensorflow/serving, for infra_validator."""
 
 
 @settings
 class PusherSettings:
-    """Of Pusher."""
+    """Settings of Pusher."""
 
     destination: str
     """Local folder of the versions."""

@@ -121,7 +121,7 @@ class Scores:
         return mask
 
     def in_order_of(self, image_ids: np.ndarray) -> "Scores":
-        """The same, with rows in another order.
+        """Returns the scores with their rows in the order of `image_ids` [N].
 
         Raises:
             CxrflowError: these aren't the same images, each once.

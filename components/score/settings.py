@@ -9,7 +9,7 @@ from cxrflow.schema.settings import Positive, settings
 
 @settings
 class ScorerSettings:
-    """Of the node Scorer."""
+    """Settings of the node Scorer."""
 
     classes: tuple[str, ...]
     """Names in the order of the labels."""

@@ -26,9 +26,9 @@ class OptimizerConfig:
     optimizer: str
     """The optimizer, by Keras's name."""
     learning_rate: Rate
-    """That it is tried with."""
+    """Learning rate that it is tried with."""
     momentum: Share = 0.0
-    """Of sgd."""
+    """Momentum of sgd."""
 
 
 def _optimizers() -> dict[str, OptimizerConfig]:
@@ -50,25 +50,25 @@ class StudyConfig:
     evaluations: Positive = 10
     """Evaluations on eval, evenly spread over the images seen."""
     optimizers: dict[str, OptimizerConfig] = field(default_factory=_optimizers)
-    """Of the experiment optimizer, by name."""
+    """Optimizers of the experiment optimizer, by name."""
     batch_size: Positive = 32
     """Images in memory at once in the experiment learning_rate_batch."""
     accumulation_steps: tuple[Positive, ...] = Field(default=(16, 8, 4, 2, 1), min_length=1)
-    """Of the experiment learning_rate_batch: batches an update, so its batch sizes."""
+    """Batches an update in the experiment learning_rate_batch, and so its batch sizes."""
     learning_rates: tuple[Rate, ...] = Field(
         default=(1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 1e-1), min_length=1
     )
-    """Of the experiment learning_rate_batch."""
+    """Learning rates of the experiment learning_rate_batch."""
     image_sizes: tuple[Pixels, ...] = Field(
         default=(1024, 512, 256, 224, 192, 128, 64), min_length=1
     )
-    """Of the experiment image_size; sizes above transform.image_size are left out."""
+    """Image sizes of the experiment image_size; those above transform.image_size are left out."""
     color_sizes: tuple[Pixels, ...] = Field(default=(256, 224), min_length=1)
     """Image sizes of the experiment color."""
     heads: tuple[str, ...] = Field(
         default=("attention", "simple", "class_attention", "lse"), min_length=1
     )
-    """Of the experiment head."""
+    """Heads of the experiment head."""
     backbones: tuple[str, ...] = Field(
         default=(
             "MobileNet",
@@ -80,7 +80,7 @@ class StudyConfig:
         ),
         min_length=1,
     )
-    """Of the experiment backbone, all at train.image_size; a layer that train names is of the
-    recipe's own backbone, and left out for the others."""
+    """Backbones of the experiment backbone, all at train.image_size; a layer that train names is
+    of the recipe's own backbone, and left out for the others."""
     seeds: tuple[Count, ...] = Field(default=(0, 1, 2), min_length=1)
-    """Of the experiments head and backbone."""
+    """Seeds of the experiments head and backbone."""

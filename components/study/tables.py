@@ -364,7 +364,7 @@ def _number(value: float | None) -> str:
 
 
 def _stdev(values: Sequence[float]) -> float | None:
-    """Of the sample; None for a single value."""
+    """Standard deviation of the sample; None for a single value."""
     return stdev(values) if len(values) > 1 else None
 
 

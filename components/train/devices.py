@@ -62,7 +62,7 @@ def idle_devices(recipe: TrainConfig, devices: int) -> str:
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """The same model in float32 on one device, as it is exported; itself if it is so already."""
+    """Returns the model in float32 on one device, as it is exported; itself if it is so already."""
     mixed = any(layer.compute_dtype != "float32" for layer in model.layers)
     if not mixed and model.distribute_strategy.num_replicas_in_sync == 1:
         return model

@@ -6,7 +6,7 @@ from cxrflow.schema.settings import Positive, settings
 
 @settings
 class RecipeCheckSettings:
-    """Of RecipeCheck."""
+    """Settings of RecipeCheck."""
 
     recipes: dict[str, TrainConfig]
     """Members' recipes by name."""

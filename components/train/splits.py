@@ -31,7 +31,7 @@ class Images:
 
     @property
     def ids(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of images and of patients."""
+        """Ids of images and of their patients, each [N]."""
         return self.image_id, self.patient_id
 
 

@@ -21,7 +21,7 @@ class TransformConfig:
 
 @settings
 class TransformSettings:
-    """Of Transform."""
+    """Settings of Transform."""
 
     classes: tuple[str, ...]
     """Names in the order of the labels."""

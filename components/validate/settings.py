@@ -17,7 +17,7 @@ class ValidateConfig:
 
 @settings
 class ValidationGateSettings:
-    """Of ValidationGate."""
+    """Settings of ValidationGate."""
 
     limits: ValidateConfig
     """How far eval and test may be from train; see `gate.distances`."""

@@ -29,20 +29,20 @@ class Detector(NamedTuple):
     whitening: np.ndarray  # float32 [K, K]: W with (x - center) W of unit covariance
 
     def scores(self, pixels: np.ndarray) -> np.ndarray:
-        """Of gray images uint8 [N, S, S], 0 is black: float32 [N], 0 and up, about K for usual."""
+        """Scores float32 [N], 0 and up, near K as a rule, of gray images uint8 [N, S, S]."""
         return self.distances(features(pixels, self.grid))
 
     def distances(self, found: np.ndarray) -> np.ndarray:
-        """The same of images' `features` [N, K]."""
+        """Returns the scores, float32 [N], of images' `features` [N, K]."""
         apart = (found - self.center) @ self.whitening
         return np.asarray(np.sum(apart * apart, axis=1))
 
 
 def features(pixels: np.ndarray, grid: int) -> np.ndarray:
-    """Of gray images [N, S, S], 0 to 255, S > `grid`: float32 [N, grid * grid * STATISTICS].
+    """Returns float32 [N, grid * grid * STATISTICS] of gray images [N, S, S], 0 to 255, S > grid.
 
-    Of each cell, row by row: mean in 0..1, and logarithms of the standard deviation and of the mean
-    step to the next pixel on the right and below, in gray levels.
+    Each cell, row by row, has its mean in 0..1, and the logarithms of its standard deviation and of
+    its mean steps to the next pixel on the right and below, in gray levels.
     """
     size = pixels.shape[1]
     whole, steps = cells(size, grid), cells(size - 1, grid)

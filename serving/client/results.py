@@ -84,7 +84,7 @@ class Answer:
 
     @property
     def doubt(self) -> str:
-        """The same in plain words; empty where there is nothing to say."""
+        """What makes the image doubtful, in plain words; empty where nothing does."""
         if not self.out_of_distribution:
             return ""
         return UNLIKE.format(self.out_of_distribution_score, self.model.usual_score)

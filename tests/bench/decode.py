@@ -94,7 +94,7 @@ def _sides() -> dict[str, Callable[[bytes], Any]]:
 
 
 def stored(png: bytes) -> bytes:
-    """The same PNG with its pixels not compressed."""
+    """Returns the PNG with its pixels not compressed."""
     from isal import isal_zlib
 
     parts, at = [], 8

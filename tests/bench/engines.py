@@ -36,7 +36,7 @@ def on_airflow(folder: Path, root: Path) -> float:
 
 
 def on_workers(folder: Path, root: Path) -> float:
-    """Of two, in processes that a job server gives work to; seconds once they are up."""
+    """Runs it on two workers of a job server; returns the seconds once they are up."""
     cluster = beam_cluster.Cluster(folder)
     try:
         server, pool = cluster.job_server(), cluster.workers()

@@ -62,7 +62,7 @@ def main(sizes: Iterable[int] = SIZES, last: str = "") -> Iterator[dict[str, Any
 
 
 def _worst(found: dict[str, dict[int, Cost]]) -> Iterator[dict[str, Any]]:
-    """Of all steps: the most memory, and how memory and time have grown."""
+    """Yields the most memory of all steps, and how memory and time have grown."""
     if not found:
         return
     peaks = {step: costs[max(costs)].peak_gb for step, costs in found.items()}

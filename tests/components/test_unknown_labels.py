@@ -107,7 +107,7 @@ def _unknown_for(scores, place, mask):
 
 
 def test_the_gate_judges_a_class_on_the_images_of_which_it_is_known():
-    """The same verdict on the class as on a test split that has only these images of it."""
+    """The verdict on the class is that on a test split that has only these images of it."""
     plain = scored(table(900, 1), 1.5, 2)
     hidden = np.random.default_rng(0).random(900) < 0.4
     masked = _unknown_for(plain, 0, hidden)

@@ -90,7 +90,7 @@ class Finished:
 
 
 def arguments(root: Path, **changes: object) -> list[str]:
-    """Of `cxrflow`."""
+    """Arguments of `cxrflow`."""
     settings = {**SMALL, **{key.replace("__", "."): value for key, value in changes.items()}}
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     return ["run", "--profile", "demo", "--root", str(root), *overrides]

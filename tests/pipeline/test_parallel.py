@@ -116,7 +116,7 @@ def test_nodes_end_with_a_killed_command(tmp_path: Path) -> None:
 
 
 def most_at_once(root: Path) -> int:
-    """Of the nodes that ran."""
+    """The most nodes that ran at once."""
     words = [line.split()[0] for line in (root / "trace").read_text().splitlines()]
     return max(words[:i].count("begin") - words[:i].count("end") for i in range(len(words) + 1))
 
@@ -129,7 +129,7 @@ def texts(outputs) -> dict[str, str]:
 @pytest.mark.tf
 @pytest.mark.slow
 class TestProcesses:
-    """Of the tiny pipeline; all share one process that has loaded TFX."""
+    """Processes of the tiny pipeline; all share one process that has loaded TFX."""
 
     def test_parts_run_at_once_and_give_what_one_after_another_gives(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -112,7 +112,7 @@ def test_real_radiographs(shared_dir, tmp_path):
 
 
 def from_jpeg_ls(path: Path) -> Path:
-    """The same uncompressed, for dcmj2pnm, by dcmtk's own decoder of JPEG-LS."""
+    """Decompresses a file for dcmj2pnm, by dcmtk's own decoder of JPEG-LS."""
     plain = path.with_suffix(".plain")
     subprocess.run(["dcmdjpls", path, plain], check=True, capture_output=True)
     return plain

@@ -127,7 +127,7 @@ EMBEDDED_ONLY = ("cxrflow_serving_recent_", "cxrflow_serving_shadow_")
 
 
 def labels_and_values(page: str) -> tuple[dict[str, set[str]], dict[tuple, float]]:
-    """Of a page for Prometheus: labels by name, values by name and labels."""
+    """Labels by name, and values by name and labels, of a page for Prometheus."""
     found: dict[str, set[str]] = {}
     values = {}
     for family in text_string_to_metric_families(page):

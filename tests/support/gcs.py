@@ -28,7 +28,7 @@ class Bucket:
         return sorted(o["name"] for o in found.get("items", []) if not o["name"].endswith("/"))
 
     def content(self, name: str) -> bytes:
-        """Of an object."""
+        """Content of an object."""
         return self._get(f"{BUCKET}/{name}")
 
     def wipe(self) -> None:
@@ -71,7 +71,7 @@ def bucket(folder: Path) -> Iterator[Bucket]:
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:
-    """Of Google's hosts, signed by itself: (certificate, key) as PEM files."""
+    """Makes a certificate of Google's hosts, signed by itself: (certificate, key) as PEM files."""
     certificate, key = folder / "google.pem", folder / "google.key"
     names = ",".join(f"DNS:{host}" for host in _HOSTS)
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]

@@ -57,7 +57,7 @@ def content(root: Path) -> dict[str, str]:
 
 
 def _hash(path: Path) -> str:
-    """Of examples and variables without regard to an order that each process chooses anew."""
+    """Hash of examples and variables, whatever order each process chooses anew for them."""
     import tensorflow as tf
 
     if path.name.startswith("transformed_examples-"):

@@ -42,7 +42,7 @@ NODES = ["Source", "Part.a", "Part.b", "Part.c", "Join"]
 
 @settings
 class TinySettings:
-    """Of every node."""
+    """Settings of every node."""
 
     name: str
     seconds: float = 0

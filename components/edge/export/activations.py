@@ -27,7 +27,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Activations:
-    """Of one model over some images."""
+    """The activations of one model over some images."""
 
     lows: dict[int, float] = field(default_factory=dict)  # by tensor
     highs: dict[int, float] = field(default_factory=dict)

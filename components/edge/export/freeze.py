@@ -36,7 +36,7 @@ def freeze(source: Source) -> GraphDef:
 
 
 def with_int16_weights(graph: GraphDef) -> GraphDef:
-    """The same with large weights X as int16, in half the bytes: see `fixed`.
+    """Returns the graph with large weights X as int16, in half the bytes: see `fixed`.
 
     A constant `X/int16` is cast (`X/cast`) and multiplied with a constant `X/step` to X.
     """

@@ -46,7 +46,7 @@ def with_dynamic_range(source: Source, model: bytes, pixels: np.ndarray) -> byte
 
 
 def with_half_weights(model: bytes, pixels: np.ndarray) -> bytes:
-    """The same with weights stored as float16; it computes in float32.
+    """Returns the model with weights stored as float16; it computes in float32.
 
     A convolution's bias makes up for what rounding does to the mean of its output over `pixels`,
     gray images uint8 [N, S, S]; see `quantize`.

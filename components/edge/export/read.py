@@ -93,7 +93,7 @@ def _chosen(split: Path, image: str, classes: Sequence[str], count: int) -> dict
 
 
 def _row(features: dict[str, tf.train.Feature], classes: Sequence[str]) -> _Row:
-    """Of a transformed example, or of a raw one, which names its findings."""
+    """Returns the row of a transformed example, or of a raw one, which names its findings."""
     if T_LABELS in features:
         labels = np.array(features[T_LABELS].float_list.value)
     else:

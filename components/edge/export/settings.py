@@ -28,11 +28,11 @@ class EdgeConfig:
     golden_tolerance: Rate = 0.001
     """Float variants: how far a device's probability may be from the host's by the same file."""
     golden_tolerance_quantized: Rate = 0.01
-    """The same of quantized variants."""
+    """Quantized variants: how far a device's probability may be from the host's by one file."""
     golden_tolerance_older: Rate = 0.05
-    """The same on runtimes older than ai-edge-litert: .031 was seen with tflite-runtime 2.7."""
+    """How far it may be on runtimes older than ai-edge-litert: tflite-runtime 2.7 was .031 off."""
     graph_weights: Literal["int16", "float32"] = "int16"
-    """Of frozen_graph.pb and model.onnx.xz: int16 halves the files, float32 keeps all bits."""
+    """Weights of frozen_graph.pb and model.onnx.xz: int16 halves them, float32 keeps all bits."""
     max_difference: Rate = 0.001
     """Float variants: largest difference of a probability from the source's."""
     max_auc_loss: Rate = 0.01
@@ -57,7 +57,7 @@ class EdgeConfig:
 
 @settings
 class EdgeExportSettings:
-    """Of EdgeExport."""
+    """Settings of EdgeExport."""
 
     edge: EdgeConfig
     """How many images, how weights are stored, what variants must keep."""

@@ -45,7 +45,7 @@ class Source:
         return self.function(None)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Of gray images uint8 [N, S, S]: float32 [N, C]; NaN where a logit isn't finite."""
+        """Returns float32 [N, C] of gray images uint8 [N, S, S]; NaN where a logit isn't finite."""
         batches = (pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH))
         return np.concatenate([self._of_batch(tf.constant(rgb(x))) for x in batches])
 

@@ -75,7 +75,7 @@ class Decisions:
         }
 
     def compare(self, variant: np.ndarray, may_fit: bool = True) -> Decided:
-        """Of probabilities [N, C], finite, in the order of the source's.
+        """Returns what a variant decides by probabilities [N, C], finite, in the source's order.
 
         With `may_fit`, by thresholds of its own if these change fewer of the decisions, as seen on
         patients they weren't fitted on.
@@ -157,7 +157,7 @@ class Decisions:
 
 
 def point_thresholds(thresholds: Thresholds, classes: Sequence[str], point: str) -> np.ndarray:
-    """Of all classes at a point, [C]; NaN where there is none, which calls nothing positive."""
+    """Thresholds of all classes at a point, [C]; NaN where there is none: nothing is positive."""
     found = [((thresholds.get(name) or {}).get(point) or {}).get("threshold") for name in classes]
     return np.array([np.nan if one is None else one for one in found], np.float64)
 

@@ -6,7 +6,7 @@ from cxrflow.schema.settings import settings
 
 @settings
 class EdgeEvaluatorSettings:
-    """Of EdgeEvaluator."""
+    """Settings of EdgeEvaluator."""
 
     edge: EdgeConfig
     """How many images, and what variants must keep."""

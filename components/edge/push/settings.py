@@ -5,7 +5,7 @@ from cxrflow.schema.settings import Positive, settings
 
 @settings
 class EdgePusherSettings:
-    """Of EdgePusher."""
+    """Settings of EdgePusher."""
 
     destination: str
     """Local folder of the versions."""

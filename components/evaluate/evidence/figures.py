@@ -21,7 +21,7 @@ class Figures:
 
     @classmethod
     def of(cls, scores: Scores, draws: Draws) -> "Figures":
-        """Of scores whose images are those of the draws."""
+        """Computes the figures of scores whose images are those of the draws."""
         of_class = [
             (truth, probabilities, draws.within(known))
             for truth, probabilities, known in known_columns(

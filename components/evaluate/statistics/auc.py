@@ -50,7 +50,7 @@ def drawn_auc(positive: np.ndarray, scores: np.ndarray, draws: Draws) -> np.ndar
 
 
 def drawn_aucs(labels: np.ndarray, scores: np.ndarray, draws: Draws) -> np.ndarray:
-    """The same for each class of k-hot labels [N, C] and scores [N, C]: float64 [C, 1 + draws].
+    """Returns float64 [C, 1 + draws], each class's AUCs by k-hot labels and scores [N, C].
 
     Each is of the images whose label is known, on draws of all patients.
     """
@@ -64,7 +64,7 @@ def drawn_aucs(labels: np.ndarray, scores: np.ndarray, draws: Draws) -> np.ndarr
 
 @dataclass(frozen=True)
 class _Placements:
-    """Of the images with a label: the share of the others that each is ranked right against."""
+    """The share of the other images against which each image with a label is ranked right."""
 
     sums: np.ndarray  # [P], over a patient's images, less the AUC for each of them
     patients: int  # with such images

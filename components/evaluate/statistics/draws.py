@@ -36,7 +36,7 @@ class Draws:
         return cls(of_image, np.ascontiguousarray(times))
 
     def within(self, images: np.ndarray) -> "Draws":
-        """The same draws, of the images of this mask or these indices alone."""
+        """These draws for some images alone: those of a mask, bool [N], or of indices, int [n]."""
         return Draws(self.of_image[images], self.times)
 
     def sums(self, values: np.ndarray) -> np.ndarray:

@@ -64,7 +64,7 @@ class DataCard:
         return cls(source, url, version, f"{datetime.now(timezone.utc):%Y-%m-%d}")
 
     def with_archive(self, archive: Archive) -> "DataCard":
-        """The same with an archive more, or a newer one of that name."""
+        """Returns the card with an archive more, or a newer one of that name."""
         others = [one for one in self.archives if one.name != archive.name]
         found = sorted([*others, archive], key=lambda one: one.name)
         return replace(self, archives=tuple(found))
@@ -72,7 +72,7 @@ class DataCard:
     def with_table(
         self, table: Path, report: "CheckReport", missing: Sequence[str] = ()
     ) -> "DataCard":
-        """The same with a table, and what the check found."""
+        """Returns the card with a table, and what the check found."""
         counted = Table(
             table.name,
             hash_of(table),

@@ -102,12 +102,12 @@ class Part:
 
     @property
     def sha256(self) -> str:
-        """Of the bytes that came."""
+        """SHA-256 of the bytes that came, in hexadecimal."""
         return self._hashes["sha256"].hexdigest()
 
     @property
     def md5(self) -> str:
-        """Of the bytes that came."""
+        """MD5 of the bytes that came, in hexadecimal."""
         return self._hashes["md5"].hexdigest()
 
     def begin(self, remote: Remote) -> None:

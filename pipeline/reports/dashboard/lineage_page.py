@@ -88,7 +88,7 @@ def _facts(run: RunFolder, runs: Sequence[PipelineRun], info: ModelJson | None) 
 
 
 def _times(runs: Sequence[PipelineRun]) -> Chart:
-    """Of each node, in the run in which it last really ran."""
+    """Charts the seconds of each node, in the run in which it last really ran."""
     latest: dict[str, float] = {}
     for run in runs:
         for one in run.executions:

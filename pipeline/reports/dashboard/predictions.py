@@ -20,7 +20,7 @@ Drawn = dict[str, dict[str, np.ndarray]]  # likewise
 
 
 def find_predictions(run: RunFolder, classes: Sequence[str], why: dict[str, str]) -> Predictions:
-    """Of all models that a run scored; `why` gets a line for what can't be read."""
+    """Finds what all models said that a run scored; `why` gets a line for what can't be read."""
     found: Predictions = {}
     for node, outputs in sorted(run.artifacts.items()):
         folder = Path(outputs.get("scores", ""))

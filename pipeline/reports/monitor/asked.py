@@ -66,7 +66,7 @@ class Monitored:
 
     @property
     def answers(self) -> int:
-        """Of the model, of all weeks."""
+        """Number of the model's answers in all weeks."""
         return sum(week.answers for week in self.weeks)
 
 
@@ -158,7 +158,7 @@ class _Mine:
 
 
 def _decisions(logs: Sequence[Path]) -> Iterable[Decision]:
-    """Of all logs, each once."""
+    """Yields the decisions of all logs, each once."""
     seen: set[str] = set()
     for log in logs:
         for one in read_audit(log):

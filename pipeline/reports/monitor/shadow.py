@@ -55,7 +55,7 @@ class Compared:
 
     @property
     def share_changed(self) -> Estimate:
-        """Of images with a decision that differs, with Wilson's interval (1927)."""
+        """Share of images with a decision that differs, with Wilson's interval (1927)."""
         return share(self.images_changed, self.images)
 
 

@@ -100,7 +100,7 @@ def write_page(found: Compared, to: Path) -> Path:
 
 
 def _minute(time: str) -> str:
-    """Of an ISO time, day and minute."""
+    """Day and minute of an ISO time."""
     return time[:16].replace("T", " ")
 
 

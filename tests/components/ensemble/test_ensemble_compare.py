@@ -26,7 +26,7 @@ def predictions(images: int, seed: int, members: int = 3) -> Predictions:
 
 
 def noisy(known: Predictions, members: list[int]) -> Predictions:
-    """The same with members that know nothing."""
+    """Returns the predictions with members that know nothing."""
     log_odds = known.log_odds.copy()
     log_odds[members] = np.random.default_rng(5).normal(0, 3, log_odds[members].shape)
     return dataclasses.replace(known, log_odds=log_odds)
@@ -74,7 +74,7 @@ def test_a_method_that_beats_the_mean_by_more_than_chance_is_chosen_on_eval_alon
 
 
 def test_few_patients_are_no_reason_to_leave_the_mean(data):
-    """The same members on 30 images of 10 patients."""
+    """Compares the members on 30 images of 10 patients."""
     few = {split: rows(noisy(known, [1, 2]), 30) for split, known in data.items()}
     assert compare(["a", "b", "c"], few, SETTINGS).chosen == "mean"
 

@@ -115,7 +115,7 @@ def data_folder(tmp_path: Path, picture) -> Callable[..., Path]:
 
 @pytest.fixture
 def settings() -> dict:
-    """Of a run, as `dataclasses.asdict` of its IngestConfig gives them."""
+    """Settings of a run, as `dataclasses.asdict` of its IngestConfig gives them."""
     return {
         "classes": ["Mass", "Nodule"],
         "cohort": "all",

@@ -193,7 +193,7 @@ def test_real_imagenet_weights(shared_dir, alpha, parameters):
     [("ResNet50V2", "conv4_block3_preact_relu"), ("EfficientNetLite0", ""), ("MobileNetV2", "")],
 )
 def test_the_other_families_weights_know_an_edge(shared_dir, name, cut_at):
-    """Of a photograph-like image, features are varied, finite and not those of random weights."""
+    """A photograph-like image's features are varied, finite and not those of random weights."""
     model = backbone_with_weights(
         name, 96, 1.0, "imagenet", str(shared_dir / "weights"), cut_at=cut_at
     )

@@ -148,7 +148,7 @@ def test_more_answers_allow_less_for_chance():
 
 
 def test_chance_alone_hardly_exceeds_what_is_allowed_for_numbers():
-    """Of independent draws, with the allowance for clusters taken away, one in a thousand may."""
+    """One independent draw in a thousand may, with the allowance for clusters taken away."""
     random = np.random.default_rng(0)
     edges = np.linspace(-4, 4, 21)
     beyond = 0

@@ -49,7 +49,7 @@ ENCODED = {**IMAGE, "num_channels": 1, "spatial_shape": ["*", "*"], "dtype": "st
 
 
 def metadata(**changes):
-    """Of the tiny model, true."""
+    """The tiny model's true metadata, with changes."""
     outputs = {"probabilities": PROBABILITIES}
     said = dict.fromkeys(
         ("schema", "version", "task", "description", "authors", "copyright", "intended_use"), "x"

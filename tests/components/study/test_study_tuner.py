@@ -60,7 +60,7 @@ def search(
 
 @pytest.fixture
 def started(monkeypatch) -> list[tuple[Any, dict[str, np.ndarray], list[int]]]:
-    """Of every training: recipe, initial weights by path, and the images of each batch it saw."""
+    """Every training's recipe, initial weights by path, and the images of each batch it saw."""
     import keras
 
     from cxrflow.components.study import tuner

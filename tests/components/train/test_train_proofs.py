@@ -42,7 +42,7 @@ def some_xrays(shared_dir: Path, count: int) -> list[tuple[bytes, list[bool]]]:
 
 
 def written(xrays: list[tuple[bytes, list[bool]]], size: int, folder: Path) -> list[bytes]:
-    """The same X-rays as train and eval split, as Transform writes them; serialized."""
+    """Writes the X-rays as train and as eval split, as Transform does; returns them serialized."""
     compact = compact_batch(tf.constant([png for png, _ in xrays]), size, "jpeg", 95).numpy()
     serialized = []
     for i, (image, (_, labels)) in enumerate(zip(compact, xrays, strict=True)):

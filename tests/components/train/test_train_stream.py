@@ -25,7 +25,7 @@ COMPACT = CompactFormat(image_size=64, encoding="jpeg", jpeg_quality=95)
 
 
 def arguments(tiny) -> SimpleNamespace:
-    """Of TFX's, those that tell where the images are."""
+    """Those of TFX's arguments that tell where the images are."""
     files = {f"{s}_files": [f"{tiny.folder}/Split-{s}/*"] for s in ("train", "eval")}
     return SimpleNamespace(**files, custom_config={"classes": CLASSES})
 

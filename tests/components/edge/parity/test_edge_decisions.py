@@ -62,7 +62,7 @@ def test_an_image_that_a_threshold_was_taken_from_is_no_decision():
 
 
 def test_a_patients_images_are_drawn_together():
-    """Of two patients one has all changes: on a draw all decisions change, half, or none."""
+    """One of two patients has all changes: on a draw all decisions change, half, or none."""
     source = np.full((4, 2), 0.9, np.float32)
     variant = source.copy()
     variant[:2] = 0.1

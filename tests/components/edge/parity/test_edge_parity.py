@@ -57,7 +57,7 @@ def test_a_rare_class_is_left_out_of_the_draws_that_lack_it():
 
 
 def test_the_interval_is_the_plain_loops():
-    """The same figures as with sklearn on the images of each draw, written out."""
+    """Figures are those of sklearn on the images of each draw, written out."""
     random = np.random.default_rng(1)
     patients = random.integers(0, 25, 80)
     labels = random.integers(0, 2, (80, 2))
@@ -82,7 +82,7 @@ def test_the_interval_is_the_plain_loops():
 
 
 def test_the_interval_covers_what_it_says():
-    """Of 200 samples of correlated images, the intervals miss the true change in about 5 %.
+    """The intervals miss the true change in about 5 % of 200 samples of correlated images.
 
     Both models score alike, so that the true change is 0; images of a patient share their noise,
     and intervals over images would be too narrow by half.

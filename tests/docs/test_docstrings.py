@@ -1,0 +1,42 @@
+"""Docstrings are read alone, as `cxrflow config show` prints them: each says what it is about."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+FOLDERS = ("components", "edge", "pipeline", "schema", "serving", "tests")
+FRAGMENT = re.compile(r"\s*(?:Of|The same)\b")  # of what, or as what, only the code around it says
+
+
+def docstrings(source: str) -> Iterator[tuple[int, str]]:
+    """Line and text of each docstring, those below the fields of settings included."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield node.lineno, str(node.value.value)
+
+
+def fragments(source: str) -> list[int]:
+    """Lines whose docstring begins without its noun or verb."""
+    return [line for line, text in docstrings(source) if FRAGMENT.match(text)]
+
+
+def test_a_fragment_is_found():
+    source = '''
+seed: int = 0
+"""Of weights and order."""
+def image():
+    """The same in float32."""
+def offset():
+    """Offset of the image."""
+'''
+    assert fragments(source) == [3, 5]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_docstring_is_a_fragment(folder):
+    found = {str(path): fragments(path.read_text()) for path in (REPO / folder).rglob("*.py")}
+    assert found and not {path: lines for path, lines in found.items() if lines}
