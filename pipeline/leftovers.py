@@ -26,7 +26,7 @@ def clear(store: MetadataStore, pipeline: str, artifacts: str) -> None:
 
 
 def clear_node(store: MetadataStore, pipeline: str, artifacts: str, node: str) -> None:
-    """The same of a node that no other process runs, while others may run; of any run, too."""
+    """Ends what is left of a node, of any run; no other process runs it, while others may run."""
     left = history.unfinished_of(store, pipeline, node)
     _end(store, artifacts, [(node, execution) for execution in left])
 

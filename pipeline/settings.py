@@ -272,7 +272,7 @@ class PipelineConfig:
 
     @property
     def floor_recipe(self) -> TrainConfig:
-        """Of the network whose features the baselines see."""
+        """Recipe of the network whose features the baselines see."""
         return floor_recipe(self.floor, next(iter(self.members.values())))
 
     @property

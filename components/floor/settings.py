@@ -27,8 +27,8 @@ class FloorConfig:
     image_size: Count = 0
     """What the frozen network sees, pixels; 0: what the first member sees."""
     folds: int = Field(default=5, ge=2)
-    """Folds of the training patients, to choose the strength of the penalty; where the first member is
-    cross-fitted, its folds are taken."""
+    """Folds of the training patients, to choose the strength of the penalty; where the first member
+    is cross-fitted, its folds are taken."""
     strengths: tuple[Rate, ...] = Field(default=(0.01, 0.1, 1.0), min_length=1)
     """Values of C to choose from, in rising order."""
     max_images: Positive = 10_000
@@ -44,7 +44,7 @@ class BaselinesSettings:
     floor: FloorConfig
     """How they are fitted."""
     recipe: TrainConfig
-    """Of `floor_recipe`."""
+    """The network, as `floor_recipe` makes it."""
     compact: TransformConfig
     """Form of the transformed images."""
     classes: tuple[str, ...]

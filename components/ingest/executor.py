@@ -13,7 +13,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from cxrflow.components.ingest.fetch.card import card_for_lineage
+from cxrflow.components.ingest.data_card import card_for_lineage
 from cxrflow.components.ingest.image import BadImage
 from cxrflow.components.ingest.plan import (
     Plan,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrflow.components.ingest import manifest
-from cxrflow.components.ingest.fetch.card import FILE, read_card
+from cxrflow.components.ingest.data_card import FILE, read_card
 from cxrflow.schema.errors import CxrflowError, unreadable
 from cxrflow.schema.paths import require_mounted, require_plain
 from cxrflow.schema.portable.label_table import SUFFIXES, same_name, shown

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cxrflow.components.ingest.check import CheckReport, check_folder
+from cxrflow.components.ingest.data_card import Archive, DataCard
 from cxrflow.components.ingest.fetch.bounds import ADVICE, Damaged, Unsafe
-from cxrflow.components.ingest.fetch.card import Archive, DataCard
 from cxrflow.components.ingest.fetch.part import Part, Remote
 from cxrflow.components.ingest.fetch.place import Step, put_in_place, require_new, silent, workplace
 from cxrflow.components.ingest.fetch.transfer import Download, Refused

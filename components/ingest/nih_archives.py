@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cxrflow.components.ingest.check import CheckReport, check_folder
+from cxrflow.components.ingest.data_card import Archive, DataCard, read_card
 from cxrflow.components.ingest.fetch.bounds import ADVICE, Damaged, Unsafe
-from cxrflow.components.ingest.fetch.card import Archive, DataCard, read_card
-from cxrflow.components.ingest.fetch.place import Step, require_new, silent, workplace
+from cxrflow.components.ingest.fetch.place import Step, counted, require_new, silent, workplace
 from cxrflow.components.ingest.fetch.untar import untar
 from cxrflow.components.ingest.folder import TABLES, find_folder
 from cxrflow.components.ingest.plan import Settings
@@ -147,7 +147,7 @@ def _take(
     with step("checking"):
         report = check_folder(str(to), settings, whole=False)
     missing = [name for name in PUBLISHED if not (to / _folder(name)).is_dir()] + lacking
-    card.with_table(find_folder(to).table, report, missing).write(to)
+    card.with_table(counted(find_folder(to).table, report), missing).write(to)
     return Taken(report, tuple(_said(card, missing)))
 
 

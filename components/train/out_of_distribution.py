@@ -57,7 +57,7 @@ def threshold_of(scores: np.ndarray, quantile: float) -> float:
 
 
 def _features(images: Inputs, config: OutOfDistributionConfig) -> np.ndarray:
-    """Of at most `config.images`, spread evenly: [n, K]."""
+    """Features [n, K] of at most `config.images` images, spread evenly."""
     count = min(len(images), config.images)
     chosen = np.linspace(0, len(images) - 1, count).round().astype(int)
     batches = (images.take(chosen[i : i + 256])[..., 0] for i in range(0, count, 256))

@@ -11,7 +11,7 @@ class RecipeCheckSettings:
     recipes: dict[str, TrainConfig]
     """Members' recipes by name."""
     floor: TrainConfig
-    """Of the network whose features the baselines see."""
+    """Recipe of the network whose features the baselines see."""
     classes: Positive
     """How many."""
     exported: tuple[str, ...]

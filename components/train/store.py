@@ -26,7 +26,7 @@ class Stored(Inputs):
 
     @property
     def row_bytes(self) -> int:
-        """Of one input."""
+        """Bytes of one input."""
         return math.prod(self.row) * self.dtype.itemsize
 
     def read(self, images: ArrayLike, views: ArrayLike = 0) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cxrflow.components.ingest.check import CheckReport, check_folder
-from cxrflow.components.ingest.fetch.card import DataCard
+from cxrflow.components.ingest.data_card import DataCard, Table, hash_of
 from cxrflow.components.ingest.folder import find_folder
 from cxrflow.components.ingest.plan import Settings
 from cxrflow.schema.commands import command_line
@@ -70,6 +70,17 @@ def workplace(to: Path) -> Iterator[Path]:
                     aside.rmdir()
 
 
+def counted(table: Path, report: CheckReport) -> Table:
+    """A data folder's table as its card names it, with what the check found."""
+    return Table(
+        table.name,
+        hash_of(table),
+        report.rows,
+        sum(report.images.values()),
+        sum(report.patients.values()),
+    )
+
+
 def put_in_place(
     unpacked: Path, to: Path, card: DataCard, settings: Settings
 ) -> CheckReport | None:
@@ -81,7 +92,7 @@ def put_in_place(
     report = None
     with suppress(CxrflowError):
         report = check_folder(str(unpacked), settings, whole=False)
-        card = card.with_table(find_folder(unpacked).table, report)
+        card = card.with_table(counted(find_folder(unpacked).table, report))
     card.write(unpacked)
     os.sync()  # hundred thousand files at once
     unpacked.rename(to)

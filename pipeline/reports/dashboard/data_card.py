@@ -1,6 +1,6 @@
 """The data card on the lineage page: what the data of a run were made of."""
 
-from cxrflow.components.ingest.fetch.card import DataCard, parse_card
+from cxrflow.components.ingest.data_card import DataCard, parse_card
 from cxrflow.pipeline.reports.dashboard.blocks import (
     Cell,
     Listing,

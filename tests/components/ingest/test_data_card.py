@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from cxrflow.components.ingest.fetch.card import (
+from cxrflow.components.ingest.data_card import (
     FILE,
     Archive,
     DataCard,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.components.ingest.fetch.card import DataCard, parse_card
+from cxrflow.components.ingest.data_card import DataCard, parse_card
 from cxrflow.schema.errors import CxrflowError
 
 pytestmark = pytest.mark.tf

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from cxrflow.components.ingest import kaggle as ours
+from cxrflow.components.ingest.data_card import read_card
 from cxrflow.components.ingest.fetch import part, unzip
-from cxrflow.components.ingest.fetch.card import read_card
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import locked
 from tests.pipeline.command import cxrflow

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from cxrflow.components.ingest import nih_archives as ours
+from cxrflow.components.ingest.data_card import read_card
 from cxrflow.components.ingest.fetch import untar as untar_module
 from cxrflow.components.ingest.fetch.bounds import BOUNDS, Bounds, Damaged, Unsafe
-from cxrflow.components.ingest.fetch.card import read_card
 from cxrflow.components.ingest.fetch.untar import untar
 from cxrflow.components.ingest.folder import find_folder
 from cxrflow.schema.errors import CxrflowError

@@ -136,7 +136,7 @@ def test_without_a_class_in_common_images_are_as_many_within_one_patient(
 
 
 def test_a_class_that_no_folds_can_divide_is_named() -> None:
-    """Of three patients, each two share a class: a 0, b 1, and c 1 as its first class is in 0."""
+    """Each two of three patients share a class: a 0, b 1, and c 1 as its first class is in 0."""
     patients = np.array(["a", "b", "c"])
     labels = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1]])
     with pytest.raises(CxrflowError, match=r"cross_fit 2: all patients with Hernia fall into one"):

@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict
 from datetime import datetime
 
-from cxrflow.components.ingest.fetch.card import Archive, DataCard
-from cxrflow.components.ingest.fetch.card import Table as LabelTable
+from cxrflow.components.ingest.data_card import Archive, DataCard
+from cxrflow.components.ingest.data_card import Table as LabelTable
 from cxrflow.pipeline.reports.dashboard.blocks import Listing, Table, Text
 from cxrflow.pipeline.reports.dashboard.data_card import data_card_section
 from cxrflow.pipeline.reports.dashboard.lineage import Artifact, Execution, PipelineRun

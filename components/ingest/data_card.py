@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cxrflow.schema.files import write_whole
-
-if TYPE_CHECKING:
-    from cxrflow.components.ingest.check import CheckReport
 
 FILE = "data_card.json"
 LICENCE = (
@@ -69,18 +66,9 @@ class DataCard:
         found = sorted([*others, archive], key=lambda one: one.name)
         return replace(self, archives=tuple(found))
 
-    def with_table(
-        self, table: Path, report: "CheckReport", missing: Sequence[str] = ()
-    ) -> "DataCard":
-        """Returns the card with a table, and what the check found."""
-        counted = Table(
-            table.name,
-            hash_of(table),
-            report.rows,
-            sum(report.images.values()),
-            sum(report.patients.values()),
-        )
-        return replace(self, table=counted, missing=tuple(missing))
+    def with_table(self, table: Table, missing: Sequence[str] = ()) -> "DataCard":
+        """Returns the card with a table, and what of the source isn't there."""
+        return replace(self, table=table, missing=tuple(missing))
 
     def write(self, folder: Path) -> None:
         """Writes the card into the data folder, whole or not at all."""
