@@ -9,7 +9,7 @@ from cxrflow.components.score.files import read_scores
 
 
 def lessons(student: Path, members: Path, name: str, untaught: str, draws: int) -> list[Lesson]:
-    """On eval and on test.
+    """On eval and on test, of both models as they are before conversion.
 
     Args:
         student: folder of the model's scores.

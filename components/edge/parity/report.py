@@ -88,7 +88,10 @@ class VariantReport:
 
 @dataclass(frozen=True)
 class Lesson:
-    """The source, which an ensemble taught, against the member with its recipe: mean AUCs."""
+    """The source, which an ensemble taught, against the member with its recipe: mean AUCs.
+
+    Both are SavedModels' before conversion; a variant's own loss is its `mean_auc_loss`.
+    """
 
     split: str  # test or eval
     untaught: str  # the member
@@ -143,7 +146,10 @@ class ParityReport:
             for name, variant in self.variants.items()
             if not variant.blessed
         ]
-        taught = [f"taught by the ensemble: mean AUC {lesson.line}" for lesson in self.lessons]
+        taught = [
+            f"taught by the ensemble: mean AUC before conversion {lesson.line}"
+            for lesson in self.lessons
+        ]
         return "; ".join([text, *failed, *taught]) + synthetic
 
 

@@ -64,8 +64,8 @@ REPORT = ParityReport(
                 variants={"onnx": GOOD},
                 lessons=(Lesson("eval", "small", 0.71, 0.725, 0.015, (0.002, 0.03)),),
             ),
-            "edge bundle: 1 of 1 variants blessed; taught by the ensemble: mean AUC on eval "
-            "0.725, small untaught 0.710, difference +0.015 (+0.002 to +0.030)",
+            "edge bundle: 1 of 1 variants blessed; taught by the ensemble: mean AUC before "
+            "conversion on eval 0.725, small untaught 0.710, difference +0.015 (+0.002 to +0.030)",
         ),
         (ParityReport("tiny", False, "not exported"), "edge bundle: none: not exported"),
     ],
