@@ -57,12 +57,12 @@ def run(ir: pipeline_pb2.Pipeline, engine: str) -> None:
         runner.run_with_ir(ir)
 
 
-def run_pipeline(pipeline: Pipeline, engine: str) -> None:
+def run_pipeline(pipeline: Pipeline, root: Path, made_of: Origin, engine: str) -> None:
     """Runs a pipeline by the runner's `run`, which TFX's command line puts its own in the place of.
 
-    Inside the root; where ML Metadata is on a server, the pipeline's connection has the password.
+    Where ML Metadata is on a server, the pipeline's connection has the password; see `prepared`.
     """
-    store.make_relative(Path("metadata.sqlite"))
+    prepared(pipeline, root, made_of)
     with _runner(engine) as runner:
         runner.run(pipeline)
 

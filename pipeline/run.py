@@ -75,14 +75,7 @@ def execute(
         CxrflowError: TFX isn't installed, bad input, a failed check, or a node that broke (the log
             says more), or a disk that is full.
     """
-    # What is cheap to find comes first: TensorFlow takes its time to load.
-    extras.require("tfx", "pipeline")
-    data.require(config, data_dir)
-    metadata_server.require(config.metadata)
-    beam_engine.require(config.beam)
-    config = with_absolute_paths(config)
-    root = require_root(root)
-    require_writable(root)
+    config, root = checked(config, data_dir, root)
     log = root / "logs" / f"{datetime.now():%Y%m%d-%H%M%S}.log"
     started = time.monotonic()
     with (
@@ -119,6 +112,32 @@ def execute(
             logging.exception("the run failed")
             raise as_one_line(error, root, log) from error
         return Run.of(origin, found, root, time.monotonic() - started, log)
+
+
+def checked(
+    config: settings.PipelineConfig, data_dir: Path | None, root: Path
+) -> tuple[settings.PipelineConfig, Path]:
+    """Looks at what is cheap to find, before TensorFlow takes its time to load.
+
+    Args:
+        config: a run's settings.
+        data_dir: the X-rays; None: the profile's phantoms.
+        root: the run's folder, which is made if it is missing.
+
+    Returns:
+        The settings and the root with absolute paths.
+
+    Raises:
+        CxrflowError: TFX isn't installed, bad input, a server or engine that doesn't answer, or a
+            root that takes no files.
+    """
+    extras.require("tfx", "pipeline")
+    data.require(config, data_dir)
+    metadata_server.require(config.metadata)
+    beam_engine.require(config.beam)
+    root = require_root(root)
+    require_writable(root)
+    return with_absolute_paths(config), root
 
 
 def with_absolute_paths(config: settings.PipelineConfig) -> settings.PipelineConfig:

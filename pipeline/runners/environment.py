@@ -10,26 +10,34 @@ import os
 from pathlib import Path
 
 from cxrflow.pipeline import config, data
-from cxrflow.pipeline.run import create_pipeline, inside, with_absolute_paths
-from cxrflow.schema.paths import require_root
+from cxrflow.pipeline.holding import only_run_in
+from cxrflow.pipeline.record import Origin, path_below
+from cxrflow.pipeline.run import checked, create_pipeline, inside
+from cxrflow.pipeline.temporary import temporary_files_in
 
 
 def run_from_environment(engine: str) -> None:
-    """Runs the pipeline that the environment variables describe, as `cxrflow run` does."""
-    profile = os.environ.get("CXRFLOW_PROFILE", "demo")
-    folder = os.environ.get("CXRFLOW_DATA")
-    data_dir = Path(folder) if folder else None
-    settings = config.load(profile, os.environ.get("CXRFLOW_SET", "").split(), data_dir)
-    root = require_root(Path(os.environ.get("CXRFLOW_ROOT", config.run_folder(profile))))
-    found = data.find(settings, data_dir, root)
-    settings = with_absolute_paths(settings)
-    root.mkdir(parents=True, exist_ok=True)
-    import cxrflow.pipeline.preloaded  # noqa: F401
-    from cxrflow.pipeline import beam_workers, engines
+    """Runs the pipeline that the environment variables describe, as `cxrflow run` does.
 
-    with inside(root):
-        beam_workers.prepare(settings.beam.workers)
-        pipeline = create_pipeline(settings, data.as_named(found, root, settings), Path())
-        if settings.metadata.is_server:
-            pipeline.metadata_connection_config.mysql.password = settings.metadata.password()
-        engines.run_pipeline(pipeline, engine)
+    Raises:
+        CxrflowError: as `run.execute`.
+    """
+    profile = os.environ.get("CXRFLOW_PROFILE", "demo")
+    given = os.environ.get("CXRFLOW_DATA")
+    data_dir = Path(given) if given else None
+    settings = config.load(profile, os.environ.get("CXRFLOW_SET", "").split(), data_dir)
+    root = Path(os.environ.get("CXRFLOW_ROOT", config.run_folder(profile)))
+    settings, root = checked(settings, data_dir, root)
+    with only_run_in(root), temporary_files_in(root):
+        folder = data.find(settings, data_dir, root)
+        import cxrflow.pipeline.preloaded  # noqa: F401
+        from cxrflow.pipeline import beam_workers, engines
+
+        with inside(root):
+            beam_workers.prepare(settings.beam.workers)
+            pipeline = create_pipeline(settings, data.as_named(folder, root, settings), Path())
+            if settings.metadata.is_server:
+                pipeline.metadata_connection_config.mysql.password = settings.metadata.password()
+            below, synthetic = path_below(str(folder), root), data.is_synthetic(folder)
+            origin = Origin(config.to_dict(settings), below, synthetic)
+            engines.run_pipeline(pipeline, root, origin, engine)
