@@ -139,7 +139,7 @@ def record_if_finished(ir: pipeline_pb2.Pipeline, root: Path, logs: Path) -> Non
     """Writes the record of a run whose nodes have all finished; two may write the same one."""
     with mlmd.connected(ir) as metadata:
         done = history.finished(metadata, ir.pipeline_info.id, run_id_of(ir))
-        began = history.began(metadata, run_id_of(ir))
+        began = history.began(metadata, ir.pipeline_info.id, run_id_of(ir))
     if done.issuperset(node_ids(ir)):
         took = max(0.0, time.time() - began)  # a clock may have been set back
         Run.of(origin(ir), outputs(ir), root, took, logs).write(root)

@@ -31,10 +31,11 @@ def executions(store: MetadataStore, pipeline: str, run_id: str) -> dict[str, Ex
     return dict(_named(store, pipeline, found))
 
 
-def began(store: MetadataStore, run_id: str) -> float:
-    """When the first node of a run began, in seconds since the epoch."""
-    context = store.get_context_by_type_and_name("pipeline_run", run_id)
-    return float(context.create_time_since_epoch) / 1000
+def began(store: MetadataStore, pipeline: str, run_id: str) -> float:
+    """When the first node of a run of this pipeline began, in seconds since the epoch."""
+    # The run's own context is shared with runs of that id of other pipelines on a server.
+    nodes = executions(store, pipeline, run_id).values()
+    return min(float(one.create_time_since_epoch) for one in nodes) / 1000
 
 
 def finished(store: MetadataStore, pipeline: str, run_id: str) -> set[str]:
