@@ -23,12 +23,11 @@ submit() {{ # NODE, nodes before it (separated by blanks), options of sbatch ...
   local options=("${{@:3:$#-3}}")
   [[ $after ]] && options+=("--dependency=afterok$after" --kill-on-invalid-dep=yes)
   job[$node]=$(sbatch --parsable --job-name={name}."$node" --output="$logs/$node.slurm.log" \\
-    "${{options[@]}}" --wrap "${{@: -1}}")
+    "${{options[@]}}" --wrap "run_id=$(printf %q "$run_id"); ${{@: -1}}")
   job[$node]=${{job[$node]%%;*}} # "id;cluster" where there are several clusters
   echo "$node: job ${{job[$node]}}"
 }}
 
-export run_id
 """
 
 
