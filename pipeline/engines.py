@@ -21,7 +21,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from cxrflow.components import storage
 from cxrflow.pipeline import beam_workers, history, leftovers, mlmd, store
 from cxrflow.pipeline.ir import artifacts, compiled, node_ids, of_run, origin
-from cxrflow.pipeline.launch import launch, run_id_of
+from cxrflow.pipeline.launch import launch, own_operators, run_id_of
 from cxrflow.pipeline.metadata_server import Hidden
 from cxrflow.pipeline.record import Origin, Run
 
@@ -70,7 +70,7 @@ def run_pipeline(pipeline: Pipeline, root: Path, made_of: Origin, engine: str) -
 @contextmanager
 def _runner(engine: str) -> Iterator[Any]:
     be_quiet()
-    with _hidden_passwords():
+    with _hidden_passwords(), own_operators():
         if engine == "local":
             yield LocalDagRunner()
             return

@@ -1,5 +1,7 @@
 """Launches one node of a compiled pipeline with TFX's portable launcher. Imports TFX."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from absl import logging
@@ -14,9 +16,21 @@ from cxrflow.pipeline.operators import BeamOperator, PythonOperator
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.memory import give_back
 
-# For TFX's own runners, too, which take no operators.
-DEFAULT_EXECUTOR_OPERATORS[executable_spec_pb2.BeamExecutableSpec] = BeamOperator
-DEFAULT_EXECUTOR_OPERATORS[executable_spec_pb2.PythonClassExecutableSpec] = PythonOperator
+_OPERATORS = {
+    executable_spec_pb2.BeamExecutableSpec: BeamOperator,
+    executable_spec_pb2.PythonClassExecutableSpec: PythonOperator,
+}
+
+
+@contextmanager
+def own_operators() -> Iterator[None]:
+    """TFX's own runners, which take no operators, launch nodes inside as `launch` does."""
+    before = dict(DEFAULT_EXECUTOR_OPERATORS)
+    DEFAULT_EXECUTOR_OPERATORS.update(_OPERATORS)
+    try:
+        yield
+    finally:
+        DEFAULT_EXECUTOR_OPERATORS.update(before)
 
 
 def launch(ir: pipeline_pb2.Pipeline, node: str) -> None:
@@ -74,6 +88,7 @@ def _launcher(ir: pipeline_pb2.Pipeline, spec: Any) -> Launcher:
         pipeline_runtime_spec=ir.runtime_spec,
         executor_spec=runner_utils.extract_executor_spec(deployment, node),
         custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node),
+        custom_executor_operators=_OPERATORS,
     )
 
 

@@ -9,7 +9,10 @@ from types import ModuleType
 
 @contextmanager
 def bare_tensorflow() -> Iterator[None]:
-    """Where TensorFlow isn't imported yet, its __init__.py is not run inside the block."""
+    """Where TensorFlow isn't imported yet, its __init__.py is not run inside the block.
+
+    No other thread may import it meanwhile: it would get the bare one.
+    """
     spec = None if "tensorflow" in sys.modules else importlib.util.find_spec("tensorflow")
     if spec is None:
         yield

@@ -2,8 +2,10 @@
 
 import re
 import struct
+from functools import cache
 from pathlib import Path
-from typing import Literal, cast
+from types import SimpleNamespace
+from typing import Any, Literal, cast
 
 from google.protobuf.message import DecodeError
 
@@ -21,11 +23,6 @@ from cxrflow.schema.store.versions import (
     serving_root,
 )
 from cxrflow.schema.text import written
-
-with bare_tensorflow():
-    from tensorflow.core.framework import types_pb2
-    from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
-    from tensorflow_serving.apis import prediction_log_pb2
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # part of a REST path, as a label
 _TAG = "serve"
@@ -103,9 +100,22 @@ def classes_of(version_dir: Path) -> tuple[str, ...]:
     return _classes(version_dir)[0]
 
 
+@cache
+def messages() -> SimpleNamespace:
+    """Modules of TensorFlow's and TF Serving's messages; the command has no thread beside this."""
+    with bare_tensorflow():
+        from tensorflow.core.framework import types_pb2
+        from tensorflow.core.protobuf import saved_model_pb2
+        from tensorflow_serving.apis import prediction_log_pb2
+    return SimpleNamespace(
+        types=types_pb2, saved_model=saved_model_pb2, prediction_log=prediction_log_pb2
+    )
+
+
 def _signature(folder: Path, classes: tuple[str, ...]) -> list[str]:
     try:
-        model = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        data = (folder / "saved_model.pb").read_bytes()
+        model = messages().saved_model.SavedModel.FromString(data)
     except OSError as error:
         return [f"saved_model.pb can't be read ({error.strerror})"]
     except DecodeError:
@@ -127,14 +137,14 @@ def _signature(folder: Path, classes: tuple[str, ...]) -> list[str]:
     return found
 
 
-def _is(tensor: meta_graph_pb2.TensorInfo, dtype: str, rank: int) -> bool:
-    """Whether a tensor has a type and, if it is known, a rank."""
+def _is(tensor: Any, dtype: str, rank: int) -> bool:
+    """Whether a TensorInfo has a type and, if it is known, a rank."""
     shape = tensor.tensor_shape
     fits = shape.unknown_rank or len(shape.dim) == rank
-    return tensor.dtype == types_pb2.DataType.Value(dtype) and fits
+    return tensor.dtype == messages().types.DataType.Value(dtype) and fits
 
 
-def _width(tensor: meta_graph_pb2.TensorInfo) -> int:
+def _width(tensor: Any) -> int:
     return -1 if tensor.tensor_shape.unknown_rank else tensor.tensor_shape.dim[1].size
 
 
@@ -162,7 +172,7 @@ def _warm_up(folder: Path) -> list[str]:
             at += _HEAD + length + _FOOT
             if at > len(data):
                 raise ValueError("cut short")
-            log = prediction_log_pb2.PredictionLog.FromString(record)
+            log = messages().prediction_log.PredictionLog.FromString(record)
             requests += log.HasField("predict_log")
     except (struct.error, ValueError, DecodeError):
         return [f"{_WARM_UP} is damaged"]

@@ -1,4 +1,4 @@
-"""TF Serving's messages and stubs where tensorflow-serving-api, which wants TensorFlow, is missing.
+"""TF Serving's messages and stubs without tensorflow-serving-api, which wants TensorFlow.
 
 protos.json holds the message types that the client uses, as tensorflow-serving-api describes them;
 `python -m tests.support.protos` writes it anew. They live in a pool of their own, so that a program

@@ -1,29 +1,23 @@
-"""TF Serving's messages and stubs, without the seconds that TensorFlow's import takes.
+"""TF Serving's messages and stubs, as the client brings them.
 
-Those of tensorflow-serving-api import messages of tensorflow.core, and with them all of TensorFlow.
-Here they find these in a bare package `tensorflow`, which goes again, so that a later `import
-tensorflow` is a whole one; protobuf gives that the same message classes. Where the two packages
-aren't installed, the client brings its own.
+Those of tensorflow-serving-api would import all of TensorFlow: mypy alone reads their names there.
 """
 
-import importlib.util
+from typing import TYPE_CHECKING
 
-from cxrflow.schema.bare_tensorflow import bare_tensorflow
+from cxrflow.serving.client.own_protos import load
 
-if importlib.util.find_spec("tensorflow_serving"):
-    with bare_tensorflow():
-        from tensorflow.core.framework import tensor_pb2, types_pb2
-        from tensorflow_serving.apis import (
-            get_model_metadata_pb2,
-            get_model_status_pb2,
-            model_pb2,
-            model_service_pb2_grpc,
-            predict_pb2,
-            prediction_service_pb2_grpc,
-        )
+if TYPE_CHECKING:
+    from tensorflow.core.framework import tensor_pb2, types_pb2
+    from tensorflow_serving.apis import (
+        get_model_metadata_pb2,
+        get_model_status_pb2,
+        model_pb2,
+        model_service_pb2_grpc,
+        predict_pb2,
+        prediction_service_pb2_grpc,
+    )
 else:
-    from cxrflow.serving.client.own_protos import load
-
     globals().update(load())
 
 __all__ = [

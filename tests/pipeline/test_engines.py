@@ -98,6 +98,32 @@ def test_leftovers_of_a_killed_run_go_and_its_executions_end(
     assert whole.is_dir() and not half.exists() and not temporary.parent.exists()
 
 
+@pytest.mark.parametrize("engine", ["local", "beam"])
+def test_tfx_launches_with_our_operators_inside_a_run_alone(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tfx.orchestration.portable.launcher import DEFAULT_EXECUTOR_OPERATORS
+
+    from cxrflow.pipeline import engines
+
+    def modules() -> set[str]:
+        return {operator.__module__ for operator in DEFAULT_EXECUTOR_OPERATORS.values()}
+
+    seen = []
+
+    class Runner:
+        def run_with_ir(self, pipeline: object) -> None:
+            seen.append(modules())
+
+    monkeypatch.setattr(engines, "LocalDagRunner", Runner)
+    monkeypatch.setattr(engines, "BeamDagRunner", Runner)
+    before = modules()
+    assert "cxrflow.pipeline.operators" not in before
+    engines.run("pipeline", engine)
+    assert ["cxrflow.pipeline.operators" in each for each in seen] == [True]
+    assert modules() == before
+
+
 def test_beam_keeps_its_default_runner(monkeypatch: pytest.MonkeyPatch) -> None:
     from apache_beam.options.pipeline_options import StandardOptions
 

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf import wrappers_pb2
 
 from cxrflow.serving.client.diagnose import MODELS_KEY
-from cxrflow.serving.client.protos import (
+from tests.support.serving_protos import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_service_pb2_grpc,

@@ -28,9 +28,9 @@ from cxrflow.schema.model_json import ModelJson, OutOfDistribution
 from cxrflow.serving.client import Answer, Client, ClientConfig, Failure, Finding, Model
 from cxrflow.serving.client.images import read_image
 from cxrflow.serving.client.output import csv_lines, json_array, table
-from cxrflow.serving.client.protos import predict_pb2, prediction_service_pb2_grpc
 from cxrflow.serving.client.results import SYNTHETIC, describe_model
 from cxrflow.serving.client.settings import RetryPolicy
+from tests.support.serving_protos import predict_pb2, prediction_service_pb2_grpc
 
 REPO = Path(__file__).parents[2]
 GRAY = np.resize(np.arange(256, dtype=np.uint8), (80, 96))
@@ -539,14 +539,17 @@ def test_neither_tensorflow_nor_pydicom_is_imported():
 
 @pytest.mark.tf
 @pytest.mark.slow
-def test_tensorflow_is_whole_after_the_client():
+def test_a_program_may_use_tensorflow_and_its_messages_beside_the_client():
     """The other order is that of every test that has loaded TensorFlow."""
     code = (
-        "from cxrflow.serving.client.protos import predict_pb2\n"
+        "from cxrflow.serving.client.protos import predict_pb2 as own\n"
         "import tensorflow as tf\n"
+        "from tensorflow_serving.apis import predict_pb2\n"
         "request = predict_pb2.PredictRequest()\n"
         "request.inputs['x'].CopyFrom(tf.make_tensor_proto([1.0, 2.0]))\n"
+        "read = own.PredictRequest.FromString(request.SerializeToString())\n"
         "assert tf.make_ndarray(request.inputs['x']).tolist() == [1, 2]\n"
+        "assert read.inputs['x'].tensor_content == request.inputs['x'].tensor_content\n"
         "assert tf.saved_model.save and tf.__version__\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=REPO, check=True)

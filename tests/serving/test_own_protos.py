@@ -1,8 +1,9 @@
-"""The client's own messages, for where tensorflow-serving-api is missing."""
+"""The client's own messages are those of tensorflow-serving-api."""
 
 import json
 
-from cxrflow.serving.client import own_protos, protos
+from cxrflow.serving.client import own_protos
+from tests.support import serving_protos as protos
 from tests.support.protos import described
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from google.protobuf import descriptor_pb2
 from google.protobuf.json_format import MessageToDict
 
-from cxrflow.serving.client import own_protos, protos
+from cxrflow.serving.client import own_protos
+from tests.support import serving_protos as protos
 
 _WELL_KNOWN = "google/protobuf/"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.components.publish.foreign import prediction_log_pb2, push_foreign, saved_model_pb2
+from cxrflow.components.publish.foreign import messages, push_foreign
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.store.manifest import read_manifest, verify
 from cxrflow.schema.store.versions import Labels, list_versions, read_labels, write_labels
@@ -20,7 +20,7 @@ def saved_model(name: str = "serving_default", tag: str = "serve", **change: obj
     """saved_model.pb with one signature and no graph."""
     shape = {"input": "image_bytes", "kind": "DT_STRING", "output": "probabilities", "width": 2}
     shape |= change
-    model = saved_model_pb2.SavedModel()
+    model = messages().saved_model.SavedModel()
     graph = model.meta_graphs.add()
     graph.meta_info_def.tags.append(tag)
     signature = graph.signature_def[name]
@@ -35,7 +35,7 @@ def saved_model(name: str = "serving_default", tag: str = "serve", **change: obj
 
 def warm_up(count: int = 1, empty: bool = False) -> bytes:
     """TFRecords; the checksums aren't looked at here, the server's TensorFlow does."""
-    log = prediction_log_pb2.PredictionLog()
+    log = messages().prediction_log.PredictionLog()
     if not empty:
         log.predict_log.request.model_spec.name = "x"
     data = log.SerializeToString()
