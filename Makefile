@@ -32,6 +32,7 @@ lint: setup ## ruff, vermin (the device has Python 3.6), mypy, and which room ma
 	@$(BIN)/ruff format --check .
 	@$(BIN)/vermin --quiet --no-tips --violations --target=3.6- edge schema/portable $(wildcard pipeline/setup/*.py)
 	@$(BIN)/mypy
+	@$(BIN)/mypy --config-file .ci/mypy-edge.ini
 	@PYTHONPATH=.venv/src $(BIN)/lint-imports
 
 bench: setup ## the benchmarks, one JSON line a figure

@@ -103,11 +103,12 @@ def _check_scores(bundle: Bundle, golden: Golden, say: Callable[[str], None]) ->
 
     Raises Refused if the bundle's detector can't be read.
     """
-    detector = None if golden.scores is None else bundle.detector()
-    if detector is None:
+    scores = golden.scores
+    detector = None if scores is None else bundle.detector()
+    if scores is None or detector is None:
         return True
     found = detector.scores(golden.pixels)
-    apart = float((np.abs(found - golden.scores) / np.maximum(golden.scores, 1.0)).max())
+    apart = float((np.abs(found - scores) / np.maximum(scores, 1.0)).max())
     good = apart <= _SCORE_TOLERANCE  # not for NaN
     say(
         f"{_SCORES}: {len(golden.names)} golden images: scores differ by {apart:.2g} of theirs"
@@ -186,8 +187,8 @@ def problems(golden: Golden, variant: str, found: np.ndarray, tolerance: float) 
         nearest = min([i, *others], key=lambda j: (_apart(answer, own[j]), j == i))
         if nearest != i:
             wrong.append(f"the answer to {golden.names[i]} is {golden.names[nearest]}'s")
-    for key, others in golden.answers.items():
-        if variant != TRT and _are_two(own, others) and _apart(found, others) <= _apart(found, own):
+    for key, theirs in golden.answers.items():
+        if variant != TRT and _are_two(own, theirs) and _apart(found, theirs) <= _apart(found, own):
             wrong.append(f"the answers are those of {key}")
     return wrong
 

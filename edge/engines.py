@@ -4,7 +4,7 @@ import importlib
 import json
 import os
 import struct
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Type
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class Engine:
         batch: int,
         tolerance: float,
         predict: Callable[[np.ndarray], np.ndarray],
-        exhausted: Tuple[type, ...] = (),
+        exhausted: Tuple[Type[BaseException], ...] = (),
         runtime: str = "",
     ):
         """`predict` takes uint8 [n, S, S], n up to `batch`; `exhausted` are its memory errors."""
@@ -329,12 +329,12 @@ def finite(probabilities: np.ndarray, logits: Optional[np.ndarray] = None) -> np
     return np.where(np.isfinite(logits), probabilities, np.float32(np.nan))
 
 
-_OPENERS = {
+_OPENERS: Dict[str, Callable[[Bundle, str, Wanted], Engine]] = {
     "trt": _open_trt,
     "tf": _open_tf,
     "litert": _open_litert,
     "onnx": _open_onnx,
-}  # type: Dict[str, Callable[[Bundle, str, Wanted], Engine]]
+}
 
 
 def fitting_batch(image_size: int, meminfo: str = "/proc/meminfo") -> int:

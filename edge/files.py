@@ -3,7 +3,7 @@
 import os
 import stat
 import struct
-from typing import Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from bundle import Refused, reason
 from results import JSON_LINES, ROC, START, made_here
@@ -64,7 +64,7 @@ def find_images(paths: Iterable[str]) -> Found:
             image.
     """
     paths = list(paths)
-    found = {}  # type: Dict[str, Optional[Skipped]]  # None: an image
+    found: Dict[str, Optional[Skipped]] = {}  # None: an image
     seen = set()  # type: Set[Tuple[int, int]]
     for path in map(os.path.abspath, paths):
         try:
@@ -186,7 +186,7 @@ def _other_format(start: bytes) -> str:
 
 def totals(skipped: Iterable[Skipped]) -> Iterator[Tuple[str, List[str]]]:
     """Paths by reason, the bad ones first."""
-    by_reason = {}  # type: Dict[str, List[str]]
+    by_reason: Dict[str, List[str]] = {}
     for one in sorted(skipped, key=lambda one: not one.bad):
         by_reason.setdefault(one.why, []).append(one.path)
     return iter(by_reason.items())

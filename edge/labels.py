@@ -227,4 +227,5 @@ def _curves_image(found: Sequence[Curve]) -> Image.Image:
         line = [place(x, y) for x, y in one.points]
         if line:
             draw.line(line, fill=_COLOURS[i % len(_COLOURS)], width=2 * scale)
-    return plot.resize((size[0] // scale, size[1] // scale), Image.BOX)
+    box = Image.BOX  # type: ignore[attr-defined]  # the device's Pillow has no Resampling
+    return plot.resize((size[0] // scale, size[1] // scale), box)

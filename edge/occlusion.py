@@ -46,7 +46,8 @@ def overlay(pixels: np.ndarray, found: np.ndarray) -> Image.Image:
     size = (pixels.shape[1], pixels.shape[0])
     largest = float(np.abs(found).max())
     scaled = (found / largest if largest else found).astype(np.float32)
-    smooth = np.asarray(Image.fromarray(scaled).resize(size, Image.BICUBIC)).clip(-1, 1)
+    cubic = Image.BICUBIC  # type: ignore[attr-defined]  # the device's Pillow has no Resampling
+    smooth = np.asarray(Image.fromarray(scaled).resize(size, cubic)).clip(-1, 1)
     colour = np.zeros((*pixels.shape, 3), np.float32)
     colour[..., 0] = 255 * (smooth > 0)
     colour[..., 2] = 255 * (smooth < 0)

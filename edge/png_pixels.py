@@ -8,7 +8,7 @@ unfilters each as a gray image. Gray stored as colour has equal planes: one is e
 
 import struct
 import zlib
-from typing import Callable, Iterator, List, Optional, Tuple
+from typing import Callable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 from PIL import Image
@@ -212,11 +212,11 @@ def _unfilter(packed: np.ndarray, before: List[np.ndarray]) -> List[np.ndarray]:
             for other_last, other, plane in done
             if np.array_equal(last, other_last) and np.array_equal(filtered, other)
         )
-        plane = next(same, None)
-        if plane is None:
-            plane = _unfilter_plane(packed[:, :1], filtered, last)
-            done.append((last, filtered, plane))
-        planes.append(plane)
+        found = next(same, None)
+        if found is None:
+            found = _unfilter_plane(packed[:, :1], filtered, last)
+            done.append((last, filtered, found))
+        planes.append(found)
     return planes
 
 
@@ -248,15 +248,15 @@ def _unfilter_plane(filters: np.ndarray, filtered: np.ndarray, before: np.ndarra
     first = np.concatenate(([0], before)).astype(np.uint8)  # the row before, not filtered
     rows = np.vstack((first, np.hstack((filters, filtered))))
     # Stored blocks cost nothing to inflate.
-    parts = [b"\x78\x01"]  # type: List[Union[bytes, memoryview]]
-    raw = memoryview(rows).cast("B")
+    parts: List[Union[bytes, memoryview]] = [b"\x78\x01"]
+    raw = rows.data.cast("B")
     for at in range(0, len(raw), _BLOCK):
         block = raw[at : at + _BLOCK]
         size = len(block)
         parts += (struct.pack("<BHH", at + _BLOCK >= len(raw), size, size ^ 0xFFFF), block)
     parts.append(struct.pack(">I", zlib.adler32(raw)))
-    size = filtered.shape[1], len(rows)
-    return np.asarray(Image.frombytes("L", size, b"".join(parts), "zip", ("L", 0)))[1:]
+    shape = filtered.shape[1], len(rows)
+    return np.asarray(Image.frombytes("L", shape, b"".join(parts), "zip", ("L", 0)))[1:]
 
 
 def _unpack_bits(packed: np.ndarray, header: Ihdr, width: int) -> np.ndarray:

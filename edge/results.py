@@ -12,7 +12,7 @@ import json
 import os
 import time
 from contextlib import ExitStack
-from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Model:
     def answer(
         self,
         path: str,
-        probabilities: Sequence[float],
+        probabilities: Union[Sequence[float], np.ndarray],
         sha256: str = "",
         score: Optional[float] = None,
     ) -> Dict[str, Any]:

@@ -43,12 +43,13 @@ def test_hooks_use_the_environment_s_tools():
     (repository,) = yaml.safe_load((REPO / ".pre-commit-config.yaml").read_text())["repos"]
     assert repository["repo"] == "local"  # nothing is fetched from elsewhere
     hooks = {hook["id"]: hook for hook in repository["hooks"]}
-    assert {"ruff", "ruff-format", "mypy", "vermin", "docs"} == set(hooks)
+    assert {"ruff", "ruff-format", "mypy", "mypy-edge", "vermin", "docs"} == set(hooks)
     for hook in hooks.values():
         assert hook["language"] == "system"
         assert hook["entry"].startswith(".venv/bin/")
     vermin = hooks["vermin"]
-    assert vermin["entry"] in MAKEFILE.replace("$(BIN)", ".venv/bin")
+    for hook in ("mypy", "mypy-edge", "vermin"):
+        assert hooks[hook]["entry"] in MAKEFILE.replace("$(BIN)", ".venv/bin")
     for path, looked_at in {
         "edge/infer.py": True,
         "schema/portable/label_table.py": True,
