@@ -56,9 +56,7 @@ def identity(text: str) -> str:
         return _whole(text, *number.groups(default=""))
     if _UNCLEAR.fullmatch(folded):
         raise _bad(text, "is not a plain whole number")
-    if any(
-        unicodedata.category(c) in ("Cc", "Co", "Cn", "Pi", "Pf") or c in "\"'`" for c in folded
-    ):
+    if any(unicodedata.category(c) in _NOT_TEXT or c in "\"'`" for c in folded):
         raise _bad(text, "has quotes or control characters")
     if _SIGNED.fullmatch(folded):
         raise _bad(text, "is not a plain whole number")

@@ -23,7 +23,7 @@ def predict(
     batch_size: int,
     slices: Sequence[str] = (),
 ) -> Predictions:
-    """Predictions for the transformed examples in these TFRecords (gzip if named .gz).
+    """Predictions for the transformed examples in these TFRecords.
 
     slices: features of further groups, which stay with the images.
     Raises CxrflowError if there are none.

@@ -11,7 +11,6 @@ from cxrflow.schema.features import AGE, SEX, UNKNOWN, UNKNOWN_AGE, VIEW
 IMAGE_MEAN = "image/mean"  # gray levels of the 8-bit picture, 0 to 255
 IMAGE_DEVIATION = "image/standard_deviation"
 SCORE = "score/"  # and a class: calibrated log-odds
-NUMBERS = (IMAGE_MEAN, IMAGE_DEVIATION, AGE)
 NAMES = (SEX, VIEW)
 
 # Log-odds beyond this, probabilities of 5e-5, differ by what no image shows.

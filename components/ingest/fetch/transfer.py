@@ -18,7 +18,6 @@ from cxrflow.schema.progress import report as report_progress
 
 _CHUNK_BYTES = 2**16  # what a broken connection costs at most
 _TIMEOUT_S = (30, 60)  # to connect, and between two pieces
-_EXPIRED = (400, 401, 403, 404, 410, 416)  # the link, not the file: a new one may work
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
 
