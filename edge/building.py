@@ -139,7 +139,7 @@ def read_golden(bundle: Bundle) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def differences(probabilities: np.ndarray, expected: np.ndarray) -> Dict[str, float]:
-    """The largest and the mean difference."""
+    """The largest and the mean difference of probabilities [G, C] from the expected ones [G, C]."""
     difference = np.abs(probabilities - expected)
     return {"largest": float(difference.max()), "mean": float(difference.mean())}
 

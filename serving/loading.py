@@ -239,6 +239,7 @@ def _batch_sizes(largest: int) -> list[int]:
 
 
 def let_go(version: Version) -> None:
+    """Ends the hold that keeps a version from being pruned; does nothing where there is none."""
     if version.hold is not None:
         os.close(version.hold)
         version.hold = None

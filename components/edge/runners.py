@@ -26,7 +26,12 @@ Runner = Callable[[np.ndarray], tuple[np.ndarray, Sequence[np.ndarray]]]
 
 
 def litert(path: Path, info: dict[str, Any], dtype: str) -> Runner:
-    """A LiteRT model. Raises ValueError if the file is none, or takes another dtype."""
+    """A LiteRT model, whose runner answers uint8 or float32 [1, S, S, 3] as `dtype` says.
+
+    Raises:
+        ValueError: the file is none, or takes another dtype; later, of the runner: the model
+            answers otherwise once its logits are outputs too.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     itself = Interpreter(model_path=str(path), num_threads=THREADS)

@@ -81,7 +81,11 @@ def decode_and_resize(encoded: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def encode_compact(image: tf.Tensor, encoding: str, jpeg_quality: int = 95) -> tf.Tensor:
-    """Encodes uint8 [S, S, 1] as a gray JPEG ("jpeg") or a serialized tensor ("raw")."""
+    """Encodes uint8 [S, S, 1] as a gray JPEG ("jpeg") or a serialized tensor ("raw"), string [].
+
+    Raises:
+        ValueError: `encoding` is neither.
+    """
     if encoding == "jpeg":
         return tf.io.encode_jpeg(image, format="grayscale", quality=jpeg_quality)
     if encoding == "raw":

@@ -28,12 +28,12 @@ class OutOfFold:
     probabilities: np.ndarray  # float32 [N, C], calibrated as the model's are
 
     def rows_of(self, image_ids: np.ndarray) -> np.ndarray:
-        """Indices of these images. Raises CxrflowError where one isn't among them."""
+        """Rows, int64 [n], of images [n]. Raises CxrflowError where one isn't among them."""
         return rows_of(self.image_id, image_ids)
 
 
 def rows_of(image_ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where the wanted images are among those with out-of-fold scores, int64 [len(wanted)].
+    """Where the wanted images [n] are among those with out-of-fold scores [N], int64 [n].
 
     Raises:
         CxrflowError: one isn't among them.

@@ -194,7 +194,11 @@ def own_folder(parent: Path, fingerprint: str) -> Path:
 
 
 def require_keras_3() -> None:
-    """Importing TFX can turn tf.keras into Keras 2, which would train and save other models."""
+    """Looks whether Keras is 3: importing TFX can turn it into 2, which trains other models.
+
+    Raises:
+        CxrflowError: it isn't, or doesn't run on TensorFlow.
+    """
     if not keras.__version__.startswith("3.") or keras.backend.backend() != "tensorflow":
         raise CxrflowError(
             f"Keras 3 on TensorFlow is needed, this is {keras.__version__} on "

@@ -49,6 +49,7 @@ class Distance:
 
     @property
     def too_far(self) -> bool:
+        """Whether it exceeds the limit."""
         return self.value > self.limit
 
 

@@ -129,6 +129,7 @@ def _install(wanted: Dict[str, Any]) -> None:
 
 
 def main() -> int:
+    """Makes the environment; returns the exit code."""
     parser = argparse.ArgumentParser(description="Makes the environment .venv.")
     parser.add_argument("--gpu", action="store_true", help="add TensorFlow's CUDA libraries")
     gpu = parser.parse_args().gpu

@@ -79,6 +79,9 @@ def fetch_debs(steps: Steps, packages: List[str], into: Path, newer: bool) -> No
     """Unpacks packages of this release, or of the newer one, into a folder; apt checks signatures.
 
     apt works on a state folder of its own, so the system's lists and packages stay untouched.
+
+    Raises:
+        SetupError: it is no Debian or Ubuntu, apt has no source for it, or no source has them.
     """
     missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
     try:
@@ -113,7 +116,11 @@ def fetch_from(
     into: Path,
     architecture: str = "amd64",
 ) -> None:
-    """Unpacks packages of one mirror's suite into a folder; `run` runs each command."""
+    """Unpacks packages of one mirror's suite into a folder; `run` runs each command.
+
+    Raises:
+        SetupError: a command failed, as `run` raises it.
+    """
     state = Path(tempfile.mkdtemp(prefix="apt-", dir=into.parent))
     state.chmod(0o755)  # apt downloads as user _apt where it can
     try:

@@ -24,7 +24,15 @@ FOLDERS = ("pipeline", "components", "schema", "serving", "edge")
 
 
 def make_venv(copies: bool, needed: float) -> None:
-    """An empty environment; what an interrupted attempt left there is removed first."""
+    """Makes an empty environment; what an interrupted attempt left there is removed first.
+
+    Args:
+        copies: the interpreter is copied, not linked.
+        needed: GB (10^9 bytes) that have to be free.
+
+    Raises:
+        SetupError: the folder is another's, the disk is full, or Python lacks its module venv.
+    """
     if places.VENV.exists() and not places.STAMP.exists() and any(places.VENV.iterdir()):
         raise SetupError(f"{places.VENV} was not made by cxrflow; move it away or remove it")
     places.VENV.mkdir(parents=True, exist_ok=True)
@@ -113,7 +121,11 @@ def uv_settings(pip_config: str) -> Tuple[Dict[str, str], List[str]]:
 
 
 def use_private_glibc(steps: Steps) -> None:
-    """Unpacks a new enough C library inside the environment; only its own Python uses it."""
+    """Unpacks a new enough C library inside the environment; only its own Python uses it.
+
+    Raises:
+        SetupError: it can't be fetched, or Python doesn't take it.
+    """
     home = places.VENV / "glibc"
     fetch_debs(steps, ["libc6", "libstdc++6", "libgcc-s1"], home, newer=True)
     folders = [home / "usr/lib/x86_64-linux-gnu", home / "lib/x86_64-linux-gnu"]

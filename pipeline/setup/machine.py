@@ -29,6 +29,7 @@ def unsupported_platform(system: str, machine: str) -> Optional[str]:
 
 
 def supported_python(version: Tuple[int, int]) -> bool:
+    """Whether TFX has packages for a Python, such as (3, 11)."""
     return "{}.{}".format(*version) in PYTHONS
 
 
@@ -88,6 +89,7 @@ def glibc_version(text: Optional[str]) -> Optional[Tuple[int, int]]:
 
 
 def system_glibc() -> Optional[Tuple[int, int]]:
+    """The C library's version, such as (2, 36); None where it isn't glibc."""
     try:
         return glibc_version(os.confstr("CS_GNU_LIBC_VERSION"))
     except (AttributeError, OSError, ValueError):

@@ -29,6 +29,7 @@ def read_stamp() -> Dict[str, Any]:
 
 
 def write_stamp(stamp: Dict[str, Any]) -> None:
+    """Writes what the environment was made of, whole or not at all."""
     aside = places.STAMP.with_suffix(".new")
     aside.write_text(json.dumps(stamp) + "\n")
     aside.replace(places.STAMP)

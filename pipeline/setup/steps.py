@@ -25,6 +25,7 @@ class Steps:
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
+        """Shows a step and its seconds while the block runs."""
         self.done += 1
         self.name = name
         self.begin = time.monotonic()

@@ -168,7 +168,11 @@ def read_labels(model_dir: Path) -> Labels:
 
 
 def write_labels(model_dir: Path, labels: Labels) -> None:
-    """Writes labels.json, whole or not at all. Call it inside `locked`."""
+    """Writes labels.json, whole or not at all. Call it inside `locked`.
+
+    Raises:
+        OSError: it can't be written; names the file.
+    """
     try:
         text = json.dumps(asdict(labels), sort_keys=True) + "\n"
         write_whole(model_dir / LABELS, text, sync=True)

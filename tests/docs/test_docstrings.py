@@ -36,6 +36,30 @@ def offset():
     assert fragments(source) == [3, 5]
 
 
+def bare(source: str) -> Iterator[str]:
+    """Public functions, classes and methods without a docstring; who overrides may have none."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    todo = list(ast.parse(source).body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, kinds) and not node.name.startswith("_"):
+            if not ast.get_docstring(node):
+                yield node.name
+            if isinstance(node, ast.ClassDef) and not node.bases:
+                todo += node.body
+
+
+def test_a_public_function_without_a_docstring_is_found():
+    source = "class A:\n  'Text.'\n  def go(self): ...\nclass B(A):\n  'Text.'\n  def go(self): ..."
+    assert list(bare(f"{source}\ndef stay(): ...\ndef _hidden(): ...")) == ["stay", "go"]
+
+
+@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if folder != "tests"])
+def test_what_is_public_has_a_docstring(folder):
+    found = {str(path): list(bare(path.read_text())) for path in (REPO / folder).rglob("*.py")}
+    assert found and not {path: names for path, names in found.items() if names}
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_docstring_is_a_fragment(folder):
     found = {str(path): fragments(path.read_text()) for path in (REPO / folder).rglob("*.py")}

@@ -36,7 +36,7 @@ def write(model: ModelT) -> bytes:
 
 
 def values(model: ModelT, tensor: TensorT, dtype: Any) -> np.ndarray:
-    """What a constant holds."""
+    """What a constant holds, of `dtype` and the tensor's shape."""
     return np.frombuffer(bytes(model.buffers[tensor.buffer].data), dtype).reshape(tensor.shape)
 
 
@@ -61,7 +61,7 @@ def output_axis(model: ModelT, convolution: OperatorT) -> int:
 
 
 def put(model: ModelT, tensor: TensorT, content: np.ndarray) -> None:
-    """Gives a constant new values in memory of its own: it may have shared that with others."""
+    """Gives a constant new values, of any shape, in memory of its own: it may have been shared."""
     buffer = BufferT()
     buffer.data = np.frombuffer(content.tobytes(), np.uint8)
     tensor.buffer = len(model.buffers)

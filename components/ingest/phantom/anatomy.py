@@ -79,7 +79,7 @@ def lateral(side: int) -> np.ndarray:
 
 
 def edge(distance: np.ndarray, softness: float) -> np.ndarray:
-    """0 outside, 1 inside, with a ramp `softness` wide where the signed distance is 0."""
+    """0 outside, 1 inside, with a ramp `softness` wide at a signed distance of 0; its shape."""
     return np.clip(distance / softness + 0.5, 0, 1)
 
 
@@ -96,7 +96,7 @@ def blob(x: float, y: float, rx: float, ry: float) -> np.ndarray:
 
 
 def draw_lines(lines: list[np.ndarray], width: float) -> np.ndarray:
-    """Open polylines `[n, 2]` on a uint8 canvas; points and width in image widths."""
+    """Open polylines `[n, 2]` on a canvas, uint8 `[SIZE, SIZE]`; all in image widths."""
     canvas = np.zeros((SIZE, SIZE), np.uint8)
     points = [_fixed(line) for line in lines]
     cv2.polylines(canvas, points, False, 255, max(1, round(width * SIZE)), cv2.LINE_AA, _SUBPIXEL)
@@ -104,14 +104,14 @@ def draw_lines(lines: list[np.ndarray], width: float) -> np.ndarray:
 
 
 def draw_area(outline: np.ndarray) -> np.ndarray:
-    """A filled polygon `[n, 2]` on a uint8 canvas."""
+    """A filled polygon `[n, 2]`, in image widths, on a canvas, uint8 `[SIZE, SIZE]`."""
     canvas = np.zeros((SIZE, SIZE), np.uint8)
     cv2.fillPoly(canvas, [_fixed(outline)], 255, cv2.LINE_AA, _SUBPIXEL)
     return canvas
 
 
 def soften(canvas: np.ndarray, softness: float) -> np.ndarray:
-    """uint8 0..255 to float32 0..1, blurred by `softness` image widths."""
+    """uint8 0..255 to float32 0..1, `[SIZE, SIZE]`, blurred by `softness` image widths."""
     smooth = cv2.GaussianBlur(canvas, (0, 0), softness * SIZE)
     return smooth.astype(np.float32) / 255
 

@@ -122,6 +122,7 @@ class Study:
 
     @property
     def image(self) -> str:
+        """File name, in NIH's form."""
         return f"{self.patient:08d}_{self.follow_up:03d}.png"
 
 
