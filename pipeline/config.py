@@ -29,7 +29,6 @@ __all__ = [
 
 PROFILES = Path(__file__).parent / "profiles"
 ENGINES = PROFILES / "engines"  # Beam's, to be added to another profile
-_RENAMED = {"tune": "study"}
 
 
 def profiles() -> list[str]:
@@ -204,8 +203,6 @@ def _name(error: Any) -> str:
 def _explain(error: Any) -> str:
     name = _name(error)
     if error["type"] == "unexpected_keyword_argument":
-        if name in _RENAMED:
-            return f"there is no setting {name}: it is called {_RENAMED[name]} now"
         return f"there is no setting {name}{_similar(name)}"
     message: str = error["msg"].removeprefix("Value error, ")
     if not name:

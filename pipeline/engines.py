@@ -19,7 +19,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto.orchestration import pipeline_pb2
 
 from cxrflow.components import storage
-from cxrflow.pipeline import beam_workers, history, leftovers, mlmd, store
+from cxrflow.pipeline import beam_workers, history, leftovers, mlmd
 from cxrflow.pipeline.ir import artifacts, compiled, node_ids, of_run, origin
 from cxrflow.pipeline.launch import launch, own_operators, run_id_of
 from cxrflow.pipeline.metadata_server import Hidden
@@ -37,7 +37,6 @@ def prepared(pipeline: Pipeline, root: Path, made_of: Origin) -> pipeline_pb2.Pi
     Raises:
         CxrflowError: the bucket that the artifacts go to can't be used.
     """
-    store.make_relative(Path("metadata.sqlite"))
     ir = compiled(pipeline, root, made_of)
     storage.require_usable(artifacts(ir))
     # The first connection makes the tables, before several nodes connect at once.

@@ -80,9 +80,7 @@ class Run:
             raise CxrflowError(f"no finished run in {root}: `{makes}` makes one")
         try:
             run = cls(**json.loads(path.read_text(encoding="utf-8")))
-            # Runs of earlier versions kept absolute paths.
-            before = Path(run.log).parent.parent if Path(run.log).is_absolute() else None
-            return run._with_paths(lambda text: _found_below(text, root.resolve(), before))
+            return run._with_paths(lambda text: text and str(root.resolve() / text))
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise CxrflowError(f"{path} can't be read ({error}): run the pipeline again") from error
 
@@ -127,9 +125,3 @@ def path_below(path: str, root: Path) -> str:
     """`path` relative to `root` where it lies below it, else as it is; "" stays empty."""
     inside = path and Path(path).is_relative_to(root)
     return str(Path(path).relative_to(root)) if inside else path
-
-
-def _found_below(path: str, root: Path, before: Path | None) -> str:
-    if not path:
-        return path
-    return str(root / (path_below(path, before) if before else path))

@@ -112,10 +112,6 @@ def test_error_names_the_field(override: str, message: str) -> None:
             "mean models.attention.head?",
         ),
         (
-            ["tune.batch_size=16"],
-            "--set tune.batch_size=16: there is no setting tune: it is called study now",
-        ),
-        (
             ["zzz=1"],
             "--set zzz=1: there is no setting zzz: `cxrflow config show` lists all",
         ),

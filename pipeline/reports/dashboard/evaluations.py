@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,8 @@ from cxrflow.schema.portable.scores import mean_auc
 MATRICES = ("threshold", "truePositives", "falsePositives", "trueNegatives", "falseNegatives")
 RATES = ("precision", "recall")
 NEEDS_BOTH = ("auc", "auc_precision_recall")  # scores that few positives or negatives don't bear
-AREA_ERROR = 0.002  # between a precision-recall curve and the reported area
 
 _NO_CURVE = "No {} curve: all images are positive or all negative."
-_OLD_CURVE = (
-    "No precision-recall curve: this evaluation was made by a version that didn't keep all of its "
-    "points. Run the pipeline again."
-)
 
 
 @dataclass(frozen=True)
@@ -47,8 +41,7 @@ class Evaluation:
 def load(directory: Path, classes: Sequence[str]) -> Evaluation:
     """Reads what TFX's Evaluator wrote.
 
-    Slices are named "test" or "test, view=AP". Evaluations from before splits were told apart are
-    of the test split alone; those from before plots have none.
+    Slices are named "test" or "test, view=AP".
 
     Args:
         directory: the Evaluator's `evaluation` artifact.
@@ -166,8 +159,6 @@ def plot_views(evaluation: Evaluation, split: str, least: int) -> dict[str, dict
         missing = {}
         if not plot["matrices"]:
             missing = {kind: _NO_CURVE.format(kind) for kind in ("ROC", "precision-recall")}
-        elif abs(_steps_area(plot["matrices"]) - scores["auc_precision_recall"]) > AREA_ERROR:
-            missing = {"precision-recall": _OLD_CURVE}
         views[name] = {
             **plot,
             "missing": missing,
@@ -185,15 +176,6 @@ def shown_aucs(classes: dict[str, dict[str, float]], least: int) -> dict[str, fl
 def _shown(scores: dict[str, float], least: int) -> dict[str, float | str]:
     few = too_few(scores["positives"], scores["negatives"], least)
     return {**scores, **(dict.fromkeys(NEEDS_BOTH, few) if few else {})}
-
-
-def _steps_area(matrices: Sequence[dict[str, Any]]) -> float:
-    """Area under the steps that charts.js draws; `plots` says why these."""
-    steps = (
-        (point.get("recall", 0.0) - higher.get("recall", 0.0)) * point.get("precision", 0.0)
-        for point, higher in pairwise(matrices)
-    )
-    return float(sum(steps))
 
 
 def _component_metrics(scores: dict[str, float | str], examples: int) -> dict[str, Any]:
@@ -227,7 +209,7 @@ def _drawn(plot: dict[str, Any]) -> dict[str, Any]:
 
 def _slice_name(key: tuple[tuple[str, Any], ...]) -> str:
     rest = [f"{name}={value}" for name, value in key if name != SPLIT]
-    return ", ".join([dict(key).get(SPLIT, "test"), *rest])
+    return ", ".join([dict(key)[SPLIT], *rest])
 
 
 def _number(value: dict[str, Any]) -> float:

@@ -18,7 +18,7 @@ from cxrflow.pipeline.reports.dashboard.run_folder import SPLITS, Page, RunFolde
 from cxrflow.schema.errors import CxrflowError
 
 GROUP = "TensorFlow Model Analysis"
-_NO_PLOTS = "This evaluation was made before plots were: run the pipeline again to have them."
+_NO_PLOTS = "The evaluation has no plots: run the pipeline again to have them."
 
 
 def tfma_pages(found: Evidence) -> list[Page]:

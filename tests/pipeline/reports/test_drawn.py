@@ -97,11 +97,7 @@ def test_drawn_areas_are_the_reported_ones(tab, tmp_path):
     assert_clean(tab)
 
 
-def test_curves_of_older_evaluations_are_not_drawn_wrongly():
-    evaluation = hand_made()
-    matrices = evaluation.plots["test"]["Negatives first"]["matrices"]
-    del matrices[1:3]  # corners of the ROC curve alone
-    found = plot_views(evaluation, "test", FEW)
-    assert "Run the pipeline again" in found["Negatives first"]["missing"]["precision-recall"]
+def test_a_class_of_one_kind_alone_has_no_curves():
+    found = plot_views(hand_made(), "test", FEW)
     assert not found["Ties"]["missing"]
     assert set(found["No positive"]["missing"]) == {"ROC", "precision-recall"}
