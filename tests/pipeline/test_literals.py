@@ -4,11 +4,16 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from cxrflow.components.edge.parity.decisions import POINTS
+from cxrflow.components.ensemble.settings import METHODS, EnsembleConfig
 from cxrflow.components.model.backbones import BACKBONES, BackboneName
 from cxrflow.components.model.recipe import TrainConfig
 from cxrflow.components.publish.settings import PublishConfig
+from cxrflow.components.study.settings import EXPERIMENTS, Experiment
 from cxrflow.schema.classes import CLASSES_14, ClassName
 from cxrflow.schema.store.versions import CANARY, STABLE
+from cxrflow.serving.client.settings import ClientConfig
+from cxrflow.serving.settings import ShadowConfig
 
 
 def choices(settings: type, field: str) -> tuple[str, ...]:
@@ -23,6 +28,16 @@ def test_backbones() -> None:
 def test_classes_and_labels() -> None:
     assert get_args(ClassName) == CLASSES_14
     assert choices(PublishConfig, "label") == (STABLE, CANARY)
+
+
+def test_ways_of_combining() -> None:
+    combining = [name for name in METHODS if name != "hard_vote_majority"]  # hard_vote once more
+    assert choices(EnsembleConfig, "method") == ("best", *combining)
+
+
+def test_experiments_and_operating_points() -> None:
+    assert get_args(Experiment) == EXPERIMENTS
+    assert choices(ClientConfig, "point") == choices(ShadowConfig, "point") == POINTS
 
 
 @pytest.mark.tf
