@@ -6,7 +6,7 @@
 # Debian 13: its C library is new enough for TFX's packages.
 ARG PYTHON=3.11
 
-# The tools that the tests ask for; .devcontainer.json is made of it.
+# The tools that the tests ask for, and JupyterLab; .devcontainer.json is made of it.
 FROM python:${PYTHON}-slim-trixie AS dev
 # Unpinned: Debian's mirrors keep no older versions.
 # hadolint ignore=DL3008
@@ -15,6 +15,8 @@ RUN apt-get update \
        bash-completion chromium dcmtk dicom3tools git make mariadb-server nginx-light orthanc \
        orthanc-dicomweb prometheus \
     && rm -rf /var/lib/apt/lists/*
+# Beside the environment, which holds what the lock names and no more; its kernel is the environment's.
+RUN pip install --no-cache-dir "jupyterlab>=4.4,<5"
 RUN useradd --create-home --uid 1000 --shell /bin/bash cxrflow
 USER 1000
 

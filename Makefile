@@ -15,7 +15,7 @@ setup: ## make the environment .venv (the other targets do it too when it is mis
 demo: setup ## synthetic X-rays through the whole pipeline, from ingest to a pushed model
 	@$(BIN)/cxrflow run --profile demo --jobs 2
 
-test: setup ## the whole test suite, three files at a time; TESTS="-k name" chooses
+test: setup ## all tests but those of machines and proofs, three files at a time; TESTS="-k name" chooses
 	@$(BIN)/python -m pytest -n 3 $(SPREAD) $(TESTS)
 
 machines: setup ## the device's scripts in TensorFlow 2.7, on aarch64 and Python 3.6 (downloads 1 GB)

@@ -53,6 +53,8 @@ def test_hooks_use_the_environment_s_tools():
     for path, looked_at in {
         "edge/infer.py": True,
         "schema/portable/label_table.py": True,
+        "pipeline/setup/bootstrap.py": True,
+        "pipeline/setup/package/__init__.py": False,
         "edge/README.md": False,
         "schema/errors.py": False,
         "components/edge/device.py": False,
@@ -92,6 +94,18 @@ def test_the_suite_is_what_ci_runs():
     workflow = yaml.safe_load((REPO / ".github/workflows/suite.yml").read_text())
     assert ".ci/run" in [step.get("run") for step in workflow["jobs"]["suite"]["steps"]]
     assert os.access(REPO / ".ci" / "run", os.X_OK)
+
+
+def test_a_released_wheel_is_tried_as_the_client_that_it_is():
+    (step,) = (
+        step["run"]
+        for step in yaml.safe_load((REPO / ".github/workflows/release.yml").read_text())["jobs"][
+            "wheel"
+        ]["steps"]
+        if "/tmp/empty" in step.get("run", "")
+    )
+    for command in ("cxrflow --help", "cxrflow predict --help", "import Client"):
+        assert command in step
 
 
 def stages() -> dict[str, str]:
@@ -134,7 +148,9 @@ def test_the_dev_container_is_a_target_of_the_dockerfile():
     container = json.loads((REPO / ".devcontainer.json").read_text())
     assert (REPO / container["build"]["dockerfile"]).exists()
     assert container["build"]["target"] in stages()
-    assert container["postCreateCommand"].removeprefix("make ") in TARGETS
+    assert set(re.findall(r"\bmake (\w+)", container["postCreateCommand"])) == {"setup"}
     tools = stages()[container["build"]["target"]]
+    assert "jupyterlab" in tools
+    assert "-m ipykernel install" in container["postCreateCommand"]  # or it has no kernel of ours
     for package in re.findall(r"^  install \w+ (\S+)$", (REPO / ".ci/run").read_text(), re.M):
         assert package in tools.split()  # what CI installs for the tests
