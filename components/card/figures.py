@@ -61,6 +61,7 @@ class Floor:
     model_auc: float | None
     difference: Figure
     beaten: bool
+    judged: bool = True
 
 
 @dataclass(frozen=True)

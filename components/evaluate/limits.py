@@ -38,7 +38,8 @@ class FinalLimits(Limits):
     """What the model that may be pushed must reach on test, and whom it must beat on eval."""
 
     min_positive_patients: Positive = 20
-    """Positive (and negative) patients below which a class, or a subgroup, is not judged alone."""
+    """Positive (and negative) patients below which a class, or a subgroup, is not judged alone, nor
+    a model against baselines where no class has so many."""
     metrics: tuple[Metric, ...] = ("auc", "ece", "brier")
     """What every class is judged by; one that can't be computed fails."""
     max_ece: Fraction = 0.1

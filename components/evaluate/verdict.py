@@ -65,7 +65,8 @@ class FloorVerdict:
     model_auc: float
     difference: Estimate  # the model's less the baseline's, paired
     required: bool  # that the model beats it
-    beaten: bool  # the whole interval lies above 0
+    beaten: bool  # it was judged, and the whole interval lies above 0
+    judged: bool = True  # some class has enough patients
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,12 @@ def _remedies(found: Verdict, again: str, trains: bool) -> Iterator[str]:
         elif "(min_mean_auc)" in reason:
             yield _lower("evaluate.min_mean_auc", again, trains)
     for other in found.floor:
-        if other.required and not other.beaten:
+        if other.required and not other.judged:
+            yield (
+                "more X-rays: no class has patients enough on eval to tell whether the model is "
+                "better than the simplest ones; evaluate.min_positive_patients says how many"
+            )
+        elif other.required and not other.beaten:
             yield (
                 "take a better recipe or more X-rays: a model that isn't better than the simplest "
                 "ones is of no use; evaluate.must_beat names which it has to beat"

@@ -142,6 +142,7 @@ def as_json(run: Run, root: Path) -> str:
                 "low": _or_none(item.difference.low),
                 "high": _or_none(item.difference.high),
                 "beaten": item.beaten,
+                "judged": item.judged,
             }
             for item in found.floor
         },

@@ -45,3 +45,11 @@ def patients_with(labels: np.ndarray, patients: np.ndarray, value: int) -> np.nd
     labels: k-hot [N, C]; patients: [N].
     """
     return np.array([len(np.unique(patients[truth == value])) for truth in labels.T], int)
+
+
+def fewest_patients(labels: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """The rarer of patients with and without each class, int [C]; see `patients_with`."""
+    fewest: np.ndarray = np.minimum(
+        patients_with(labels, patients, 1), patients_with(labels, patients, 0)
+    )
+    return fewest

@@ -94,7 +94,7 @@ def judge(
     subgroups = judge_subgroups(evidence.test, draws, limits, slices)
     of_eval = Draws.of(evidence.eval.images.patient_id, limits.draws)
     from_floor = differences(evidence.eval, evidence.floor, of_eval)
-    floor = judge_floor(from_floor, limits)
+    floor = judge_floor(from_floor, evidence.eval.images, limits)
     reasons = [
         *floor_reasons(floor, limits),
         *_of_classes(judged, limits),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from cxrflow.components.evaluate.evidence.figures import patients_with
+from cxrflow.components.evaluate.evidence.figures import fewest_patients
 from cxrflow.components.evaluate.limits import FinalLimits
 from cxrflow.components.evaluate.statistics.auc import drawn_aucs
 from cxrflow.components.evaluate.statistics.draws import Draws, below_zero, estimate, mean_of
@@ -84,11 +84,7 @@ def _compared(
 
 def _fewest(scores: Scores, mask: np.ndarray) -> np.ndarray:
     """The rarer of positive and negative patients in a mask, [C]."""
-    labels, patients = scores.images.labels[mask], scores.images.patient_id[mask]
-    fewest: np.ndarray = np.minimum(
-        patients_with(labels, patients, 1), patients_with(labels, patients, 0)
-    )
-    return fewest
+    return fewest_patients(scores.images.labels[mask], scores.images.patient_id[mask])
 
 
 def _judged(

@@ -3,6 +3,7 @@
 from cxrflow.components.evaluate.ece import ENOUGH
 from cxrflow.components.evaluate.evidence.differences import signed
 from cxrflow.components.evaluate.evidence.floor import NAMES as BASELINES
+from cxrflow.components.evaluate.evidence.floor import too_few
 from cxrflow.components.evaluate.evidence.last_blessed import NAMES as METRICS
 from cxrflow.components.evaluate.limits import FinalLimits
 from cxrflow.components.evaluate.verdict import Verdict
@@ -53,7 +54,7 @@ def judged_by(found: Verdict, limits: FinalLimits) -> tuple[str, ...]:
         f"{item.model_auc:.3f}, difference {signed(item.difference)}, "
         f"{'beaten' if item.beaten else 'not beaten'}"
         for item in found.floor
-        if item.required
+        if item.required and item.judged
     ]
     groups = [group for group in found.subgroups if group.status != "not judged"]
     if groups:
@@ -75,6 +76,11 @@ def not_judged(found: Verdict, limits: FinalLimits) -> tuple[str, ...]:
     ]
     if "ece" in limits.metrics and found.images < ENOUGH:
         lines.append(f"calibration by ECE: {found.images} images, {ENOUGH} needed")
+    lines += [
+        f"against {BASELINES[item.name]}: {too_few(limits)}"
+        for item in found.floor
+        if item.required and not item.judged
+    ]
     if not found.baseline:
         lines.append("against the last blessed model: there is none that can be compared")
     elif not found.against_last:

@@ -81,7 +81,7 @@ def _floor(found: Evidence) -> Section:
             Cell(said(one.name)),
             Cell("beaten", mark="words short good")
             if one.beaten
-            else Cell("not beaten", mark="words short bad"),
+            else Cell("not beaten" if one.judged else "too few patients", mark="words short bad"),
             number(one.auc),
             number(one.model_auc),
             signed(one.difference.value),

@@ -107,6 +107,28 @@ def test_the_floor_is_configurable_and_must_be_there() -> None:
     assert judge(missing, FinalLimits(draws=200, must_beat=())).blessed
 
 
+def test_of_few_patients_on_eval_nothing_is_beaten_however_narrow_the_interval() -> None:
+    """All draws of one patient are alike."""
+    whole = evidence(strength=1.5, floor=0.0)
+    first = whole.eval.images.patient_id == "0"
+    images = whole.eval.rows(first).images
+    images = replace(images, labels=np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0]], np.float32))
+    right = replace(whole.eval.rows(first), images=images, probabilities=images.labels)
+    floor = {name: replace(right, probabilities=1 - right.probabilities) for name in whole.floor}
+    members = {name: (right, test) for name, (_, test) in whole.members.items()}
+    found = judge(replace(whole, eval=right, floor=floor, members=members), LIMITS)
+    probe = next(item for item in found.floor if item.name == "probe")
+    assert (probe.difference.low, probe.difference.high) == (1, 1)
+    assert not probe.judged and not probe.beaten and not found.blessed
+    too_few = "no class has 20 positive and as many negative patients on eval"
+    assert (
+        f"Whether it has learned more than the linear probe on frozen features isn't known: "
+        f"{too_few} (must_beat, min_positive_patients)."
+    ) in found.reasons
+    assert f"against the linear probe on frozen features: {too_few}" in found.not_judged
+    assert not any("linear probe" in line for line in found.judged_by)
+
+
 @pytest.mark.parametrize("ruin", [lambda z: 6 * z, lambda z: z / 20, lambda z: z + 2])
 def test_ruined_calibration_fails_at_equal_auc(ruin) -> None:
     scores = evidence().test

@@ -114,13 +114,35 @@ def advice(found: Verdict, served: CheckReport | None = None, **changes: object)
         ),
         (
             refused(
+                "Whether it has learned more ...",
+                floor=(
+                    FloorVerdict("probe", 0.5, 0.9, Estimate(0.4, 0.4, 0.4), True, False, False),
+                ),
+            ),
+            ["more X-rays", "min_positive_patients"],
+            ["better recipe", "epochs"],
+        ),
+        (
+            refused(
                 "sex M: ...", subgroups=(SubgroupVerdict("sex", "M", 9, 9, "failed", "a gap"),)
             ),
             ["more X-rays of sex M", "max_subgroup_gap"],
             ["epochs"],
         ),
     ],
-    ids=["auc", "few", "none", "constant", "nan", "ece", "last", "mean", "floor", "subgroup"],
+    ids=[
+        "auc",
+        "few",
+        "none",
+        "constant",
+        "nan",
+        "ece",
+        "last",
+        "mean",
+        "floor",
+        "few_on_eval",
+        "subgroup",
+    ],
 )
 def test_each_reason_has_its_remedy(found: Verdict, words: list[str], not_words: list[str]) -> None:
     assert not found.blessed
