@@ -11,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from cxrflow.schema import features
+from cxrflow.schema.errors import CxrflowError
 
 pytestmark = pytest.mark.tf
 
@@ -194,6 +195,20 @@ def test_a_transform_that_was_stopped_goes_on_from_its_last_whole_shard(
         for image, example in found.items():
             np.testing.assert_equal(example, expected[image])
     assert (examples / "8" / place).stat().st_ino == inode
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cxrflow.schema import space
+    from tests.support import data_steps
+
+    _inputs(tmp_path)
+    needed = 6 * SIZE**2  # a byte a pixel, as they are raw
+    monkeypatch.setattr(space, "free_bytes", lambda folder: needed - 1)
+    with pytest.raises(CxrflowError, match=rf"^the compact images need {space.readable(needed)} "):
+        data_steps.transform(tmp_path, SETTINGS, SPLITS)
+    assert not [path for path in (tmp_path / "Transform").rglob("*") if path.is_file()]
 
 
 def test_analysis_reads_no_pixels() -> None:
