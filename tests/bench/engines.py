@@ -1,10 +1,11 @@
 """The demo's pipeline on other engines, against the same settings in `cxrflow run`.
 
     python -m tests.bench engines                 all of them
-    python -m tests.bench.engines bucket          one: airflow, workers, bucket
+    python -m tests.bench.engines bucket          one: airflow, workers, bucket, mariadb
 
 airflow: each node a task. workers: data steps on Beam's own job server, with two workers of
-`cxrflow workers`. bucket: artifacts in a fake Google Cloud Storage. The runs are small ones.
+`cxrflow workers`. bucket: artifacts in a fake Google Cloud Storage. mariadb: three nodes at once,
+with ML Metadata on a server. The runs are small ones.
 """
 
 import json
@@ -16,11 +17,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cxrflow.pipeline.run import Run
 from tests.bench import airflow
 from tests.bench.figure import figure, measure, skipped
 from tests.e2e.test_pipeline import SMALL
-from tests.support import beam_cluster, gcs
+from tests.support import beam_cluster, gcs, mariadb
 from tests.support.same_run import differences
 
 _CLI = ("-m", "cxrflow.pipeline.cli")
@@ -53,10 +56,20 @@ def in_bucket(folder: Path, root: Path) -> float:
         return measure(*_CLI, "run", *_arguments(root, {"storage.artifacts": uri})).seconds
 
 
+def on_mariadb(folder: Path, root: Path) -> float:
+    """Three nodes at once, in processes of their own, with ML Metadata on a server; seconds."""
+    with mariadb.mariadb(folder / "server") as port, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXRFLOW_METADATA_PASSWORD", mariadb.PASSWORD)
+        server = {"kind": "mariadb", "host": "127.0.0.1", "port": port, "user": mariadb.USER}
+        changes = {f"metadata.{name}": value for name, value in server.items()}
+        return measure(*_CLI, "run", "--jobs", "3", *_arguments(root, changes)).seconds
+
+
 ENGINES: dict[str, Callable[[Path, Path], float]] = {
     "airflow": on_airflow,
     "workers": on_workers,
     "bucket": in_bucket,
+    "mariadb": on_mariadb,
 }
 
 
@@ -74,7 +87,7 @@ def main(names: Iterable[str] = ENGINES) -> Iterator[dict[str, Any]]:
                 shutil.copytree(phantoms, root / phantoms.name)  # with their times
             try:
                 seconds = ENGINES[engine](folder / engine, root)
-            except airflow.Unavailable as error:
+            except (airflow.Unavailable, pytest.skip.Exception) as error:
                 yield skipped(title, str(error))
                 continue
             yield _compared(title, alone, root)

@@ -1,16 +1,21 @@
 """ML Metadata on a server: what is refused before TFX is loaded, and a real MariaDB."""
 
 import logging
+import multiprocessing
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
 from cxrflow.pipeline.config import parse
 from cxrflow.pipeline.metadata_server import Hidden, MetadataConfig, pipeline_name, require, root_id
+from cxrflow.pipeline.parallel import PRELOADED
+from cxrflow.pipeline.settings import PipelineConfig
+from cxrflow.pipeline.terminal import redirected_to
 from cxrflow.schema.errors import CxrflowError
 from tests.serving.certificates import certificate
 from tests.support.mariadb import PASSWORD, USER, mariadb
@@ -148,6 +153,17 @@ def test_roots_on_one_server_have_names_of_their_own(tmp_path: Path) -> None:
     assert {*tmp_path.iterdir()} == {*roots}
 
 
+def _run(root: Path, settings: PipelineConfig, together: Barrier) -> None:
+    """The tiny pipeline in a process of its own, which begins when the others do."""
+    from tests.support import tiny_pipeline as tiny
+
+    root.mkdir()
+    with redirected_to(root / "log", "nothing"):
+        together.wait(60)
+        executed = tiny.run(root, config=settings).executed
+    (root / "executed").write_text(" ".join(executed))
+
+
 @pytest.mark.tf
 class TestMariadb:
     """The tiny pipeline with a real server."""
@@ -175,6 +191,29 @@ class TestMariadb:
             assert all((root / x["text"] / "text").is_file() for x in again.artifacts.values())
             assert not (root / "metadata.sqlite").exists()
         assert 'password: "***"' in caplog.text and "word$1" not in caplog.text
+
+    def test_first_connections_of_two_roots_at_once(
+        self, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Either finds no database, and makes it and its tables."""
+        from tests.support import tiny_pipeline as tiny
+
+        monkeypatch.setenv(VARIABLE, PASSWORD)
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        for number in range(2):
+            settings = replace(tiny.TINY, metadata=config(port, database=f"raced{number}"))
+            roots = [tmp_path / f"{name}{number}" for name in "ab"]
+            together = context.Barrier(len(roots))
+            runs = [context.Process(target=_run, args=(root, settings, together)) for root in roots]
+            for run in runs:
+                run.start()
+            for run in runs:
+                run.join()
+            said = [(root / "log").read_text()[-1000:] for root in roots]
+            assert [run.exitcode for run in runs] == [0, 0], said
+            for root in roots:
+                assert (root / "executed").read_text().split() == tiny.NODES
 
     def test_nodes_of_a_file_that_has_no_password(
         self, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
