@@ -12,7 +12,7 @@ from cxrflow.schema.errors import CxrflowError
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of a run with four phantoms' patients."""
+    """Root of a run with four patients of phantoms."""
     monkeypatch.setenv("CXRFLOW_PROFILE", "demo")
     monkeypatch.setenv("CXRFLOW_ROOT", str(tmp_path))
     monkeypatch.setenv("CXRFLOW_SET", "phantom.patients=4")
