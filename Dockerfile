@@ -12,12 +12,12 @@ FROM python:${PYTHON}-slim-trixie AS dev
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
-       bash-completion chromium dcmtk dicom3tools git make mariadb-server nginx-light orthanc \
+       bash-completion chromium dcmtk dicom3tools git make nginx-light orthanc \
        orthanc-dicomweb prometheus \
     && rm -rf /var/lib/apt/lists/*
 # Beside the environment, which holds what the lock names and no more; its kernel is the environment's.
-RUN pip install --no-cache-dir "jupyterlab>=4.4,<5"
-RUN useradd --create-home --uid 1000 --shell /bin/bash cxrflow
+RUN pip install --no-cache-dir "jupyterlab>=4.4,<5" \
+    && useradd --create-home --uid 1000 --shell /bin/bash cxrflow
 USER 1000
 
 # The environment as `make setup` makes it: what requirements.lock names, by hash.
