@@ -12,7 +12,7 @@ from cxrflow.pipeline.cache_key import Sources
 # A new version: run the tests of the places below that use the package, then add it here.
 TRIED = {
     "tensorflow": {"2.21.0"},
-    "keras": {"3.15.1"},
+    "keras": {"3.12.4", "3.15.1"},  # the first is what Python 3.10 gets
     "ai-edge-litert": {"2.3.0"},
     "apache-beam": {"2.75.0", "2.77.0"},
     "tfx": {"1.21.0"},
