@@ -12,8 +12,8 @@ FROM python:${PYTHON}-slim-trixie AS dev
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
-       bash-completion chromium dcmtk dicom3tools git make nginx-light orthanc \
-       orthanc-dicomweb prometheus \
+       bash-completion chromium dcmtk dicom3tools git make mariadb-server nginx-light \
+       orthanc orthanc-dicomweb prometheus \
     && rm -rf /var/lib/apt/lists/*
 # Beside the environment, which holds what the lock names and no more; its kernel is the environment's.
 RUN pip install --no-cache-dir "jupyterlab>=4.4,<5" \
