@@ -36,6 +36,7 @@ from cxrflow.pipeline.data_nodes import (
     data_nodes,
     further_slices,
     recipe_check,
+    split_of,
 )
 from cxrflow.pipeline.facts import Facts, edge_folder, serving_folder
 from cxrflow.pipeline.judges import baselines, judged, judged_member, scorer
@@ -149,6 +150,7 @@ def _trainer(
             "classes": list(config.ingest.classes),
             "synthetic": data.facts.synthetic,
             "data_version": data.facts.data_version,
+            "split": split_of(config, data.facts),
             "code_version": data.facts.sources.key(RUN_FN),
             "work_dir": str(root / "work" / name),
             **(learns if teacher else {}),
@@ -166,6 +168,7 @@ def _ensemble(
         compact=config.transform,
         synthetic=data.facts.synthetic,
         data_version=data.facts.data_version,
+        split=split_of(config, data.facts),
         slices=further_slices(config),
     )
     return Ensemble(

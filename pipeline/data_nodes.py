@@ -7,6 +7,7 @@ from typing import Any
 from tfx.components import ExampleValidator, StatisticsGen
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 
+from cxrflow.components.evaluate.settings import SplitKind
 from cxrflow.components.ingest.component import ImageExampleGen
 from cxrflow.components.ingest.settings import IngestSettings
 from cxrflow.components.node import Node
@@ -39,6 +40,31 @@ def code_version(facts: Facts, node: type[Node]) -> str:
 def further_slices(config: PipelineConfig) -> tuple[str, ...]:
     """The features of the groups that a described source has beside ours."""
     return tuple(f"{SLICE_PREFIX}{name}" for name in (config.data.slices if config.data else ()))
+
+
+def split_kind(config: PipelineConfig, facts: Facts) -> SplitKind:
+    """How test is split off."""
+    if config.data and config.data.has_own_test and config.ingest.split != "hash":
+        return "the source's own split"
+    return "official test list" if facts.official_split else "hash of patients"
+
+
+def split_of(config: PipelineConfig, facts: Facts) -> str:
+    """What decides who is in test: a model of another split may have learned from this one's."""
+    kind = split_kind(config, facts)
+    if kind == "hash of patients":
+        return f"{kind}, {config.ingest.test_share:g} to test, salt {config.ingest.split_salt}"
+    if config.data is None or kind == "official test list":
+        return kind
+    splits = config.data.splits
+    values = [value for value, split in splits.values.items() if split == "test"]
+    files = [table.file for table in config.data.tables if table.split == "test"]
+    named = (
+        f"{splits.column}: {', '.join(values)}"
+        if splits.column
+        else splits.lists.get("test") or ", ".join(files)
+    )
+    return f"{kind}, {named}"
 
 
 def recipe_check(config: PipelineConfig, facts: Facts) -> RecipeCheck:

@@ -11,13 +11,13 @@ from tfx.types.standard_artifacts import Model, ModelBlessing
 from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
 from cxrflow.components.evaluate.limits import FinalLimits
 from cxrflow.components.evaluate.member.component import MemberGate
-from cxrflow.components.evaluate.settings import GateSettings, MemberGateSettings, SplitKind
+from cxrflow.components.evaluate.settings import GateSettings, MemberGateSettings
 from cxrflow.components.evaluate.tfma_config import eval_config
 from cxrflow.components.floor.component import Baselines
 from cxrflow.components.floor.settings import BaselinesSettings
 from cxrflow.components.score.component import Scorer
 from cxrflow.components.score.settings import ScorerSettings
-from cxrflow.pipeline.data_nodes import Data, code_version, further_slices
+from cxrflow.pipeline.data_nodes import Data, code_version, further_slices, split_kind
 from cxrflow.pipeline.settings import PipelineConfig
 
 # Modules of ours that TFX's own nodes call.
@@ -75,6 +75,7 @@ def judged(
         candidate=model,
         model=Channel(type=Model),
         model_blessing=Channel(type=ModelBlessing),
+        passed_over=Channel(type=Model),
     ).with_id("LastBlessedModel")
     last = last_blessed.outputs["model"]
     evaluated = evaluator(model, config, data, last)
@@ -87,7 +88,7 @@ def judged(
             limits=FinalLimits(**limits),
             name=name,
             slices=tuple(config.data.slices) if config.data else (),
-            split_kind=_split_kind(config, data),
+            split_kind=split_kind(config, data.facts),
             synthetic=data.facts.synthetic,
         ),
         code_version(data.facts, Gate),
@@ -97,14 +98,9 @@ def judged(
         baselines=floor.outputs["scores"],
         baseline_model=last,
         last_scores=last_scorer.outputs["scores"],
+        passed_over=last_blessed.outputs["passed_over"],
     )
     return [last_blessed, evaluated, last_scorer, gate]
-
-
-def _split_kind(config: PipelineConfig, data: Data) -> SplitKind:
-    if config.data and config.data.has_own_test and config.ingest.split != "hash":
-        return "the source's own split"
-    return "official test list" if data.facts.official_split else "hash of patients"
 
 
 def scorer(

@@ -76,6 +76,7 @@ class ModelJson:
     out_of_distribution: OutOfDistribution | None = None
     taught_by: str = ""  # the model whose word it learned beside the labels; empty: none
     data: str = ""  # version of the data that it was trained on
+    split: str = ""  # what decided which of them are test, in words; empty: unknown
     code: str = ""  # version of the code that made it
     synthetic: bool = False  # trained on phantoms
 

@@ -93,6 +93,7 @@ class Executor(base_executor.BaseExecutor):
                 ),
                 out_of_distribution=first.out_of_distribution,
                 data=settings.data_version,
+                split=settings.split,
                 code=exec_properties["code_version"],
                 synthetic=synthetic,
             ),

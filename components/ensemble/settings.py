@@ -59,6 +59,8 @@ class EnsembleSettings:
     """The images are phantoms."""
     data_version: str
     """Version of the data, for model.json."""
+    split: str
+    """What decided which X-rays are test, for model.json."""
     slices: tuple[str, ...] = ()
     """Features of a described source's further groups."""
 

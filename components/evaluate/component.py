@@ -11,15 +11,13 @@ from tfx.types.standard_artifacts import Model, ModelBlessing, ModelEvaluation
 from tfx.utils import path_utils
 
 from cxrflow.components import artifacts
+from cxrflow.components.evaluate.comparable import why_not
 from cxrflow.components.evaluate.executor import Executor
 from cxrflow.components.evaluate.settings import GateSettings
 from cxrflow.components.node import Input, Node, Output
 from cxrflow.components.storage import fetch
 from cxrflow.schema.errors import CxrflowError
-from cxrflow.schema.model_json import read_model_json
-
-# Models that differ in one of these fields of model.json can't be scored on the same examples.
-COMPARABLE = ("classes", "compact", "synthetic")
+from cxrflow.schema.model_json import ModelJson, read_model_json
 
 
 class LatestOtherBlessedModelStrategy(LatestBlessedModelStrategy):
@@ -32,27 +30,35 @@ class LatestOtherBlessedModelStrategy(LatestBlessedModelStrategy):
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]] | None:
-        """Resolves `model` and `model_blessing`; `candidate` is passed on as it is."""
+        """Resolves `model` and `model_blessing`, and `passed_over`: the latest blessed model of
+        all, where it can't be compared. `candidate` is passed on as it is.
+        """
         candidate = input_dict["candidate"]
-        wanted = {_comparable(model) for model in candidate} - {None}
-        others = {
-            "model": [
+        wanted = [info for info in map(_info, candidate) if info]
+        others = [m for m in input_dict["model"] if m.id not in {c.id for c in candidate}]
+
+        def latest(models: list[types.Artifact]) -> dict[str, list[types.Artifact]]:
+            inputs = {"model": models, "model_blessing": input_dict["model_blessing"]}
+            found = super(LatestOtherBlessedModelStrategy, self).resolve_artifacts(store, inputs)
+            return found or {"model": [], "model_blessing": []}
+
+        compared = latest(
+            [
                 model
-                for model in input_dict["model"]
-                if model.id not in {c.id for c in candidate} and _comparable(model) in wanted
-            ],
-            "model_blessing": input_dict["model_blessing"],
-        }
-        resolved = super().resolve_artifacts(store, others) or {}
-        return {"model": [], "model_blessing": [], **resolved, "candidate": candidate}
+                for model in others
+                if (info := _info(model)) and any(not why_not(one, info) for one in wanted)
+            ]
+        )
+        known = {model.id for model in compared["model"]}
+        passed_over = [model for model in latest(others)["model"] if model.id not in known]
+        return {**compared, "passed_over": passed_over, "candidate": candidate}
 
 
-def _comparable(model: types.Artifact) -> tuple[object, ...] | None:
+def _info(model: types.Artifact) -> ModelJson | None:
     try:
-        info = read_model_json(Path(path_utils.serving_model_path(str(fetch(model.uri)))))
+        return read_model_json(Path(path_utils.serving_model_path(str(fetch(model.uri)))))
     except CxrflowError:  # none, or of a newer cxrflow
         return None
-    return tuple(getattr(info, field) for field in COMPARABLE)
 
 
 class Gate(Node):
@@ -71,5 +77,6 @@ class Gate(Node):
     baselines: Input[artifacts.Scores]  # the Baselines node's
     baseline_model: Input[Model] | None  # the last blessed model
     last_scores: Input[artifacts.Scores]  # that model's; empty without one
+    passed_over: Input[Model] | None  # a later blessed model, which can't be compared
     blessing: Output[ModelBlessing]
     verdict: Output[artifacts.Verdict]

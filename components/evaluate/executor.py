@@ -9,13 +9,17 @@ from tfx import types
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
+from tfx.utils import path_utils
 
+from cxrflow.components.evaluate.comparable import why_not
 from cxrflow.components.evaluate.evidence.judge import SPLIT, Evidence, judge
 from cxrflow.components.evaluate.results import CANDIDATE, load_evaluation
 from cxrflow.components.evaluate.settings import GateSettings
 from cxrflow.components.evaluate.verdict import Verdict, write_verdict
 from cxrflow.components.node import read_settings
 from cxrflow.components.score.files import OUT_OF_FOLD, has_scores, read_scores, scored_models
+from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.model_json import read_model_json
 
 # On which the floor is compared, and train out of fold with it where all were cross-fitted on all
 # of it: test is for the final figures alone.
@@ -76,7 +80,24 @@ def _evidence(
         },
         last=read_scores(last, before[0], SPLIT) if before else None,
         last_uri=last_uri,
+        passed_over=_passed_over(input_dict),
     )
+
+
+def _passed_over(input_dict: dict[str, list[types.Artifact]]) -> str:
+    """Why the latest blessed model isn't compared with, in words; empty where it is."""
+    models = input_dict.get("passed_over") or []
+    if not models:
+        return ""
+    model = artifact_utils.get_single_instance(input_dict["model"])
+    try:
+        infos = [
+            read_model_json(Path(path_utils.serving_model_path(one.uri)))
+            for one in (model, models[0])
+        ]
+    except CxrflowError as error:
+        return str(error)
+    return why_not(*infos)
 
 
 def _bless(

@@ -44,7 +44,8 @@ def run_fn(fn_args: Any) -> None:
 
     custom_config: `name` (the model's), `train` (fields of TrainConfig), `transform` (image_size,
     encoding, jpeg_quality), `classes` (in order), `calibrate` (method, sensitivity, specificity),
-    `out_of_distribution` (fields of OutOfDistributionConfig), `data_version`, `code_version`,
+    `out_of_distribution` (fields of OutOfDistributionConfig), `data_version`, `split` (what decided
+    which images are test), `code_version`,
     `synthetic` (True where the images are phantoms), of a student `teacher` (its name) and
     `soft_share` (of the teacher's word in what is learned; `fn_args.base_model` is the teacher),
     `work_dir` (this trainer's own folder, where a
@@ -92,6 +93,7 @@ def run_fn(fn_args: Any) -> None:
             out_of_distribution=unlike_training,
             taught_by=config.get("teacher", ""),
             data=config["data_version"],
+            split=config["split"],
             code=config["code_version"],
             synthetic=config["synthetic"],
         ),

@@ -119,6 +119,35 @@ def test_nodes_and_edges_of_each_profile(profile: str) -> None:
     assert found == WIRED[profile]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "official", "said"),
+    [
+        ([], True, "official test list"),
+        ([], False, "hash of patients, 0.2 to test, salt cxrflow"),
+        (
+            ["ingest.test_share=0.3", "ingest.split_salt=x", "ingest.eval_share=0.3"],
+            False,
+            "hash of patients, 0.3 to test, salt x",
+        ),
+        (["data=chexpert"], False, "the source's own split, valid.csv"),
+        (
+            ["data=vindr_cxr"],
+            False,
+            "the source's own split, annotations/image_labels_test.csv",
+        ),
+        (["data=nih"], False, "the source's own split, test_list.txt"),
+        (["data=nih", "ingest.split=hash"], False, "hash of patients, 0.2 to test, salt cxrflow"),
+    ],
+)
+def test_models_name_what_decided_their_test_split(
+    overrides: list[str], official: bool, said: str
+) -> None:
+    loaded = config.load("nih_sample", overrides)
+    facts = dataclasses.replace(FACTS, official_split=official)
+    node = wired(loaded, facts)["Trainer.mobilenet_attention"]
+    assert json.loads(node.exec_properties["custom_config"])["split"] == said
+
+
 def test_of_the_last_blessed_model_test_alone_is_scored() -> None:
     nodes = wired(config.load("own"))
     scored = {
@@ -206,7 +235,7 @@ def test_a_change_in_the_code_concerns_these_nodes(path: str, nodes: set[str]) -
 FACTS_CHANGES = (
     ({"data_version": "data-2"}, {"ImageExampleGen", *TRAINERS, "Ensemble"}),
     ({"weights": "weights-2"}, {"RecipeCheck"}),
-    ({"official_split": True}, {"Gate"}),
+    ({"official_split": True}, {*TRAINERS, "Ensemble", "Gate"}),
     ({"schema": NOWHERE / "other.pbtxt"}, {"ImportSchemaGen"}),
     ({"boxes_version": "boxes-2"}, {"Localiser"}),
     ({"published": "1700000000 damaged"}, {"Pusher"}),

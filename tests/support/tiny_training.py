@@ -60,6 +60,7 @@ def run(data: str, out: str, teacher: str | None = None, size: int = 64, **chang
                 "transform": {"image_size": size, "encoding": "jpeg", "jpeg_quality": 95},
                 "classes": CLASSES,
                 "data_version": "data-1",
+                "split": "official test list",
                 "code_version": "code-1",
                 "synthetic": True,
                 "work_dir": f"{out}/work",

@@ -42,6 +42,7 @@ class Evidence:
     members: Mapping[str, tuple[Scores, Scores]] = field(default_factory=dict)  # of eval and test
     last: Scores | None = None  # of test, by the last blessed model
     last_uri: str = ""
+    passed_over: str = ""  # why the latest blessed model is not that one, in words
 
 
 def judge(
@@ -135,7 +136,7 @@ def judge(
             **vars(found),
             "summary": summary(found),
             "judged_by": judged_by(found, limits),
-            "not_judged": not_judged(found, limits),
+            "not_judged": not_judged(found, limits, evidence.passed_over),
         }
     )
 

@@ -67,8 +67,8 @@ def judged_by(found: Verdict, limits: FinalLimits) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def not_judged(found: Verdict, limits: FinalLimits) -> tuple[str, ...]:
-    """What could not be judged, and why."""
+def not_judged(found: Verdict, limits: FinalLimits, passed_over: str = "") -> tuple[str, ...]:
+    """What could not be judged, and why; passed_over: see `judge.Evidence`."""
     lines = [
         f"{item.result.name}: {item.reason}"
         for item in found.classes
@@ -81,9 +81,12 @@ def not_judged(found: Verdict, limits: FinalLimits) -> tuple[str, ...]:
         for item in found.floor
         if item.required and not item.judged
     ]
-    if not found.baseline:
+    if passed_over:
+        which = "a later" if found.baseline else "the last"
+        lines.append(f"against {which} blessed model: {passed_over}")
+    if not found.baseline and not passed_over:
         lines.append("against the last blessed model: there is none that can be compared")
-    elif not found.against_last:
+    elif found.baseline and not found.against_last:
         lines.append("against the last blessed model: no class could be judged")
     lines += [
         f"whether the mean {METRICS[metric]} is no worse than the last blessed model's by more "

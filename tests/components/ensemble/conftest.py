@@ -169,6 +169,7 @@ def run_ensemble(made):
                         "compact": COMPACT,
                         "synthetic": True,
                         "data_version": "data-1",
+                        "split": "official test list",
                     }
                 ),
                 "code_version": "code-1",

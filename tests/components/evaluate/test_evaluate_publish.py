@@ -60,7 +60,7 @@ def write_examples(folder: Path) -> None:
             writer.write(example.SerializeToString())
 
 
-def write_model(folder: Path, factors: list[float], classes=CLASSES) -> None:
+def write_model(folder: Path, factors: list[float], classes=CLASSES, **said) -> None:
     import tensorflow as tf
 
     class Tiny(tf.Module):
@@ -76,7 +76,7 @@ def write_model(folder: Path, factors: list[float], classes=CLASSES) -> None:
     tf.saved_model.save(model, str(saved), signatures={"transformed_examples": model.predict})
     (saved / "assets.extra").mkdir()
     (saved / "assets.extra" / "model.json").write_text(
-        json.dumps({"name": "tiny", "classes": classes})
+        json.dumps({"name": "tiny", "classes": classes, **said})
     )
 
 
@@ -113,6 +113,7 @@ def run(root: Path, model: str) -> None:
         model=Channel(type=artifacts.Model),
         model_blessing=Channel(type=artifacts.ModelBlessing),
         candidate=candidate,
+        passed_over=Channel(type=artifacts.Model),
     ).with_id("LatestBlessedModel")
     evaluator = Evaluator(
         examples=examples.outputs["result"],
@@ -144,6 +145,7 @@ def run(root: Path, model: str) -> None:
         baselines=nothing.outputs["result"],
         baseline_model=resolver.outputs["model"],
         last_scores=scorers["Scorer.last"].outputs["scores"],
+        passed_over=resolver.outputs["passed_over"],
     )
     serving = root / "serving" / "cxrflow"
     pusher = Pusher(
@@ -177,6 +179,14 @@ def run(root: Path, model: str) -> None:
     )
 
 
+def with_data(root: Path) -> Path:
+    """The folder, with examples and no baselines."""
+    for split in ("train", "eval", "test"):
+        write_examples(root / "examples" / f"Split-{split}")
+    (root / "nothing").mkdir()
+    return root
+
+
 class Runs:
     """What lies in the root folder, in the order in which it came there."""
 
@@ -207,10 +217,7 @@ class Runs:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Runs:
     """A good model, the same again, and a bad one."""
-    root = tmp_path_factory.mktemp("runs")
-    for split in ("train", "eval", "test"):
-        write_examples(root / "examples" / f"Split-{split}")
-    (root / "nothing").mkdir()
+    root = with_data(tmp_path_factory.mktemp("runs"))
     write_model(root / "good", [1.0, 1.0, 1.0, 1.0])
     write_model(root / "bad", [np.nan, 1.0, -1.0, 0.0])
     counts = []
@@ -335,24 +342,44 @@ def test_tfx_itself_honours_the_blessings(runs):
     assert bad.uri == no.get_string_custom_property("current_model")
 
 
-def test_models_of_other_classes_are_not_compared(runs, tmp_path):
+def test_models_of_other_classes_or_splits_are_passed_over(runs, tmp_path):
     from tfx.types.standard_artifacts import Model
 
     from cxrflow.components.evaluate.component import LatestOtherBlessedModelStrategy
 
-    def resolve(candidate_classes):
+    def resolve(name, classes=CLASSES, **said):
         candidate = Model()
-        candidate.uri, candidate.id = str(tmp_path / str(len(candidate_classes))), 10_000
-        write_model(Path(candidate.uri), [1.0] * len(CLASSES), candidate_classes)
+        candidate.uri, candidate.id = str(tmp_path / name), 10_000
+        write_model(Path(candidate.uri), [1.0] * len(CLASSES), classes, **said)
         resolved = LatestOtherBlessedModelStrategy().resolve_artifacts(
             None,
             {
                 "model": [*runs.artifacts("Model"), candidate],
                 "model_blessing": runs.artifacts("ModelBlessing"),
                 "candidate": [candidate],
+                "passed_over": [*runs.artifacts("Model"), candidate],
             },
         )
-        return [m.uri for m in resolved["model"]]
+        assert resolved["candidate"] == [candidate]
+        return [[m.uri for m in resolved[key]] for key in ("model", "passed_over")]
 
-    assert resolve(CLASSES) == [str(runs.root / "good")]
-    assert resolve(CLASSES[:3]) == []
+    good = str(runs.root / "good")
+    assert resolve("alike") == [[good], []]
+    assert resolve("fewer", CLASSES[:3]) == [[], [good]]
+    assert resolve("official", split="official test list") == [[], [good]]
+
+
+def test_a_model_of_another_split_is_passed_over_with_the_reason(tmp_path):
+    with_data(tmp_path)
+    write_model(tmp_path / "before", [1.0, 1.0, 1.0, 1.0])
+    write_model(tmp_path / "now", [1.0, 1.0, 1.0, 1.0], split="official test list")
+    run(tmp_path, "before")
+    run(tmp_path, "now")
+    last = Runs(tmp_path, []).folders("Gate", "verdict")[-1]
+    verdict = read_verdict(last / "verdict.json")
+    assert verdict.blessed and not verdict.baseline and not verdict.against_last
+    reason = (
+        "against the last blessed model: its X-rays were split otherwise (unknown; now official "
+        "test list), so that it may have learned from this test split"
+    )
+    assert reason in verdict.not_judged

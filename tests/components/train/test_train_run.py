@@ -202,6 +202,7 @@ def test_model_json(trained):
         "ensemble": None,
         "taught_by": "",
         "data": "data-1",
+        "split": "official test list",
         "code": "code-1",
         "synthetic": True,
     }
