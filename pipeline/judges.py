@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any, Literal
 
-from tfx.components import Evaluator
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.types.channel import BaseChannel, Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
@@ -13,6 +12,7 @@ from cxrflow.components.evaluate.limits import FinalLimits
 from cxrflow.components.evaluate.member.component import MemberGate
 from cxrflow.components.evaluate.settings import GateSettings, MemberGateSettings
 from cxrflow.components.evaluate.tfma_config import eval_config
+from cxrflow.components.evaluate.together.component import Evaluator
 from cxrflow.components.floor.component import Baselines
 from cxrflow.components.floor.settings import BaselinesSettings
 from cxrflow.components.score.component import Scorer
@@ -29,7 +29,7 @@ def evaluator(
     model: BaseChannel, config: PipelineConfig, data: Data, baseline: BaseChannel | None = None
 ) -> Any:
     """TFX's Evaluator of a model, and of the one to compare with."""
-    code = data.facts.sources.key(EXTRACTORS, TFMA_CONFIG)
+    code = data.facts.sources.key(EXTRACTORS, TFMA_CONFIG, Evaluator.EXECUTOR_SPEC.class_path)
     return Evaluator(
         examples=data.transform.outputs["transformed_examples"],
         model=model,

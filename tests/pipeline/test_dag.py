@@ -210,6 +210,7 @@ CHANGES = (
     ("components/train/fit.py", TRAINERS),
     ("components/validate/gate.py", {"ValidationGate"}),
     ("components/evaluate/extractors.py", EVALUATORS),
+    ("components/evaluate/together/executor.py", EVALUATORS),
     ("components/evaluate/gate.py", GATES),
     ("components/localise/score.py", {"Localiser"}),
     ("components/card/model_card.md.j2", {"ModelCard"}),

@@ -9,6 +9,7 @@ EXECUTORS = {
     "Evaluator": (
         "cxrflow.components.evaluate.extractors",
         "cxrflow.components.evaluate.tfma_config",
+        "cxrflow.components.evaluate.together.executor",
     ),
     "MemberGate": ("cxrflow.components.evaluate.member.executor",),
     "Gate": ("cxrflow.components.evaluate.executor",),

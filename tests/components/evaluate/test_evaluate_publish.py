@@ -81,7 +81,6 @@ def write_model(folder: Path, factors: list[float], classes=CLASSES, **said) -> 
 
 
 def run(root: Path, model: str) -> None:
-    from tfx.components import Evaluator
     from tfx.dsl.components.common.importer import Importer
     from tfx.dsl.components.common.resolver import Resolver
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -94,6 +93,7 @@ def run(root: Path, model: str) -> None:
     from cxrflow.components.evaluate.component import Gate, LatestOtherBlessedModelStrategy
     from cxrflow.components.evaluate.settings import GateSettings
     from cxrflow.components.evaluate.tfma_config import eval_config
+    from cxrflow.components.evaluate.together.component import Evaluator
     from cxrflow.components.publish.component import Pusher
     from cxrflow.components.publish.settings import PublishConfig, PusherSettings
     from cxrflow.components.score.component import Scorer

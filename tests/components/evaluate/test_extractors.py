@@ -16,11 +16,12 @@ OUT_OF_FOLD = np.array([0.3, -1.0, 0.1, 0.2], np.float32)[:, None]  # 3 of 4 pai
 PIXELS = b"compact" * 1000
 
 
-def write_examples(path: Path) -> None:
+def write_examples(path: Path, images: list[str] = IMAGES) -> None:
     import tensorflow as tf
 
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for image, label in zip(IMAGES, LABELS, strict=True):
+        for image in images:
+            label = LABELS[IMAGES.index(image)]
             example = tf.train.Example()
             feature = example.features.feature
             feature["image/id"].bytes_list.value.append(image.encode())
@@ -105,6 +106,56 @@ def test_no_image_goes_on_once_the_models_are_asked(tmp_path):
     )
     passed = (tmp_path / "passed").read_bytes()
     assert b"7.png" in passed and PIXELS not in passed
+
+
+def test_no_image_is_kept_of_several_splits(tmp_path, monkeypatch):
+    """TFX's own executor flattens them before any image is looked at."""
+    from apache_beam.runners.portability.fn_api_runner.execution import ListBuffer
+    from google.protobuf import json_format
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+    from tfx.types import standard_artifacts as artifacts
+
+    from cxrflow.components.evaluate.results import CANDIDATE, load_evaluation
+    from cxrflow.components.evaluate.tfma_config import eval_config
+    from cxrflow.components.evaluate.together.executor import Executor
+
+    made = {}
+    for kind in (artifacts.Examples, artifacts.Model, artifacts.ModelEvaluation):
+        made[kind] = kind()
+        made[kind].uri = str(tmp_path / kind.__name__)
+    for split, images in (("eval", IMAGES[:4]), ("test", IMAGES[4:]), ("train", IMAGES)):
+        folder = tmp_path / "Examples" / f"Split-{split}"
+        folder.mkdir(parents=True)
+        write_examples(folder / "data", images)
+    made[artifacts.Examples].split_names = '["train", "eval", "test"]'
+    made[artifacts.Examples].set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
+    write_model(tmp_path / "Model" / "Format-Serving", tmp_path / "asked")
+    kept, append = [], ListBuffer.append
+
+    def noting(buffer, element):
+        kept.append(PIXELS in element)
+        append(buffer, element)
+
+    monkeypatch.setattr(ListBuffer, "append", noting)
+    context = BaseBeamExecutor.Context(
+        beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(tmp_path / "tmp"), unique_id="1"
+    )
+    Executor(context).Do(
+        {"examples": [made[artifacts.Examples]], "model": [made[artifacts.Model]]},
+        {"evaluation": [made[artifacts.ModelEvaluation]]},
+        {
+            "eval_config": json_format.MessageToJson(eval_config(1, ())),
+            "example_splits": '["eval", "test"]',
+            "module_path": "cxrflow.components.evaluate.extractors",
+            "fairness_indicator_thresholds": "null",
+        },
+    )
+    assert kept and not any(kept)
+    found = load_evaluation(tmp_path / "ModelEvaluation", ["Mass"])[CANDIDATE]
+    assert {name for name in found if name} == {"split=eval", "split=test"}
+    assert [found[f"split={split}"][0].auc for split in ("eval", "test")] == [1, 1]
+    assert sorted((tmp_path / "asked").read_text().split()) == IMAGES
+    assert not any(path.is_symlink() for path in (tmp_path / "tmp").rglob("*"))
 
 
 @pytest.mark.parametrize("several", [False, True])
