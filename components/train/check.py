@@ -32,6 +32,12 @@ _NETWORK = (
     "test_time_views",
 )
 
+# The frozen network that a head looks at; which of its layers are seen is the head's own choice.
+_SEEN = (
+    *("backbone", "alpha", "image_size", "color", "weights", "weights_dir"),
+    *("start_from", "cut_at"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSize:
@@ -123,8 +129,8 @@ def check_recipes(
             logger.warning("models.%s %s", name, left_idle)
         if recipe.finetune_from == "head" and not _has_probe(recipes, recipe):
             logger.warning(
-                "models.%s trains a head on frozen features without a probe (head: probe) of %s "
-                "beside it, which may be as good and takes seconds",
+                "models.%s trains a head on frozen features without a probe (head: probe) of "
+                "the same %s beside it, which may be as good and takes seconds",
                 name,
                 recipe.backbone,
             )
@@ -164,4 +170,8 @@ def _network(recipe: TrainConfig) -> tuple[object, ...]:
 
 
 def _has_probe(recipes: Mapping[str, TrainConfig], recipe: TrainConfig) -> bool:
-    return any(r.head == "probe" and r.backbone == recipe.backbone for r in recipes.values())
+    """Whether one sees the same frozen network as this recipe's head."""
+    return any(
+        r.head == "probe" and all(getattr(r, name) == getattr(recipe, name) for name in _SEEN)
+        for r in recipes.values()
+    )

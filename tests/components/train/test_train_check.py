@@ -83,6 +83,30 @@ def test_it_says_where_gpus_stay_idle(monkeypatch, caplog):
     ]
 
 
+@pytest.mark.parametrize(
+    ("probe", "warned"),
+    [
+        ({}, False),
+        ({"feature_layers": ("conv_pw_5_relu",)}, False),
+        ({"image_size": 32}, True),
+        ({"cut_at": "conv_pw_6_relu"}, True),
+        ({"alpha": 0.5}, True),
+    ],
+)
+def test_a_head_on_frozen_features_without_a_probe_of_the_same_network_is_told(
+    probe, warned, monkeypatch, caplog
+):
+    from cxrflow.components.train import check
+
+    monkeypatch.setattr(check, "check_recipe", lambda *_: check.NetworkSize(1, 1))
+    recipes = {
+        "head": TrainConfig(**SMALL, finetune_from="head"),
+        "probe": TrainConfig(**{**SMALL, **probe}, head="probe"),
+    }
+    check.check_recipes(recipes, 3)
+    assert ("without a probe (head: probe) of the same MobileNet" in caplog.text) == warned
+
+
 def test_equal_networks_are_built_once(monkeypatch):
     from cxrflow.components.model import network
     from cxrflow.components.train import check
