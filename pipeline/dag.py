@@ -152,6 +152,7 @@ def _trainer(
             "data_version": data.facts.data_version,
             "split": split_of(config, data.facts),
             "code_version": data.facts.sources.key(RUN_FN),
+            "weights": data.facts.weights[config.distill.member if teacher else name],
             "work_dir": str(root / "work" / name),
             **(learns if teacher else {}),
         },

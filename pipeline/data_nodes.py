@@ -75,7 +75,7 @@ def recipe_check(config: PipelineConfig, facts: Facts) -> RecipeCheck:
             floor=config.floor_recipe,
             classes=len(config.ingest.classes),
             exported=config.exported_members,
-            weights=facts.weights,
+            weights={name: facts.weights[name] for name in config.members},
         ),
         code_version(facts, RecipeCheck),
     )

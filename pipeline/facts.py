@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Facts:
     data_version: str  # `folder.fingerprint`
     synthetic: bool  # the X-rays are phantoms
     official_split: bool  # test is what the official list in the data folder names
-    weights: str  # `weights.weights_fingerprint` of all members
+    weights: Mapping[str, str]  # `weights.weights_fingerprint` of each member, by name
     schema: Path  # a copy whose path changes with the content
     published: str  # `push.published` of the model
     published_edge: str  # and of the edge bundle
@@ -57,7 +58,7 @@ def gather(config: PipelineConfig, data_dir: Path, root: Path) -> Facts:
         data_version=version_of(data_dir, config.data),
         synthetic=is_synthetic(data_dir),
         official_split=config.data is None and is_official(config.ingest.split, data_dir),
-        weights=weights_fingerprint(config.members.values()),
+        weights={name: weights_fingerprint([one]) for name, one in config.members.items()},
         schema=_named_by_content(_schema(config), root),
         published=published(serving_folder(config, root)),
         published_edge=published(edge_folder(root)),

@@ -129,6 +129,7 @@ def baselines(config: PipelineConfig, data: Data) -> Baselines:
     settings = BaselinesSettings(
         floor=config.floor,
         recipe=config.floor_recipe,
+        weights=data.facts.weights[next(iter(config.members))],
         compact=config.transform,
         classes=config.ingest.classes,
         synthetic=data.facts.synthetic,

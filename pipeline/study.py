@@ -109,7 +109,7 @@ def create_study(
                 "transform": dataclasses.asdict(config.transform),
                 "classes": list(config.ingest.classes),
                 "synthetic": known.synthetic,
-                "weights": known.weights,
+                "weights": dict(known.weights),
                 "code_version": known.sources.key(executor, TUNER_FN),
                 "work_dir": str(root / "work" / _node(experiment)),
             },

@@ -45,6 +45,8 @@ class BaselinesSettings:
     """How they are fitted."""
     recipe: TrainConfig
     """The network, as `floor_recipe` makes it."""
+    weights: str
+    """`weights.weights_fingerprint` of it: other files, other features."""
     compact: TransformConfig
     """Form of the transformed images."""
     classes: tuple[str, ...]

@@ -16,5 +16,5 @@ class RecipeCheckSettings:
     """How many."""
     exported: tuple[str, ...]
     """Names of members whose networks the edge bundle is made of."""
-    weights: str
-    """`weights.weights_fingerprint` of the recipes: other files, new run."""
+    weights: dict[str, str]
+    """`weights.weights_fingerprint` of each recipe: other files, new run."""

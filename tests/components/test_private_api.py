@@ -22,6 +22,7 @@ TRIED = {
 ALL_OF_IT = "components/private_api.py"
 # By file, what is used there; methods of `self` are inherited ones, which TFX and Keras call too.
 PLACES = {
+    "components/evaluate/together/executor.py": {"self._get_tmp_dir"},  # TFX's
     "components/ingest/executor.py": {"self._make_beam_pipeline"},  # TFX's
     "components/publish/executor.py": {"self._MarkNotPushed", "self._MarkPushed"},  # TFX's
     "components/study/executor.py": {"self._get_tmp_dir"},  # TFX's

@@ -164,7 +164,7 @@ def test_workers_elsewhere_get_absolute_paths(
     class Operator(BeamOperator):
         def __init__(self) -> None:
             self._executor_spec, self._platform_config = BeamExecutableSpec(), None
-            args = ["--runner=FnApiRunner", *([PORTABLE] if remote else [])]
+            args = ["--runner=FnApiRunner", *([PORTABLE, "--job_endpoint=embed"] if remote else [])]
             self.beam_pipeline_args = [
                 PlaceholderExpression(value=Value(string_value=arg)) for arg in args
             ]

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ FACTS = Facts(
     data_version="data-1",
     synthetic=True,
     official_split=False,
-    weights="weights-1",
+    weights=defaultdict(lambda: "weights-1"),
     schema=NOWHERE / "schema.pbtxt",
     published="",
     published_edge="",
@@ -235,7 +236,11 @@ def test_a_change_in_the_code_concerns_these_nodes(path: str, nodes: set[str]) -
 
 FACTS_CHANGES = (
     ({"data_version": "data-2"}, {"ImageExampleGen", *TRAINERS, "Ensemble"}),
-    ({"weights": "weights-2"}, {"RecipeCheck"}),
+    ({"weights": defaultdict(lambda: "weights-2")}, {"RecipeCheck", "Baselines", *TRAINERS}),
+    (
+        {"weights": defaultdict(lambda: "weights-1", lse="weights-2")},
+        {"RecipeCheck", "Trainer.lse"},  # the baselines' network is the first member's
+    ),
     ({"official_split": True}, {*TRAINERS, "Ensemble", "Gate"}),
     ({"schema": NOWHERE / "other.pbtxt"}, {"ImportSchemaGen"}),
     ({"boxes_version": "boxes-2"}, {"Localiser"}),

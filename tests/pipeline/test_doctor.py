@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.pipeline import config, doctor, gpus, needs
+from cxrflow.pipeline.setup import machine
 
 LOCK = """\
 --hash-less-line
@@ -93,15 +94,17 @@ def test_gpus_and_their_memory(
 @pytest.mark.parametrize(
     ("version", "status", "text"),
     [
-        ((2, 39), "ok", "glibc 2.39"),
-        ((2, 36), "problem", "glibc 2.36: TFX's packages need 2.39: run `make setup`"),
-        (None, "problem", "no glibc: TFX's packages need glibc 2.39"),
+        (("glibc", "2.39"), "ok", "glibc 2.39"),
+        (("glibc", "2.100"), "ok", "glibc 2.100"),
+        (("glibc", "2.36"), "problem", "glibc 2.36: TFX's packages need 2.39: run `make setup`"),
+        (("", ""), "problem", "no glibc: TFX's packages need glibc 2.39"),
     ],
 )
 def test_the_c_library_is_judged(
-    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int] | None, status: str, text: str
+    monkeypatch: pytest.MonkeyPatch, version: tuple[str, str], status: str, text: str
 ) -> None:
-    monkeypatch.setattr(doctor, "system_glibc", lambda: version)
+    monkeypatch.setattr(doctor.platform, "libc_ver", lambda: version)
+    assert ".".join(map(str, machine.GLIBC)) == doctor._GLIBC
     assert doctor._libc() == doctor.Finding("C library", status, text)
 
 

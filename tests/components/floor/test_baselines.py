@@ -134,6 +134,7 @@ def write_examples(path: Path, images: Sequence[int]) -> None:
 
 SETTINGS = BaselinesSettings(
     floor=FloorConfig(batch_size=5),
+    weights="",
     recipe=TrainConfig(head="probe", alpha=0.25, weights="none", image_size=32),
     compact=TransformConfig(image_size=64),
     classes=("Bright",),

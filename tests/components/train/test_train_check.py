@@ -184,7 +184,7 @@ def test_node(tmp_path):
 
     def check(floor: TrainConfig) -> None:
         settings = RecipeCheckSettings(
-            recipes=recipes, floor=floor, classes=3, exported=(), weights="none"
+            recipes=recipes, floor=floor, classes=3, exported=(), weights={}
         )
         node = RecipeCheck(settings, "1")
         executor = node.EXECUTOR_SPEC.executor_class()
