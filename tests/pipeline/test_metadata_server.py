@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -157,6 +158,7 @@ def _run(root: Path, settings: PipelineConfig, together: Barrier) -> None:
     """The tiny pipeline in a process of its own, which begins when the others do."""
     from tests.support import tiny_pipeline as tiny
 
+    os.environ[VARIABLE] = PASSWORD  # the forkserver may be older than this test
     root.mkdir()
     with redirected_to(root / "log", "nothing"):
         together.wait(60)
