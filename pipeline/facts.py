@@ -58,7 +58,7 @@ def gather(config: PipelineConfig, data_dir: Path, root: Path) -> Facts:
         data_version=version_of(data_dir, config.data),
         synthetic=is_synthetic(data_dir),
         official_split=config.data is None and is_official(config.ingest.split, data_dir),
-        weights={name: weights_fingerprint([one]) for name, one in config.members.items()},
+        weights={name: weights_fingerprint(one) for name, one in config.members.items()},
         schema=_named_by_content(_schema(config), root),
         published=published(serving_folder(config, root)),
         published_edge=published(edge_folder(root)),

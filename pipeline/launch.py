@@ -53,15 +53,15 @@ def launch(ir: pipeline_pb2.Pipeline, node: str) -> None:
     with mlmd.connected(ir) as store:
         begun = history.executions(store, pipeline, run_id)
         done = history.finished(store, pipeline, run_id)
-    if missing := [name for name in spec.upstream_nodes if name not in done]:
-        raise CxrflowError(
-            f"{node} comes after {', '.join(missing)}, which run {run_id} hasn't finished yet"
-        )
+        if missing := [name for name in spec.upstream_nodes if name not in done]:
+            raise CxrflowError(
+                f"{node} comes after {', '.join(missing)}, which run {run_id} hasn't finished yet"
+            )
+        if node not in done:
+            leftovers.clear_node(store, pipeline, artifacts(ir), node)
     if node in done:
         logging.info("A cached execution %d is used.", begun[node].id)
     else:
-        with mlmd.connected(ir) as store:
-            leftovers.clear_node(store, pipeline, artifacts(ir), node)
         _launcher(ir, spec).launch()
         # The next node may start processes beside this one. Collecting would cost half a second.
         give_back(collect=False)

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.model.recipe import FROZEN, TrainConfig
 from cxrflow.components.transform.settings import TransformConfig
 from cxrflow.schema.settings import Count, Positive, Rate, settings
 
@@ -14,10 +14,7 @@ SHUFFLED = "shuffled"  # the probe with labels that are other images': what chan
 
 # What the probe shares with the first member. Where that is cross-fitted, baselines learn from eval
 # too, in as many folds, and are scored on it out of fold.
-_SHARED = (
-    *("backbone", "alpha", "cut_at", "color", "weights", "weights_dir", "start_from"),
-    *("image_size", "feature_layers", "cross_fit"),
-)
+_SHARED = (*FROZEN, "feature_layers", "cross_fit")
 
 
 @settings

@@ -24,6 +24,13 @@ def _folds(value: Any) -> Any:
     return value
 
 
+# Fields on which a frozen backbone's output depends; which layers are seen is the head's choice.
+FROZEN = (
+    *("backbone", "alpha", "cut_at", "color", "image_size"),
+    *("weights", "weights_dir", "start_from"),
+)
+
+
 @settings
 class TrainConfig:
     """The recipe of one model."""

@@ -5,7 +5,6 @@ import json
 import logging
 import re
 import socket
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -106,26 +105,27 @@ def _cut_files(name: str, alpha: float, folder: Path) -> list[Path]:
     return found
 
 
-def weights_fingerprint(recipes: Iterable[TrainConfig]) -> str:
-    """Hash of path, size and time of the weights files that the recipes name, missing ones too.
+def weights_fingerprint(recipe: TrainConfig) -> str:
+    """Hash of path, size and time of the weights file that a recipe names, a missing one too.
 
     What Keras downloads isn't in it.
     """
-    files: dict[str, list[int] | None] = {}
-    for recipe in recipes:
-        if recipe.start_from:
-            manifest = Path(recipe.start_from) / "saved_model.pb"
-            status = manifest.stat() if manifest.is_file() else None
-            files[recipe.start_from] = status and [status.st_size, status.st_mtime_ns]
-            continue
-        if recipe.weights == "none" or not recipe.weights_dir:
-            continue
+    found: tuple[str, list[int] | None] | None = None
+    if recipe.start_from:
+        manifest = Path(recipe.start_from) / "saved_model.pb"
+        found = recipe.start_from, _state(manifest) if manifest.is_file() else None
+    elif recipe.weights != "none" and recipe.weights_dir:
         try:
             path = weights_path(recipe.backbone, recipe.alpha, recipe.weights_dir)
-            files[str(path)] = [path.stat().st_size, path.stat().st_mtime_ns]
+            found = str(path), _state(path)
         except CxrflowError as error:
-            files[str(error)] = None
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+            found = str(error), None
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
+
+
+def _state(file: Path) -> list[int]:
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def load_weights_file(model: "keras.Model", path: Path, cut: "keras.Model | None" = None) -> None:

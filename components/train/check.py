@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from cxrflow.components.model.recipe import TrainConfig
+from cxrflow.components.model.recipe import FROZEN, TrainConfig
 from cxrflow.schema.errors import CxrflowError
 
 if TYPE_CHECKING:
@@ -16,26 +16,8 @@ logger = logging.getLogger(__name__)
 
 # What a network depends on; recipes that agree in these are built once.
 _NETWORK = (
-    "backbone",
-    "alpha",
-    "head",
-    "image_size",
-    "color",
-    "weights",
-    "weights_dir",
-    "start_from",
-    "feature_layers",
-    "finetune_from",
-    "cut_at",
-    "cell_layers",
-    "cells",
-    "test_time_views",
-)
-
-# The frozen network that a head looks at; which of its layers are seen is the head's own choice.
-_SEEN = (
-    *("backbone", "alpha", "image_size", "color", "weights", "weights_dir"),
-    *("start_from", "cut_at"),
+    *FROZEN,
+    *("head", "feature_layers", "finetune_from", "cell_layers", "cells", "test_time_views"),
 )
 
 
@@ -172,6 +154,6 @@ def _network(recipe: TrainConfig) -> tuple[object, ...]:
 def _has_probe(recipes: Mapping[str, TrainConfig], recipe: TrainConfig) -> bool:
     """Whether one sees the same frozen network as this recipe's head."""
     return any(
-        r.head == "probe" and all(getattr(r, name) == getattr(recipe, name) for name in _SEEN)
+        r.head == "probe" and all(getattr(r, name) == getattr(recipe, name) for name in FROZEN)
         for r in recipes.values()
     )

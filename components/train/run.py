@@ -45,11 +45,11 @@ def run_fn(fn_args: Any) -> None:
     custom_config: `name` (the model's), `train` (fields of TrainConfig), `transform` (image_size,
     encoding, jpeg_quality), `classes` (in order), `calibrate` (method, sensitivity, specificity),
     `out_of_distribution` (fields of OutOfDistributionConfig), `data_version`, `split` (what decided
-    which images are test), `code_version`,
-    `synthetic` (True where the images are phantoms), of a student `teacher` (its name) and
-    `soft_share` (of the teacher's word in what is learned; `fn_args.base_model` is the teacher),
-    `work_dir` (this trainer's own folder, where a
-    killed training's state waits for the next call; removed after success).
+    which images are test), `code_version`, `weights` (`weights.weights_fingerprint`, read by the
+    cache alone), `synthetic` (True where the images are phantoms), of a student `teacher` (its
+    name) and `soft_share` (of the teacher's word in what is learned; `fn_args.base_model` is the
+    teacher), `work_dir` (this trainer's own folder, where a killed training's state waits for the
+    next call; removed after success).
     """
     require_keras_3()
     config = fn_args.custom_config

@@ -167,7 +167,7 @@ def test_names_in_numbered_parts_and_a_whole_models_file(quarter, tmp_path):
 
 def test_fingerprint_follows_the_files(quarter, tmp_path):
     def fingerprint(**changes: object) -> str:
-        return weights_fingerprint([TrainConfig(**{"alpha": 0.25, **changes})])
+        return weights_fingerprint(TrainConfig(**{"alpha": 0.25, **changes}))
 
     file = tmp_path / "mobilenet_2_5_224_tf_no_top.h5"
     missing = fingerprint(weights_dir=str(tmp_path))
