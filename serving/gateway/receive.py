@@ -3,6 +3,7 @@
 import errno
 import logging
 import shutil
+import socket
 import threading
 from typing import Any
 
@@ -99,6 +100,7 @@ class Receiver:
             (evt.EVT_DATA_RECV, self._meter.count),
             (evt.EVT_DIMSE_RECV, self._meter.settle),
             (evt.EVT_CONN_CLOSE, self._meter.settle),
+            (evt.EVT_CONN_CLOSE, wire.let_go),
             (evt.EVT_ABORTED, self._aborted),
             (evt.EVT_C_ECHO, lambda event: SUCCESS),
             (evt.EVT_C_STORE, self._store),
@@ -115,15 +117,22 @@ class Receiver:
             raise CxrflowError(
                 f"gateway: port {config.port} on {config.host}: {error.strerror or error}"
             ) from None
+        # socketserver's own question: who is turned away later keeps a thread that is counted.
+        self._server.verify_request = self._has_room
 
     def stop(self) -> None:
         """Ends the connections; senders send again what they got no answer for."""
         self._ae.shutdown()
 
-    def _opened(self, event: evt.Event) -> None:
-        """Bounds what comes, from before anybody said who it is."""
-        if not wire.guard(event, self._config.limits, len(self._ae.active_associations)):
+    def _has_room(self, _: socket.socket, address: tuple[Any, ...]) -> bool:
+        """From before anybody said who it is."""
+        room = wire.has_room(address[0], self._config.limits, len(self._ae.active_associations))
+        if not room:
             self._metrics.rejected.inc()
+        return room
+
+    def _opened(self, event: evt.Event) -> None:
+        wire.guard(event, self._config.limits)
 
     def _requested(self, event: evt.Event) -> None:
         """Rejects who isn't a peer, or comes from elsewhere."""

@@ -23,19 +23,28 @@ _PART = 2**16  # bytes that are read at once
 logger = logging.getLogger("cxrflow.gateway")
 
 
-def guard(event: evt.Event, limits: LimitsConfig, connections: int) -> bool:
-    """Bounds a connection that was just opened; it has ended where this is False.
+def has_room(address: str, limits: LimitsConfig, connections: int) -> bool:
+    """Whether a connection is taken, before anything is made for it.
+
+    Args:
+        address: where it comes from.
+        limits: how many there may be.
+        connections: how many there are beside it.
+    """
+    if connections < _CONNECTIONS * limits.max_associations:
+        return True
+    logger.warning("rejected %s: %d connections are open", address, connections)
+    return False
+
+
+def guard(event: evt.Event, limits: LimitsConfig) -> None:
+    """Bounds what a connection sends and how long it may take.
 
     Args:
         event: EVT_CONN_OPEN.
         limits: what it may do.
-        connections: how many there are beside it.
     """
     address, connection = event.assoc.requestor.address, _socket(event)
-    if connections >= _CONNECTIONS * limits.max_associations:
-        logger.warning("rejected %s: %d connections are open", address, connections)
-        connection.close()
-        return False
     connection.socket.settimeout(limits.network_seconds)
 
     def end(why: str) -> None:
@@ -43,7 +52,19 @@ def guard(event: evt.Event, limits: LimitsConfig, connections: int) -> bool:
 
     # The one way in: AssociationSocket is made by the library.
     setattr(connection, "recv", lambda count: _read(connection, count, limits, end))  # noqa: B010
-    return True
+
+
+def let_go(event: evt.Event) -> None:
+    """Ends the library's wait for a request on a connection that closed without one.
+
+    Its thread would be counted as a connection until limits.network_seconds are over.
+
+    Args:
+        event: EVT_CONN_CLOSE.
+    """
+    waiting = event.assoc.dul.to_user_queue
+    if event.assoc.requestor.primitive is None and waiting.empty():
+        waiting.put(None)  # what it takes for the end of its patience
 
 
 def _socket(event: evt.Event) -> Any:

@@ -1,12 +1,16 @@
 """The frozen graph as ONNX of opset 13, which TensorRT 8.2 reads."""
 
 import lzma
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import onnxruntime
 import tf2onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 from tensorflow.core.framework.graph_pb2 import GraphDef
+from tf2onnx.constants import ENV_TF2ONNX_CATCH_ERRORS
 
 from cxrflow.components.edge.export.fixed import to_fixed
 from cxrflow.components.edge.export.source import INPUT, OUTPUT, rgb
@@ -28,9 +32,11 @@ def to_onnx(graph: GraphDef) -> ModelProto:
         graph: of `freeze`, with float32 weights: TensorRT takes a convolution's from constants
             only, not from a Cast.
     """
-    model, _ = tf2onnx.convert.from_graph_def(
-        graph, input_names=[f"{INPUT}:0"], output_names=[f"{OUTPUT}:0"], opset=OPSET
-    )
+    try:
+        with _no_copies():
+            model = _convert(graph)
+    except Exception:  # one of its optimizers fails, which is left out if they work on copies
+        model = _convert(graph)
     names = {f"{INPUT}:0": INPUT, f"{OUTPUT}:0": OUTPUT}
     for value in (*model.graph.input, *model.graph.output):
         value.name = names[value.name]
@@ -40,6 +46,23 @@ def to_onnx(graph: GraphDef) -> ModelProto:
         for tensors in (node.input, node.output):
             tensors[:] = [names.get(name, name) for name in tensors]
     return model
+
+
+def _convert(graph: GraphDef) -> ModelProto:
+    model, _ = tf2onnx.convert.from_graph_def(
+        graph, input_names=[f"{INPUT}:0"], output_names=[f"{OUTPUT}:0"], opset=OPSET
+    )
+    return model
+
+
+@contextmanager
+def _no_copies() -> Iterator[None]:
+    """Lets tf2onnx's dozen optimizers change one graph: else each copies all of its weights."""
+    os.environ[ENV_TF2ONNX_CATCH_ERRORS] = "FALSE"
+    try:
+        yield
+    finally:
+        del os.environ[ENV_TF2ONNX_CATCH_ERRORS]
 
 
 def rounded(

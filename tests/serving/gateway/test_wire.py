@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -63,6 +64,16 @@ def test_a_pdu_that_does_not_end_is_not_waited_for(open_site, tmp_path, caplog):
     ]
 
 
+def answers(site) -> bool:
+    """Whether a peer's association is taken."""
+    ae = AE(ae_title=hospital.MODALITY)
+    ae.add_requested_context(Verification)
+    association = ae.associate(STRANGERS, site.port, ae_title=hospital.TITLE)
+    if established := association.is_established:
+        association.release()
+    return established
+
+
 @pytest.mark.slow
 def test_connections_that_ask_for_nothing_are_bounded_and_leave_nothing(open_site, caplog):
     site = open_site(
@@ -80,23 +91,33 @@ def test_connections_that_ask_for_nothing_are_bounded_and_leave_nothing(open_sit
     for connection in open_:
         connection.close()
 
-    def answers() -> bool:
-        ae = AE(ae_title=hospital.MODALITY)
-        ae.add_requested_context(Verification)
-        association = ae.associate(STRANGERS, site.port, ae_title=hospital.TITLE)
-        if established := association.is_established:
-            association.release()
-        else:  # those before it are counted for network_seconds, and so would each further try be
-            time.sleep(1.5)
-        return established
-
-    until(answers)
+    until(lambda: answers(site))
 
     def settled() -> bool:
         gc.collect()
         return len(os.listdir("/proc/self/fd")) <= before + 2
 
     until(settled)
+
+
+def test_who_is_turned_away_takes_no_place(open_site, caplog):
+    """A sender that tries again without a pause must not keep a full gateway full."""
+    site = open_site(
+        limits={"max_associations": 2, "network_seconds": 60, "min_free_bytes": 1},
+    )
+    silent = [socket.create_connection((STRANGERS, site.port)) for _ in range(8)]
+    until(lambda: acceptors() == 8)
+    assert not any(answers(site) for _ in range(20))
+    assert acceptors() == 8
+    assert lines(caplog) == ["rejected 127.0.0.1: 8 connections are open"] * 20
+    for connection in silent:
+        connection.close()
+    until(lambda: answers(site))
+
+
+def acceptors() -> int:
+    """How many connections pynetdicom has a thread for."""
+    return sum("AcceptorThread" in thread.name for thread in threading.enumerate())
 
 
 @pytest.fixture

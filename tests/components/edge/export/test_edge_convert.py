@@ -291,6 +291,18 @@ def test_onnx_is_rounded_as_far_as_its_probabilities_stay(graph, images, expecte
     assert len(pack(coarse)) < len(pack(fine)) < len(pack(whole))
 
 
+def test_onnx_leaves_out_an_optimizer_that_fails(graph, images, expected, monkeypatch):
+    from tf2onnx.optimizer import TransposeOptimizer
+
+    from cxrflow.components.edge.export.to_onnx import probabilities, to_onnx
+
+    nodes = len(to_onnx(graph).graph.node)
+    monkeypatch.setattr(TransposeOptimizer, "_optimize", lambda self, graph: 1 / 0)
+    without = to_onnx(graph)
+    assert len(without.graph.node) > nodes
+    np.testing.assert_allclose(probabilities(without, images), expected, atol=1e-4)
+
+
 def test_a_broken_model_is_refused(fp32, images, expected):
     from cxrflow.components.edge.export.bundle import check
     from cxrflow.components.edge.export.flatbuffer import put, read, values, write
