@@ -1,5 +1,7 @@
 """Image operations of the TensorFlow graph, shared by Transform and the serving signatures."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from cxrflow.components.images.guard import refuse_bad
@@ -75,11 +77,6 @@ def to_square(image: tf.Tensor, size: int) -> tf.Tensor:
     )
 
 
-def decode_and_resize(encoded: tf.Tensor, size: int) -> tf.Tensor:
-    """Decodes one PNG or JPEG (string scalar) to uint8 [size, size, 1]; see `decode`."""
-    return to_square(decode(encoded), size)
-
-
 def encode_compact(image: tf.Tensor, encoding: str, jpeg_quality: int = 95) -> tf.Tensor:
     """Encodes uint8 [S, S, 1] as a gray JPEG ("jpeg") or a serialized tensor ("raw"), string [].
 
@@ -99,8 +96,17 @@ def compact_batch(
     encoding: str,
     jpeg_quality: int = 95,
     limits: ImageLimits | None = _LIMITS,
+    decoder: Callable[[tf.Tensor], tf.Tensor] = decode,
 ) -> tf.Tensor:
     """Turns PNGs or JPEGs, string [N], into compact images of size × size pixels, string [N].
+
+    Args:
+        encoded: the files' bytes.
+        size: side of the result in pixels.
+        encoding: see `encode_compact`, as for `jpeg_quality`.
+        jpeg_quality: 1 to 100.
+        limits: what an image may be; None: nothing is checked.
+        decoder: `decode`, or one that gives the same pixels.
 
     Raises:
         tf.errors.InvalidArgumentError: when run, before any image is decoded, and names the first
@@ -110,7 +116,7 @@ def compact_batch(
     if limits:
         encoded = refuse_bad(encoded, limits)
     return tf.map_fn(
-        lambda one: encode_compact(decode_and_resize(one, size), encoding, jpeg_quality),
+        lambda one: encode_compact(to_square(decoder(one), size), encoding, jpeg_quality),
         encoded,
         fn_output_signature=tf.string,
     )

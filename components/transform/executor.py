@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_data_validation as tfdv
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
+from apache_beam.options.pipeline_options import DirectOptions
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata
 from tfx import types
@@ -25,16 +26,18 @@ from tfx.utils import io_utils
 from tfx_bsl.coders import example_coder
 from tfx_bsl.tfxio import tensor_representation_util, tensor_to_arrow, tf_example_record
 
+from cxrflow.components.images import decoding, quick_png
 from cxrflow.components.images.records import split_records
 from cxrflow.components.node import Artifacts, read_settings
 from cxrflow.components.shards import Shards, open_shards
 from cxrflow.components.transform.preprocessing import preprocessing_fn
 from cxrflow.components.transform.settings import TransformConfig, TransformSettings
 from cxrflow.schema import progress
-from cxrflow.schema.features import SPLIT
+from cxrflow.schema.features import IMAGE, SPLIT, T_IMAGE
 from cxrflow.schema.space import require_space
 
 _BATCH = 32  # examples; 32 originals are 12 MB
+_FEW_CORES = 2  # for each process; with three TensorFlow's decoder is the faster one
 _TREE = "examples"
 # Bytes a pixel. NIH's originals take .17 as JPEG of quality 95 at 512 pixels, and .06 of 75.
 _LEAST = {"raw": 1.0, "jpeg": 0.1}
@@ -94,7 +97,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             },
             graph.uri,
         )
-        self._transform(planned, graph.uri, shards)
+        self._transform(planned, graph.uri, settings.compact, shards)
         transformed.split_names = examples.split_names
         examples_utils.set_payload_format(transformed, example_gen_pb2.FORMAT_TF_EXAMPLE)
         synthetic = examples.get_int_custom_property("synthetic")
@@ -129,15 +132,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
         shutil.rmtree(temporary)
 
-    def _transform(self, planned: list[Shard], graph_dir: str, shards: Shards) -> None:
+    def _transform(
+        self, planned: list[Shard], graph_dir: str, compact: TransformConfig, shards: Shards
+    ) -> None:
         """Writes the transformed examples of each shard."""
         total = sum(shard.examples for shard in planned)
         with self._make_beam_pipeline() as pipeline:
-            _ = (
-                pipeline
-                | "Shards" >> beam.Create(planned)
-                | "Transform" >> beam.ParDo(_TransformShard(graph_dir, shards, total))
-            )
+            processes = pipeline.options.view_as(DirectOptions).direct_num_workers
+            transform = _TransformShard(graph_dir, compact, shards, total, max(processes, 1))
+            _ = pipeline | "Shards" >> beam.Create(planned) | "Transform" >> beam.ParDo(transform)
         for shard in planned:
             shards.note(shard.name)  # raises if it isn't there
 
@@ -149,18 +152,37 @@ class _TransformShard(beam.DoFn):
     for each split the loading of the graph.
     """
 
-    def __init__(self, graph_dir: str, shards: Shards, total: int):
+    def __init__(
+        self, graph_dir: str, compact: TransformConfig, shards: Shards, total: int, processes: int
+    ):
         self._graph_dir = graph_dir
+        self._compact = compact
         self._shards = shards
         self._total = total
+        self._processes = processes
 
     def setup(self) -> None:
         output = tft.TFTransformOutput(self._graph_dir)
         spec = output.raw_feature_spec()
+        # Python's lock lets quick_png decode one image at a time, TensorFlow as many as cores.
+        how, few = self._compact, _cores() <= _FEW_CORES * self._processes
+        decoder = quick_png.decode if few else decoding.decode
+
+        def transform(batch: tf.Tensor) -> dict[str, tf.Tensor]:
+            raw = tf.io.parse_example(batch, spec)
+            compact = decoding.compact_batch(
+                raw.pop(IMAGE),  # the graph's own way gives the same
+                how.image_size,
+                how.encoding,
+                how.jpeg_quality,
+                limits=None,
+                decoder=decoder,
+            )
+            rest = output.transform_raw_features(raw, drop_unused_features=True)
+            return rest | {T_IMAGE: compact}
+
         self._transform = tf.function(
-            lambda batch: output.transform_raw_features(tf.io.parse_example(batch, spec)),
-            input_signature=[tf.TensorSpec([None], tf.string)],
-            autograph=False,
+            transform, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
         )
         tensors = self._transform.get_concrete_function().structured_outputs
         specs = {
@@ -181,13 +203,22 @@ class _TransformShard(beam.DoFn):
 
     def _write(self, shard: Shard, file: str) -> None:
         done = shard.before
+        options = tf.data.Options()
+        options.autotune.enabled = False  # at the end of a file its thread is waited for
         with tf.io.TFRecordWriter(file) as writer:
-            for batch in split_records([shard.source]).batch(_BATCH):
+            for batch in split_records([shard.source]).batch(_BATCH).with_options(options):
                 transformed = self._transform(batch) | {SPLIT: tf.fill([len(batch)], shard.split)}
                 for example in self._encoder.encode(self._to_arrow.convert(transformed)):
                     writer.write(example)
                 done += len(batch)
                 progress.report(done, self._total)
+
+
+def _cores() -> int:
+    """That this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _require_space(planned: list[Shard], compact: TransformConfig, shards: Shards) -> None:

@@ -239,10 +239,10 @@ def _pixels(paths: list[Path], side: int) -> Any:
     import numpy as np
     import tensorflow as tf
 
-    from cxrflow.components.images.decoding import decode_and_resize
+    from cxrflow.components.images.decoding import decode, to_square
 
     return np.stack(
-        [decode_and_resize(tf.constant(p.read_bytes()), side).numpy()[..., 0] for p in paths]
+        [to_square(decode(tf.constant(p.read_bytes())), side).numpy()[..., 0] for p in paths]
     )
 
 

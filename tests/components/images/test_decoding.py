@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cxrflow.components.images import decoding
+from cxrflow.components.images import decoding, quick_png
 from cxrflow.schema.image_rules import ImageLimits
 
 pytestmark = pytest.mark.tf
@@ -132,13 +132,17 @@ CASES: list[tuple[str, Callable[[], bytes], np.ndarray, int]] = [
 ]
 
 
+BOTH = pytest.mark.parametrize("decode", [decoding.decode, quick_png.decode], ids=["", "quick"])
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("name", "file", "expected", "tolerance"), CASES, ids=[c[0] for c in CASES]
 )
 def test_decode_gives_what_a_viewer_shows(
-    name: str, file: Callable[[], bytes], expected: np.ndarray, tolerance: int
+    name: str, file: Callable[[], bytes], expected: np.ndarray, tolerance: int, decode: Callable
 ) -> None:
-    gray = decoding.decode(tf.constant(file())).numpy()
+    gray = decode(tf.constant(file())).numpy()
     assert gray.dtype == np.uint8
     assert gray.shape[2] == 1
     np.testing.assert_allclose(gray[..., 0].astype(int), expected, atol=tolerance)
@@ -151,6 +155,7 @@ def test_decode_agrees_with_pillow_on_random_colour() -> None:
     assert np.abs(ours - pillow).max() <= 1
 
 
+@BOTH
 @pytest.mark.parametrize(
     "damaged",
     [
@@ -162,9 +167,9 @@ def test_decode_agrees_with_pillow_on_random_colour() -> None:
         _png(np.zeros((64, 64), np.uint8))[:60],
     ],
 )
-def test_decode_refuses_what_is_no_image(damaged: bytes) -> None:
+def test_decode_refuses_what_is_no_image(damaged: bytes, decode: Callable) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
-        decoding.decode(tf.constant(damaged))
+        decode(tf.constant(damaged))
 
 
 def _square(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -214,9 +219,9 @@ def test_eager_graph_and_batch_agree() -> None:
     rng = np.random.default_rng(1)
     shapes = [(16, 16), (16, 24), (8, 8), (5, 31)]
     files = [_png(rng.integers(0, 256, shape, np.uint8)) for shape in shapes]
-    eager = [decoding.decode_and_resize(tf.constant(f), 8).numpy() for f in files]
+    eager = [decoding.to_square(decoding.decode(tf.constant(f)), 8).numpy() for f in files]
     dataset = tf.data.Dataset.from_tensor_slices(files).map(
-        lambda f: decoding.decode_and_resize(f, 8)
+        lambda f: decoding.to_square(decoding.decode(f), 8)
     )
     np.testing.assert_array_equal(eager, list(dataset.as_numpy_iterator()))
     limits = ImageLimits(min_side=5)

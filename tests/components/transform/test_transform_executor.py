@@ -197,6 +197,36 @@ def test_a_transform_that_was_stopped_goes_on_from_its_last_whole_shard(
     assert (examples / "8" / place).stat().st_ino == inode
 
 
+@pytest.mark.parametrize("cores", [2, 3])
+def test_both_decoders_give_the_same(
+    transformed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    """Python's lock makes quick_png the slower one where a process has more than two cores."""
+    from cxrflow.components.images import quick_png
+    from cxrflow.components.transform import executor
+    from tests.support import data_steps
+
+    def analysed(self: Any, records: str, schema: str, config: dict, graph_dir: str) -> None:
+        shutil.copytree(transformed / "graph" / "8", graph_dir, dirs_exist_ok=True)
+
+    quick, asked = quick_png.decode, []
+
+    def counted(encoded: tf.Tensor) -> tf.Tensor:
+        asked.append(encoded)
+        return quick(encoded)
+
+    _inputs(tmp_path)
+    monkeypatch.setattr(executor.Executor, "_analyze", analysed)
+    monkeypatch.setattr(executor, "_cores", lambda: cores)
+    monkeypatch.setattr(quick_png, "decode", counted)
+    data_steps.transform(tmp_path, SETTINGS, SPLITS)
+    assert bool(asked) == (cores == 2)
+    for split in SPLITS:
+        found = _read(tmp_path / "Transform" / "examples" / "8" / f"Split-{split}")
+        expected = _read(transformed / "examples" / "8" / f"Split-{split}")
+        np.testing.assert_equal(found, expected)
+
+
 def test_a_disk_without_room_is_told_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
