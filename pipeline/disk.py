@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError, causes
 
 # What a run needs at the very least: its metadata and log; a fraction of the smallest data set.
 _LEAST_BYTES = 16 * 1024 * 1024
@@ -56,13 +56,10 @@ def require_writable(folder: Path) -> None:
 
 def is_full(error: BaseException | None) -> bool:
     """Whether an exception, or one that it stems from, says that a disk is full."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if (isinstance(error, OSError) and error.errno in _FULL) or _says_full(str(error)):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(
+        (isinstance(one, OSError) and one.errno in _FULL) or _says_full(str(one))
+        for one in causes(error)
+    )
 
 
 def says_full(log: Path, since: int = 0) -> bool:

@@ -32,5 +32,7 @@ def connected(ir: pipeline_pb2.Pipeline) -> Iterator[MetadataStore]:
         try:
             handle = stack.enter_context(connection)
         except RuntimeError as error:  # of ten attempts, and without a reason
-            raise (refused(config) if config.is_server else error) from error
+            if config.is_server:
+                raise refused(config) from error
+            raise
         yield handle.store

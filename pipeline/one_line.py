@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from cxrflow.pipeline.disk import is_full, no_space, says_full
-from cxrflow.schema.errors import CxrflowError
+from cxrflow.schema.errors import CxrflowError, causes
 
 # Beam reports a DoFn's exception as the text of a traceback inside a RuntimeError.
 _OUR_ERROR = re.compile(r"CxrflowError: (.+?)(?: \[while running .*)?$", re.MULTILINE)
@@ -25,13 +25,11 @@ def as_one_line(error: BaseException, root: Path, log: Path, since: int = 0) -> 
         return CxrflowError(f"{root} has vanished while the run wrote to it")
     if is_full(error):
         return no_space(root)
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, CxrflowError):
             return CxrflowError(_absolute(str(cause).partition(" [while running ")[0], root))
         if found := _OUR_ERROR.findall(str(cause)):
             return CxrflowError(_absolute(found[-1], root))
-        cause = cause.__cause__ or cause.__context__
     if says_full(log, since):  # a library that logs the reason may raise another one
         return no_space(root)
     first = (str(error).strip().splitlines() or [""])[0][:200]

@@ -50,7 +50,9 @@ class BeamOperator(BeamExecutorOperator):  # type: ignore[misc]
             try:
                 return _on_absolute(info, run)
             except Exception as error:
-                raise explained(error) from error
+                if (found := explained(error)) is error:
+                    raise
+                raise found from error
 
         args = [arg.value.string_value for arg in self.beam_pipeline_args]
         if not is_remote(args):

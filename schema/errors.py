@@ -1,7 +1,7 @@
 """The one exception that users see: its text is a line that says what is wrong and what to do."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 from cxrflow.schema.text import visible
@@ -9,6 +9,15 @@ from cxrflow.schema.text import visible
 
 class CxrflowError(Exception):
     """Bad input or a failed check. The command line prints the text and exits with code 2."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it stems from, each once: they may be a ring."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def unreadable(path: str | os.PathLike[str], error: OSError) -> CxrflowError:

@@ -30,3 +30,36 @@ def test_a_nodes_outputs_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = tmp_path / "artifacts" / "Node" / "a" / "7"
     below = [folder / "Split-train" / "data", folder / "Split-train", folder, folder.parent]
     assert synced == below
+
+
+@pytest.mark.parametrize(
+    ("reason", "line"),
+    [
+        ("failed in state FAILED: Insufficient number of network buffers", None),
+        ("ModuleNotFoundError: No module named 'cxrflow'", "a Beam worker can't import a module"),
+    ],
+    ids=["unknown", "known"],
+)
+def test_a_failure_on_an_engine_is_what_the_engine_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, line: str | None
+) -> None:
+    from tfx.orchestration.portable.beam_executor_operator import BeamExecutorOperator
+
+    from cxrflow.pipeline import operators
+
+    raised = RuntimeError(reason)
+
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(BeamExecutorOperator, "run_executor", fail)
+    monkeypatch.setattr(operators.beam_engine, "require_answer", lambda *_: None)
+    monkeypatch.setattr(operators, "_on_absolute", lambda info, run: run(info))
+    operator = operators.BeamOperator.__new__(operators.BeamOperator)
+    value = types.SimpleNamespace(string_value="--runner=PortableRunner")
+    operator.beam_pipeline_args = [types.SimpleNamespace(value=value)]
+    info = types.SimpleNamespace(input_dict={}, output_dict={})
+    with pytest.raises(Exception, match=line or reason) as found:
+        operator.run_executor(info)
+    assert (found.value is raised) == (line is None)
+    assert found.value.__cause__ is (None if line is None else raised)

@@ -99,6 +99,14 @@ def test_our_error_is_found_below_others() -> None:
         assert str(as_one_line(outer, ROOT, LOG)) == "too few images"
 
 
+def test_errors_that_stem_from_each_other_end() -> None:
+    """An unknown failure on a Beam engine, once its own cause, never ended the run."""
+    first, second = RuntimeError("insufficient network buffers"), ValueError("first")
+    first.__cause__, second.__cause__ = second, first
+    line = str(as_one_line(first, ROOT, LOG))
+    assert line.startswith("a step broke: RuntimeError: insufficient network buffers; ")
+
+
 def test_our_error_is_found_in_beams_text() -> None:
     text = (
         "Traceback (most recent call last):\n  File ...\n"
