@@ -25,6 +25,11 @@ _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a port has one pool
     ("grpc.http2.max_ping_strikes", 0),  # Beam's runners ping while they wait
 ]
+_AT_ONCE = 0.2  # seconds
+_ENDED = (
+    "a worker ended at once, the log of `cxrflow workers` says why; start it anew if cxrflow was "
+    "changed meanwhile"
+)
 _HARNESS = "apache_beam.runners.worker.sdk_worker"
 
 
@@ -44,12 +49,16 @@ class Pool(service.BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]  # A
         """Beam's."""
         multiprocessing.active_children()  # those that have ended are let go
         logging.info("a worker for %s", request.control_endpoint.url)
+        worker = self._context.Process(
+            target=_work, args=(request.control_endpoint.url, request.worker_id), daemon=True
+        )
         try:
-            self._context.Process(
-                target=_work, args=(request.control_endpoint.url, request.worker_id), daemon=True
-            ).start()
+            worker.start()
         except OSError as error:
             return api.StartWorkerResponse(error=f"no worker could be started: {error}")
+        worker.join(_AT_ONCE)
+        if worker.exitcode:  # the runner would wait for it for ever
+            return api.StartWorkerResponse(error=_ENDED)
         return api.StartWorkerResponse()
 
     def StopWorker(self, _: api.StopWorkerRequest, __: Any) -> api.StopWorkerResponse:

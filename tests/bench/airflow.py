@@ -12,12 +12,9 @@ import sys
 from pathlib import Path
 
 from cxrflow.pipeline.cache_key import FOLDERS, ROOT
+from tests.bench.figure import Unavailable
 
 AIRFLOW = "apache-airflow==2.11.2"
-
-
-class Unavailable(Exception):
-    """Airflow can't be had here."""
 
 
 def install(folder: Path) -> Path:

@@ -1,9 +1,10 @@
 """The demo's pipeline on other engines, against the same settings in `cxrflow run`.
 
     python -m tests.bench engines                 all of them
-    python -m tests.bench.engines bucket          one: airflow, workers, bucket, mariadb
+    python -m tests.bench.engines bucket          one: airflow, flink, workers, bucket, mariadb
 
-airflow: each node a task. workers: data steps on Beam's own job server, with two workers of
+airflow: each node a task. flink: data steps on a cluster of Apache Flink with two task managers and
+two workers of `cxrflow workers`. workers: data steps on Beam's own job server, with two workers of
 `cxrflow workers`. bucket: artifacts in a fake Google Cloud Storage. mariadb: three nodes at once,
 with ML Metadata on a server. The runs are small ones.
 """
@@ -20,8 +21,8 @@ from typing import Any
 import pytest
 
 from cxrflow.pipeline.run import Run
-from tests.bench import airflow
-from tests.bench.figure import figure, measure, skipped
+from tests.bench import airflow, flink
+from tests.bench.figure import Unavailable, figure, measure, skipped
 from tests.e2e.test_pipeline import SMALL
 from tests.support import beam_cluster, gcs, mariadb
 from tests.support.same_run import differences
@@ -49,6 +50,21 @@ def on_workers(folder: Path, root: Path) -> float:
         cluster.stop()
 
 
+def on_flink(folder: Path, root: Path) -> float:
+    """Runs it on a cluster of two task managers; returns the seconds once all is up."""
+    engine = flink.Cluster(folder / "flink")
+    cluster = beam_cluster.Cluster(folder)
+    engine.folder.mkdir()
+    engine.install()
+    try:
+        args = beam_cluster.options(engine.start(), cluster.wait(cluster.workers()))
+        changes = {"beam.args": [*args, f"--parallelism={flink.MANAGERS}"]}
+        return measure(*_CLI, "run", *_arguments(root, changes)).seconds
+    finally:
+        cluster.stop()
+        engine.stop()
+
+
 def in_bucket(folder: Path, root: Path) -> float:
     """All that nodes write; seconds."""
     with gcs.bucket(folder):
@@ -67,6 +83,7 @@ def on_mariadb(folder: Path, root: Path) -> float:
 
 ENGINES: dict[str, Callable[[Path, Path], float]] = {
     "airflow": on_airflow,
+    "flink": on_flink,
     "workers": on_workers,
     "bucket": in_bucket,
     "mariadb": on_mariadb,
@@ -87,7 +104,7 @@ def main(names: Iterable[str] = ENGINES) -> Iterator[dict[str, Any]]:
                 shutil.copytree(phantoms, root / phantoms.name)  # with their times
             try:
                 seconds = ENGINES[engine](folder / engine, root)
-            except (airflow.Unavailable, pytest.skip.Exception) as error:
+            except (Unavailable, pytest.skip.Exception) as error:
                 yield skipped(title, str(error))
                 continue
             yield _compared(title, alone, root)

@@ -1,6 +1,7 @@
 """Data steps on Beam workers in other processes: the same results, and what goes wrong there."""
 
 import csv
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.linear_gradient("L").rotate(i).resize((64, 64)).save(data / "images" / name)
     (data / "images" / "00000007_000.png").write_bytes(b"no image")
     return data
+
+
+def test_a_worker_that_ends_at_once_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flink waited for it for ever: cxrflow was another one than when the pool had started."""
+    from apache_beam.portability.api import beam_fn_api_pb2 as api
+
+    from cxrflow.pipeline import worker_pool
+
+    monkeypatch.setattr(worker_pool, "PRELOADED", [])
+    monkeypatch.setattr(worker_pool, "_HARNESS", "json")
+    monkeypatch.setattr(worker_pool, "_AT_ONCE", 30)
+    monkeypatch.setattr(worker_pool, "_work", operator.truediv)  # strings: a TypeError
+    pool = worker_pool.Pool()
+    answer = pool.StartWorker(api.StartWorkerRequest(worker_id="1-1"), None)
+    assert answer.error.startswith("a worker ended at once, the log of `cxrflow workers` says why")
+    monkeypatch.setattr(worker_pool, "_work", operator.add)
+    assert not pool.StartWorker(api.StartWorkerRequest(worker_id="1-2"), None).error
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 Files are equal: statistics, records, transformed examples, variables, scores, maps, LiteRT models.
 So are all AUCs, and other metrics to the fifth digit: TFMA adds batches up in float32, in the order
-in which its threads come.
+in which its threads come. An engine decides how many files TFMA writes, and statistics' order.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ _ALIKE = re.compile(
     r"|(attributions|metrics|plots)-\d+-of-|eval_config\.json"
     r"|verdict\.json|metadata\.json|manifest\.json"
 )
+_PART = re.compile(r"-\d+-of-\d+(?=\.tfrecord$)")
 _NEAR = 1e-5  # of metrics
 
 
@@ -49,7 +50,9 @@ def content(root: Path) -> dict[str, str]:
     }
     folders |= {name: root / record[name] for name in ("pushed", "edge") if record[name]}
     return {
-        f"{name}/{path.relative_to(folder)}": "" if _ALIKE.match(path.name) else _hash(path)
+        f"{name}/{_PART.sub('', str(path.relative_to(folder)))}": ""
+        if _ALIKE.match(path.name)
+        else _hash(path)
         for name, folder in folders.items()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and "tfevents" not in path.name
@@ -59,6 +62,7 @@ def content(root: Path) -> dict[str, str]:
 def _hash(path: Path) -> str:
     """Hash of examples and variables, whatever order each process chooses anew for them."""
     import tensorflow as tf
+    from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList
 
     if path.name.startswith("transformed_examples-"):
         records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
@@ -69,6 +73,9 @@ def _hash(path: Path) -> str:
         found = tf.train.load_checkpoint(str(path.parent / "variables"))
         tensors = [found.get_tensor(name) for name in found.get_variable_to_shape_map()]
         parts = sorted(one.tobytes() for one in tensors if hasattr(one, "tobytes"))
+    elif path.name == "FeatureStats.pb":
+        (found,) = DatasetFeatureStatisticsList.FromString(path.read_bytes()).datasets
+        parts = sorted(one.SerializeToString(deterministic=True) for one in found.features)
     else:
         parts = [path.read_bytes()]
     return hashlib.sha256(b"".join(parts)).hexdigest()
