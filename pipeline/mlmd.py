@@ -25,6 +25,7 @@ def connected(ir: pipeline_pb2.Pipeline) -> Iterator[MetadataStore]:
 
     Raises:
         CxrflowError: the server refuses.
+        RuntimeError: the file can't be opened.
     """
     config = metadata_config(ir)
     connection = metadata.Metadata(connection_of(ir))

@@ -25,7 +25,7 @@ _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a port has one pool
     ("grpc.http2.max_ping_strikes", 0),  # Beam's runners ping while they wait
 ]
-_AT_ONCE = 0.2  # seconds
+_AT_ONCE = 0.5  # seconds
 _ENDED = (
     "a worker ended at once, the log of `cxrflow workers` says why; start it anew if cxrflow was "
     "changed meanwhile"
@@ -73,8 +73,8 @@ def serve(host: str, port: int) -> None:
     Raises:
         CxrflowError: the port can't be listened on.
     """
-    # A thread each for runners that ask at the same time; a worker's start takes milliseconds.
-    server = grpc.server(ThreadPoolExecutor(4), options=_OPTIONS)
+    # A thread for each worker that is asked for at the same time: its start takes _AT_ONCE.
+    server = grpc.server(ThreadPoolExecutor(32), options=_OPTIONS)
     service.add_BeamFnExternalWorkerPoolServicer_to_server(Pool(), server)
     try:
         server.add_insecure_port(f"{host}:{port}")

@@ -20,6 +20,8 @@ _OTHERS = np.zeros([0, 0, 1], np.uint8)
 def decode(encoded: tf.Tensor) -> tf.Tensor:
     """As `decoding.decode`, which is asked where this library can't or won't.
 
+    It passes over a wrong checksum of all pixels or of the last chunk, which ingest refuses.
+
     Args:
         encoded: string scalar, the file's bytes.
 

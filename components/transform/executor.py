@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_data_validation as tfdv
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
-from apache_beam.options.pipeline_options import DirectOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata
 from tfx import types
@@ -138,8 +138,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Writes the transformed examples of each shard."""
         total = sum(shard.examples for shard in planned)
         with self._make_beam_pipeline() as pipeline:
-            processes = pipeline.options.view_as(DirectOptions).direct_num_workers
-            transform = _TransformShard(graph_dir, compact, shards, total, max(processes, 1))
+            transform = _TransformShard(
+                graph_dir, compact, shards, total, _processes(pipeline.options)
+            )
             _ = pipeline | "Shards" >> beam.Create(planned) | "Transform" >> beam.ParDo(transform)
         for shard in planned:
             shards.note(shard.name)  # raises if it isn't there
@@ -165,7 +166,7 @@ class _TransformShard(beam.DoFn):
         output = tft.TFTransformOutput(self._graph_dir)
         spec = output.raw_feature_spec()
         # Python's lock lets quick_png decode one image at a time, TensorFlow as many as cores.
-        how, few = self._compact, _cores() <= _FEW_CORES * self._processes
+        how, few = self._compact, _cores() <= _FEW_CORES * (self._processes or _cores())
         decoder = quick_png.decode if few else decoding.decode
 
         def transform(batch: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -212,6 +213,13 @@ class _TransformShard(beam.DoFn):
                     writer.write(example)
                 done += len(batch)
                 progress.report(done, self._total)
+
+
+def _processes(options: PipelineOptions) -> int:
+    """How many share a machine; 0: one for each core, as where workers are elsewhere."""
+    if options.view_as(PortableOptions).environment_type:
+        return 0
+    return int(options.view_as(DirectOptions).direct_num_workers)
 
 
 def _cores() -> int:

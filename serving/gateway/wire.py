@@ -24,7 +24,7 @@ logger = logging.getLogger("cxrflow.gateway")
 
 
 def has_room(address: str, limits: LimitsConfig, connections: int) -> bool:
-    """Whether a connection is taken, before anything is made for it.
+    """Whether a connection is taken, before anything is made for it; in a burst some more are.
 
     Args:
         address: where it comes from.
@@ -62,9 +62,11 @@ def let_go(event: evt.Event) -> None:
     Args:
         event: EVT_CONN_CLOSE.
     """
-    waiting = event.assoc.dul.to_user_queue
-    if event.assoc.requestor.primitive is None and waiting.empty():
-        waiting.put(None)  # what it takes for the end of its patience
+    dul = event.assoc.dul
+    # PS3.8: Sta2 awaits a request; Sta13, the close after an abort of ours.
+    unasked = dul.state_machine.current_state in ("Sta2", "Sta13")
+    if unasked and event.assoc.requestor.primitive is None and dul.to_user_queue.empty():
+        dul.to_user_queue.put(None)  # what it takes for the end of its patience
 
 
 def _socket(event: evt.Event) -> Any:

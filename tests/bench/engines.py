@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,12 @@ def on_flink(folder: Path, root: Path) -> float:
     cluster = beam_cluster.Cluster(folder)
     engine.folder.mkdir()
     engine.install()
-    try:
+    with ExitStack() as stack:
+        stack.callback(engine.stop)
+        stack.callback(cluster.stop)
         args = beam_cluster.options(engine.start(), cluster.wait(cluster.workers()))
         changes = {"beam.args": [*args, f"--parallelism={flink.MANAGERS}"]}
         return measure(*_CLI, "run", *_arguments(root, changes)).seconds
-    finally:
-        cluster.stop()
-        engine.stop()
 
 
 def in_bucket(folder: Path, root: Path) -> float:

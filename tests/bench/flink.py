@@ -146,7 +146,10 @@ class Cluster:
 
 
 def _call(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise Unavailable(f"{Path(command[0]).name}: {error.strerror}") from error
     if done.returncode:
         said = " ".join((done.stdout + done.stderr).split())[-300:]
         raise Unavailable(

@@ -63,3 +63,27 @@ def test_a_failure_on_an_engine_is_what_the_engine_said(
         operator.run_executor(info)
     assert (found.value is raised) == (line is None)
     assert found.value.__cause__ is (None if line is None else raised)
+
+
+def test_a_metadata_file_that_cannot_be_opened_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cxrflow.pipeline import mlmd
+
+    raised = RuntimeError("no such table")
+
+    class Refusing:
+        def __init__(self, _: object) -> None:
+            pass
+
+        def __enter__(self) -> None:
+            raise raised
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(mlmd.metadata, "Metadata", Refusing)
+    monkeypatch.setattr(mlmd, "connection_of", lambda _: None)
+    monkeypatch.setattr(mlmd, "metadata_config", lambda _: types.SimpleNamespace(is_server=False))
+    with pytest.raises(RuntimeError) as found, mlmd.connected(None):
+        pass
+    assert found.value is raised
+    assert found.value.__cause__ is None

@@ -49,14 +49,13 @@ def content(root: Path) -> dict[str, str]:
         for key, folder in outputs.items()
     }
     folders |= {name: root / record[name] for name in ("pushed", "edge") if record[name]}
-    return {
-        f"{name}/{_PART.sub('', str(path.relative_to(folder)))}": ""
-        if _ALIKE.match(path.name)
-        else _hash(path)
+    found = {
+        f"{name}/{path.relative_to(folder)}": "" if _ALIKE.match(path.name) else _hash(path)
         for name, folder in folders.items()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and "tfevents" not in path.name
     }
+    return {name if said else _PART.sub("", name): said for name, said in found.items()}
 
 
 def _hash(path: Path) -> str:
@@ -76,6 +75,8 @@ def _hash(path: Path) -> str:
     elif path.name == "FeatureStats.pb":
         (found,) = DatasetFeatureStatisticsList.FromString(path.read_bytes()).datasets
         parts = sorted(one.SerializeToString(deterministic=True) for one in found.features)
+        found.ClearField("features")
+        parts.append(found.SerializeToString(deterministic=True))
     else:
         parts = [path.read_bytes()]
     return hashlib.sha256(b"".join(parts)).hexdigest()

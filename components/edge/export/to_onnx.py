@@ -58,11 +58,14 @@ def _convert(graph: GraphDef) -> ModelProto:
 @contextmanager
 def _no_copies() -> Iterator[None]:
     """Lets tf2onnx's dozen optimizers change one graph: else each copies all of its weights."""
+    before = os.environ.get(ENV_TF2ONNX_CATCH_ERRORS)
     os.environ[ENV_TF2ONNX_CATCH_ERRORS] = "FALSE"
     try:
         yield
     finally:
         del os.environ[ENV_TF2ONNX_CATCH_ERRORS]
+        if before is not None:
+            os.environ[ENV_TF2ONNX_CATCH_ERRORS] = before
 
 
 def rounded(

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxrflow.components.images import decoding, quick_png
+from cxrflow.components.ingest.image import BadImage, verify_png
 
 pytestmark = pytest.mark.tf
 
@@ -21,6 +22,12 @@ ANCILLARY = {
     "five significant bits": (b"sBIT", b"\x05"),
     "a background": (b"bKGD", b"\0\x07"),
     "a comment": (b"tEXt", b"Comment\0left"),
+    "a colour space": (b"sRGB", b"\0"),
+    "its primaries": (b"cHRM", struct.pack(">8I", *range(1, 9))),
+    "a time": (b"tIME", struct.pack(">HBBBBB", 2026, 1, 2, 3, 4, 5)),
+    "a packed comment": (b"zTXt", b"Comment\0\0" + zlib.compress(b"left")),
+    "a comment in UTF-8": (b"iTXt", b"Comment\0\0\0\0\0left"),
+    "a camera's words": (b"eXIf", b"II*\0\x08\0\0\0\0\0"),
     "no square pixels": (b"pHYs", struct.pack(">IIB", 1000, 2000, 1)),
 }
 
@@ -69,6 +76,22 @@ def test_the_library_is_asked_for_8_bit_gray(monkeypatch):
     gray = quick_png.decode(tf.constant(data)).numpy()
     assert gray.dtype == np.uint8
     np.testing.assert_array_equal(gray[..., 0].ravel(), np.arange(HEIGHT * WIDTH))
+
+
+def test_a_wrong_checksum_of_all_pixels_passes_here_and_not_at_ingest():
+    rows = b"".join(bytes([0, *range(7 * row, 7 * row + 7)]) for row in range(HEIGHT))
+    data = png(rows, [], [])
+    good = zlib.compress(rows)
+    bad = good[:-1] + bytes([good[-1] ^ 1])
+    data = data.replace(good, bad).replace(
+        struct.pack(">I", zlib.crc32(b"IDAT" + good)), struct.pack(">I", zlib.crc32(b"IDAT" + bad))
+    )
+    gray = quick_png.decode(tf.constant(data)).numpy()
+    np.testing.assert_array_equal(gray.ravel(), np.arange(HEIGHT * WIDTH))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decoding.decode(tf.constant(data))
+    with pytest.raises(BadImage):
+        verify_png(data)
 
 
 @pytest.mark.parametrize("end", [-12, -13, -20, 29, 33, 8, 0])

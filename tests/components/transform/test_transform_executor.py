@@ -197,6 +197,22 @@ def test_a_transform_that_was_stopped_goes_on_from_its_last_whole_shard(
     assert (examples / "8" / place).stat().st_ino == inode
 
 
+def test_images_are_those_of_the_transform_graph(tmp_path: Path) -> None:
+    """Transform makes them beside TFT's graph, with its own decoder."""
+    import tensorflow_transform as tft
+
+    from tests.support import data_steps
+
+    _inputs(tmp_path)
+    jpeg = {"image_size": SIZE, "encoding": "jpeg", "jpeg_quality": 80}
+    data_steps.transform(tmp_path, SETTINGS | {"compact": jpeg}, SPLITS)
+    output = tft.TFTransformOutput(str(tmp_path / "Transform" / "graph" / "8"))
+    raw = tf.io.parse_example([_example(9, EVAL[0], True)], output.raw_feature_spec())
+    expected = output.transform_raw_features(raw)[features.T_IMAGE].numpy()
+    (found,) = _read(tmp_path / "Transform" / "examples" / "8" / "Split-eval").values()
+    assert found[features.T_IMAGE] == expected[0]
+
+
 @pytest.mark.parametrize("cores", [2, 3])
 def test_both_decoders_give_the_same(
     transformed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
