@@ -18,18 +18,10 @@ _OTHERS = np.zeros([0, 0, 1], np.uint8)
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """As `decoding.decode`, which is asked where this library can't or won't.
+    """A file's bytes, string scalar, to uint8 [height, width, 1], as `decoding.decode` does.
 
-    It passes over a wrong checksum of all pixels or of the last chunk, which ingest refuses.
-
-    Args:
-        encoded: string scalar, the file's bytes.
-
-    Returns:
-        uint8 [height, width, 1], 0 is black.
-
-    Raises:
-        tf.errors.InvalidArgumentError: the bytes are damaged or neither PNG nor JPEG.
+    That is asked where this library can't or won't, and raises what it raises. A wrong checksum of
+    all pixels or of the last chunk, which ingest refuses, passes here.
     """
     gray = tf.ensure_shape(tf.numpy_function(_gray, [encoded], tf.uint8), [None, None, 1])
     return tf.cond(tf.size(gray) > 0, lambda: gray, lambda: decoding.decode(encoded))

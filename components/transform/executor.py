@@ -166,7 +166,8 @@ class _TransformShard(beam.DoFn):
         output = tft.TFTransformOutput(self._graph_dir)
         spec = output.raw_feature_spec()
         # Python's lock lets quick_png decode one image at a time, TensorFlow as many as cores.
-        how, few = self._compact, _cores() <= _FEW_CORES * (self._processes or _cores())
+        how, cores = self._compact, _cores()
+        few = cores <= _FEW_CORES * (self._processes or cores)
         decoder = quick_png.decode if few else decoding.decode
 
         def transform(batch: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -94,7 +94,7 @@ class Receiver:
             ae.add_supported_context(str(context.abstract_syntax), SYNTAXES)
         encrypted: Any = wire.encryption(config)
         handlers: list[Any] = [
-            (evt.EVT_CONN_OPEN, self._opened),
+            (evt.EVT_CONN_OPEN, wire.guard, [config.limits]),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_REJECTED, self._rejected),
             (evt.EVT_DATA_RECV, self._meter.count),
@@ -130,9 +130,6 @@ class Receiver:
         if not room:
             self._metrics.rejected.inc()
         return room
-
-    def _opened(self, event: evt.Event) -> None:
-        wire.guard(event, self._config.limits)
 
     def _requested(self, event: evt.Event) -> None:
         """Rejects who isn't a peer, or comes from elsewhere."""

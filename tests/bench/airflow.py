@@ -12,22 +12,16 @@ import sys
 from pathlib import Path
 
 from cxrflow.pipeline.cache_key import FOLDERS, ROOT
-from tests.bench.figure import Unavailable
+from tests.bench.programs import uv
 
 AIRFLOW = "apache-airflow==2.11.2"
 
 
 def install(folder: Path) -> Path:
     """Airflow's program, in a new environment of this Python. Raises Unavailable."""
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or "uv"
     python = folder / "bin" / "python"
-    for arguments in (
-        ("venv", "--python", sys.executable, str(folder)),
-        ("pip", "install", "--python", str(python), AIRFLOW),
-    ):
-        done = subprocess.run([uv, *arguments], capture_output=True, text=True)
-        if done.returncode:
-            raise Unavailable(f"no {AIRFLOW} to be had: {' '.join(done.stderr.split())[-200:]}")
+    uv("venv", "--python", sys.executable, str(folder))
+    uv("pip", "install", "--python", str(python), AIRFLOW)
     return folder / "bin" / "airflow"
 
 

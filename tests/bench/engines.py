@@ -23,7 +23,8 @@ import pytest
 
 from cxrflow.pipeline.run import Run
 from tests.bench import airflow, flink
-from tests.bench.figure import Unavailable, figure, measure, skipped
+from tests.bench.figure import figure, measure, skipped
+from tests.bench.programs import Unavailable
 from tests.e2e.test_pipeline import SMALL
 from tests.support import beam_cluster, gcs, mariadb
 from tests.support.same_run import differences

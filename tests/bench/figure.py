@@ -21,10 +21,6 @@ _REACH = re.compile(r"(<=?|>=?) *([0-9.]+)")
 _PACKAGES = ("cxrflow", "tensorflow", "keras", "tfx", "apache-beam", "numpy", "ai-edge-litert")
 
 
-class Unavailable(Exception):
-    """A program or package that a benchmark needs can't be had here; says which."""
-
-
 def figure(
     name: str, value: float, reach: str, reached: bool, *, clock: bool = False, **more: Any
 ) -> dict[str, Any]:

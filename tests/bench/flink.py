@@ -5,16 +5,14 @@ single jar isn't to be had everywhere; it is older than the Python package.
 """
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.figure import Unavailable
+from tests.bench.programs import Unavailable, get, uv
 from tests.support.beam_cluster import free_port
 
 FLINK = "1.19.1"
@@ -81,13 +79,12 @@ class Cluster:
         for program in ("java", "mvn"):
             if not shutil.which(program):
                 raise Unavailable(f"there is no {program} on this machine")
-        uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or "uv"
         flink = f"apache-flink-libraries=={FLINK}"
-        _call(uv, "pip", "install", "--target", str(self.folder / "flink"), "--no-deps", flink)
+        uv("pip", "install", "--target", str(self.folder / "flink"), "--no-deps", flink)
         (self.folder / "pom.xml").write_text(_POM)
         jars = f"-DoutputDirectory={self.folder / 'beam'}"
         pom = str(self.folder / "pom.xml")
-        _call("mvn", "-q", "-B", "-f", pom, _COPY, jars, "-DincludeScope=runtime")
+        get("mvn", "-q", "-B", "-f", pom, _COPY, jars, "-DincludeScope=runtime")
 
     def start(self) -> int:
         """Starts a job manager, the task managers and a job server; the job server's port.
@@ -143,15 +140,3 @@ class Cluster:
                 return
             time.sleep(0.5)
         raise RuntimeError(f"Flink didn't come up in {_SECONDS} s: {log.read_text()[-2000:]}")
-
-
-def _call(*command: str) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except OSError as error:
-        raise Unavailable(f"{Path(command[0]).name}: {error.strerror}") from error
-    if done.returncode:
-        said = " ".join((done.stdout + done.stderr).split())[-300:]
-        raise Unavailable(
-            f"{Path(command[0]).name} could not get Flink or Beam's job server: {said}"
-        )

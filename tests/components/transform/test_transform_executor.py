@@ -90,6 +90,17 @@ def transformed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "Transform"
 
 
+@pytest.fixture
+def analysed(transformed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The analysis gives what it gave for `transformed`: the same, and slow."""
+    from cxrflow.components.transform.executor import Executor
+
+    def copy(self: Any, records: str, schema: str, config: dict, graph_dir: str) -> None:
+        shutil.copytree(transformed / "graph" / "8", graph_dir, dirs_exist_ok=True)
+
+    monkeypatch.setattr(Executor, "_analyze", copy)
+
+
 def _read(folder: Path) -> dict[str, dict[str, Any]]:
     """The transformed examples of a split by image id, read as plain TFRecords."""
     spec = {
@@ -160,6 +171,7 @@ def test_nothing_unfinished_is_left(transformed: Path) -> None:
     assert not (transformed / "graph" / "8" / ".temporary").exists()
 
 
+@pytest.mark.usefixtures("analysed")
 def test_a_transform_that_was_stopped_goes_on_from_its_last_whole_shard(
     transformed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,11 +182,7 @@ def test_a_transform_that_was_stopped_goes_on_from_its_last_whole_shard(
         if done == 5:
             raise RuntimeError("stopped")
 
-    def analysed(self: Any, records: str, schema: str, config: dict, graph_dir: str) -> None:
-        shutil.copytree(transformed / "graph" / "8", graph_dir, dirs_exist_ok=True)
-
     _inputs(tmp_path)
-    monkeypatch.setattr(executor.Executor, "_analyze", analysed)  # the same, and slow
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
         patch.setattr(executor, "_BATCH", 1)
         patch.setattr(executor.progress, "report", stop_at_five)
@@ -213,6 +221,7 @@ def test_images_are_those_of_the_transform_graph(tmp_path: Path) -> None:
     assert found[features.T_IMAGE] == expected[0]
 
 
+@pytest.mark.usefixtures("analysed")
 @pytest.mark.parametrize("cores", [2, 3])
 def test_both_decoders_give_the_same(
     transformed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
@@ -222,9 +231,6 @@ def test_both_decoders_give_the_same(
     from cxrflow.components.transform import executor
     from tests.support import data_steps
 
-    def analysed(self: Any, records: str, schema: str, config: dict, graph_dir: str) -> None:
-        shutil.copytree(transformed / "graph" / "8", graph_dir, dirs_exist_ok=True)
-
     quick, asked = quick_png.decode, []
 
     def counted(encoded: tf.Tensor) -> tf.Tensor:
@@ -232,7 +238,6 @@ def test_both_decoders_give_the_same(
         return quick(encoded)
 
     _inputs(tmp_path)
-    monkeypatch.setattr(executor.Executor, "_analyze", analysed)
     monkeypatch.setattr(executor, "_cores", lambda: cores)
     monkeypatch.setattr(quick_png, "decode", counted)
     data_steps.transform(tmp_path, SETTINGS, SPLITS)
