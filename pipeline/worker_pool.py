@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from typing import Any
 
 import grpc
@@ -25,7 +26,7 @@ _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a port has one pool
     ("grpc.http2.max_ping_strikes", 0),  # Beam's runners ping while they wait
 ]
-_AT_ONCE = 0.5  # seconds
+_SECONDS = 60  # that a worker may take until it runs
 _ENDED = (
     "a worker ended at once, the log of `cxrflow workers` says why; start it anew if cxrflow was "
     "changed meanwhile"
@@ -49,16 +50,22 @@ class Pool(service.BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]  # A
         """Beam's."""
         multiprocessing.active_children()  # those that have ended are let go
         logging.info("a worker for %s", request.control_endpoint.url)
-        worker = self._context.Process(
-            target=_work, args=(request.control_endpoint.url, request.worker_id), daemon=True
-        )
-        try:
-            worker.start()
-        except OSError as error:
-            return api.StartWorkerResponse(error=f"no worker could be started: {error}")
-        worker.join(_AT_ONCE)
-        if worker.exitcode:  # the runner would wait for it for ever
-            return api.StartWorkerResponse(error=_ENDED)
+        running, told = self._context.Pipe(duplex=False)
+        with running:
+            try:
+                with told:  # which then is the worker's alone, and closes with it
+                    self._context.Process(
+                        target=_work,
+                        args=(request.control_endpoint.url, request.worker_id, told),
+                        daemon=True,
+                    ).start()
+            except OSError as error:
+                return api.StartWorkerResponse(error=f"no worker could be started: {error}")
+            try:
+                if running.poll(_SECONDS):
+                    running.recv()
+            except EOFError:  # the runner would wait for it for ever
+                return api.StartWorkerResponse(error=_ENDED)
         return api.StartWorkerResponse()
 
     def StopWorker(self, _: api.StopWorkerRequest, __: Any) -> api.StopWorkerResponse:
@@ -73,8 +80,8 @@ def serve(host: str, port: int) -> None:
     Raises:
         CxrflowError: the port can't be listened on.
     """
-    # A thread for each worker that is asked for at the same time: its start takes _AT_ONCE.
-    server = grpc.server(ThreadPoolExecutor(32), options=_OPTIONS)
+    # A thread each for runners that ask at the same time; a worker's start takes milliseconds.
+    server = grpc.server(ThreadPoolExecutor(4), options=_OPTIONS)
     service.add_BeamFnExternalWorkerPoolServicer_to_server(Pool(), server)
     try:
         server.add_insecure_port(f"{host}:{port}")
@@ -90,11 +97,13 @@ def serve(host: str, port: int) -> None:
         server.stop(None)
 
 
-def _work(control: str, name: str) -> None:  # pragma: no cover (another process)
-    """The life of a worker."""
+def _work(control: str, name: str, told: Connection) -> None:  # pragma: no cover (another process)
+    """The life of a worker, which tells that it has begun."""
     end_with_command()
     from apache_beam.runners.worker.sdk_worker import SdkHarness
 
+    told.send(None)
+    told.close()
     code = 1
     try:
         SdkHarness(control, worker_id=name, data_buffer_time_limit_ms=-1).run()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
+def begins(control: str, name: str, told: Connection) -> None:
+    """A worker that has nothing to do."""
+    told.send(None)
+
+
 def test_a_worker_that_ends_at_once_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Flink waited for it for ever: cxrflow was another one than when the pool had started."""
     from apache_beam.portability.api import beam_fn_api_pb2 as api
@@ -77,12 +83,11 @@ def test_a_worker_that_ends_at_once_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(worker_pool, "PRELOADED", [])
     monkeypatch.setattr(worker_pool, "_HARNESS", "json")
-    monkeypatch.setattr(worker_pool, "_AT_ONCE", 30)
-    monkeypatch.setattr(worker_pool, "_work", operator.truediv)  # strings: a TypeError
+    monkeypatch.setattr(worker_pool, "_work", operator.truediv)  # of these: a TypeError
     pool = worker_pool.Pool()
     answer = pool.StartWorker(api.StartWorkerRequest(worker_id="1-1"), None)
     assert answer.error.startswith("a worker ended at once, the log of `cxrflow workers` says why")
-    monkeypatch.setattr(worker_pool, "_work", operator.add)
+    monkeypatch.setattr(worker_pool, "_work", begins)
     assert not pool.StartWorker(api.StartWorkerRequest(worker_id="1-2"), None).error
 
 
