@@ -207,14 +207,15 @@ class TestProcesses:
         from tests.support import tiny_pipeline as tiny
 
         def kill() -> None:
-            while not (tmp_path / "trace").exists():
+            trace = tmp_path / "trace"
+            while not (trace.exists() and trace.read_text().endswith("\n")):  # a whole line
                 time.sleep(0.01)
-            os.kill(int((tmp_path / "trace").read_text().split()[2]), signal.SIGKILL)
+            os.kill(int(trace.read_text().split()[2]), signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
         killer.start()
         with pytest.raises(CxrflowError, match=r"^Source was killed: did it .*Source\.log$"):
-            tiny.run(tmp_path, seconds=0.5, jobs=2)
+            tiny.run(tmp_path, seconds=5, jobs=2)
         killer.join()
 
     def test_a_run_that_is_killed_goes_on_where_it_was(self, tmp_path: Path) -> None:
