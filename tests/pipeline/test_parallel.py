@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -212,11 +212,11 @@ class TestProcesses:
                 time.sleep(0.01)
             os.kill(int(trace.read_text().split()[2]), signal.SIGKILL)
 
-        killer = threading.Thread(target=kill)
-        killer.start()
-        with pytest.raises(CxrflowError, match=r"^Source was killed: did it .*Source\.log$"):
-            tiny.run(tmp_path, seconds=5, jobs=2)
-        killer.join()
+        with ThreadPoolExecutor(1) as thread:
+            killed = thread.submit(kill)
+            with pytest.raises(CxrflowError, match=r"^Source was killed: did it .*Source\.log$"):
+                tiny.run(tmp_path, seconds=5, jobs=2)
+            killed.result()
 
     def test_a_run_that_is_killed_goes_on_where_it_was(self, tmp_path: Path) -> None:
         """tests/bench/kills.py does it more often."""
