@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench.programs import Unavailable, get, uv
-from tests.support.beam_cluster import free_port
+from tests.support.ports import free_port
 
 FLINK = "1.19.1"
 BEAM = "2.62.0"  # the newest Flink runner that Maven gave with all that it needs

@@ -22,6 +22,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from tests.bench.figure import figure
+from tests.support.ports import free_port
 
 KILLS = 50
 IMAGES = 10_000
@@ -40,7 +41,7 @@ def main(kills: int = KILLS, images: int = IMAGES) -> Iterator[dict[str, Any]]:
         folder, archive = Path(name, "one"), hospital.Archive()
         folder.mkdir()
         with answering(hospital.FakeModel()) as server, hospital.kept(archive) as archive_port:
-            port = gateway_kills.free_port()
+            port = free_port()
             config = gateway_kills.write_config(
                 folder, server, port, archive_port, collect={}, results={}
             )

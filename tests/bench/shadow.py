@@ -14,7 +14,7 @@ import yaml
 from cxrflow.schema.store.versions import Labels, write_labels
 from tests.bench.figure import figure
 from tests.bench.serving import MODEL, Bench, Done, Served, load, quantile
-from tests.support.gateway_kills import free_port
+from tests.support.ports import free_port
 
 TURNS, SECONDS = 6, 10.0
 _LABEL = "canary"

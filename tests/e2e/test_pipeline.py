@@ -61,6 +61,7 @@ SMALL = {
     "validate.max_eval_distance": 1,
     "validate.max_test_distance": 1,
     "serving_check.requests": 5,
+    "serving_check.max_latency_ms": 60_000,
     "localise.draws": 20,
     "edge.calibration_images": 16,
     "edge.draws": 20,

@@ -432,7 +432,8 @@ def test_killed_at_any_moment_nothing_is_lost(quick, quick_bundle, folder, tmp_p
         time.sleep(moment.uniform(0, 0.4))
         process.send_signal(moment.choice((signal.SIGKILL, signal.SIGTERM)))
         process.wait()
-        whole = (out / "results.jsonl").read_bytes().count(b"\n") if out.exists() else 0
+        journal = out / "results.jsonl"
+        whole = journal.read_bytes().count(b"\n") if journal.exists() else 0
         assert whole >= kept
         kept = whole
     assert quick(folder, "--out", out).returncode == 0

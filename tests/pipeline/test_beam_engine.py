@@ -11,7 +11,7 @@ from cxrflow.pipeline.beam_failures import explained
 from cxrflow.pipeline.config import load, parse
 from cxrflow.pipeline.settings import is_remote, runner_of
 from cxrflow.schema.errors import CxrflowError
-from tests.support.beam_cluster import free_port
+from tests.support.ports import refusing_port
 
 
 @pytest.mark.parametrize(
@@ -75,19 +75,20 @@ def test_a_job_server_that_answers() -> None:
     ],
 )  # fmt: skip
 def test_engines_that_are_not_there(beam: dict, line: str) -> None:
-    port = str(free_port())
-    args = [arg.replace("PORT", port) for arg in beam["args"]]
-    with pytest.raises(CxrflowError, match="^" + re.escape(line.replace("PORT", port))):
-        beam_engine.require(parse({"beam": {**beam, "args": args}}).beam)
+    with refusing_port() as number:
+        port = str(number)
+        args = [arg.replace("PORT", port) for arg in beam["args"]]
+        with pytest.raises(CxrflowError, match="^" + re.escape(line.replace("PORT", port))):
+            beam_engine.require(parse({"beam": {**beam, "args": args}}).beam)
 
 
 def test_a_run_says_so_before_anything_is_written(tmp_path: Path) -> None:
     from cxrflow.pipeline.run import run_pipeline
 
-    port = free_port()
-    config = load("demo+external", [f"beam.args=[--job_endpoint=localhost:{port}]"])
-    with pytest.raises(CxrflowError, match=f"no job server answers at .*:{port}"):
-        run_pipeline(config, None, tmp_path / "root", "local")
+    with refusing_port() as port:
+        config = load("demo+external", [f"beam.args=[--job_endpoint=localhost:{port}]"])
+        with pytest.raises(CxrflowError, match=f"no job server answers at .*:{port}"):
+            run_pipeline(config, None, tmp_path / "root", "local")
     assert not (tmp_path / "root").exists()
 
 

@@ -1,8 +1,10 @@
 """Which nodes a profile has, what each gets from which, and its cache key; no data, no run."""
 
 import dataclasses
+import gc
 import json
 import sys
+import threading
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -319,10 +321,12 @@ def test_wiring_touches_no_file_and_starts_no_process() -> None:
     demo = config.load("demo")
     wired(demo)  # what is imported late is imported now
     seen: list[tuple[str, object]] = []
-    active = True
+    gc.collect()  # what earlier tests left might close files later
+    active, here = True, threading.get_ident()
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
-        if active and event.partition(".")[0] in ("open", "os", "subprocess", "socket", "shutil"):
+        ours = active and threading.get_ident() == here
+        if ours and event.partition(".")[0] in ("open", "os", "subprocess", "socket", "shutil"):
             seen.append((event, arguments))
 
     sys.addaudithook(hook)  # stays until Python ends

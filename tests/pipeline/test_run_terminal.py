@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -208,9 +209,10 @@ def test_a_stopped_run_says_that_it_can_go_on(
         if "2/6" in line:
             break
     while "now waiting" not in log_of(tmp_path):
-        pass
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate()
     assert process.returncode == code
     assert errors == "stopped; the same command goes on where this one stopped\n"
 

@@ -19,6 +19,7 @@ from cxrflow.schema.errors import CxrflowError
 from tests.components.ingest.conftest import HEADER
 from tests.support import beam_cluster
 from tests.support.beam_cluster import Cluster
+from tests.support.ports import refusing_port
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -141,9 +142,10 @@ def test_workers_write_into_the_root_with_the_settings_of_a_run(
 
 
 def test_no_workers_where_some_should_be(job_server: int, far) -> None:
-    pool = beam_cluster.free_port()
-    with pytest.raises(CxrflowError, match=f"nobody answers Beam at .*:{pool}: start the workers"):
-        far(beam_cluster.options(job_server, pool))
+    with refusing_port() as pool:
+        nobody = f"nobody answers Beam at .*:{pool}: start the workers"
+        with pytest.raises(CxrflowError, match=nobody):
+            far(beam_cluster.options(job_server, pool))
 
 
 INGEST = {
@@ -256,7 +258,7 @@ def test_a_worker_that_is_killed_half_way(
     with monkeypatch.context() as patch, ThreadPoolExecutor(1) as thread:
         patch.setattr(executor, "_WriteShard", attempts.Dying)
         run = thread.submit(ingested, folder, root, beam_cluster.options(server, pool))
-        attempts.wait_for_stop(root)
+        attempts.wait_for_stop(root, run)
         cluster.kill(server)  # Beam's own would wait for the dead worker for ever
         with pytest.raises(Exception, match=r"(?i)unavailable|socket|connect"):
             run.result()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.schema.processes import module_command, set_by_signals
+from tests.support.processes import has_ended
 
 PARENT = """
 import subprocess, sys, time
@@ -18,11 +19,6 @@ from cxrflow.schema.processes import module_command
 child = subprocess.Popen(module_command("tests.support.sleeper", sys.argv[1]))
 time.sleep(600)
 """
-
-
-def _runs(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rsplit(")")[-1].split()[0] != "Z"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -33,10 +29,10 @@ def test_a_child_ends_with_its_killed_parent(tmp_path: Path) -> None:
         assert parent.poll() is None
         time.sleep(0.02)
     child = int(said.read_text())
-    assert _runs(child)
+    assert not has_ended(child)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    while _runs(child):  # the test's own timeout ends it
+    while not has_ended(child):  # the test's own timeout ends it
         time.sleep(0.02)
 
 
@@ -62,7 +58,7 @@ def test_a_signal_in_the_moment_before_the_wait_sets_the_event(number: signal.Si
         set_by_signals(event)
         with event._cond:  # as a waiting main thread holds it
             signal.raise_signal(number)
-        assert event.wait(10)
+        assert event.wait(60)
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

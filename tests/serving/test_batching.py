@@ -29,7 +29,7 @@ class Model:
     def run(self, signature, inputs, outputs):
         self.started.append(time.monotonic())
         self.entered.release()
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         rows = inputs["x"].tolist()
         self.runs.append(rows)
         if 13 in rows:
@@ -56,7 +56,7 @@ def batcher(model):
         one.close()
 
 
-def task(*rows, signature="s", outputs=("y",), seconds=10.0, batchable=True):
+def task(*rows, signature="s", outputs=("y",), seconds=60.0, batchable=True):
     inputs = {"x": np.array(rows)}
     return Task(signature, inputs, outputs, time.monotonic() + seconds, batchable)
 
@@ -65,7 +65,7 @@ def busy(model, batcher):
     """Occupies the only thread with a first request."""
     model.gate.clear()
     first = batcher.submit(task(0))
-    assert model.entered.acquire(timeout=5)
+    assert model.entered.acquire(timeout=60)
     return first
 
 

@@ -161,7 +161,7 @@ def test_deadline_ends_a_request():
         result = client.predict(PNG)
         fake.gate.set()  # only now: it didn't wait for the answer
     assert result == Failure("", "no answer within 0.5 s", "DEADLINE_EXCEEDED")
-    assert len(fake.times) == 1
+    assert len(fake.times) <= 1  # none where connecting took as long
 
 
 def test_deadline_ends_retries():

@@ -105,7 +105,7 @@ def test_versions_leave_nothing_behind(manager, root, tiny_models, push_version)
         assert mark(manager) == (number, 0.75)
     gc.collect()
     assert old() is None
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 def mark_number(manager):
@@ -222,16 +222,25 @@ def hanging(monkeypatch):
 
 
 def test_a_version_that_does_not_get_warm_is_given_up(
-    root, tiny_models, push_version, hanging, caplog
+    root, tiny_models, push_version, hanging, caplog, monkeypatch
 ):
     from cxrflow.serving.manager import Manager
     from cxrflow.serving.settings import ServerConfig
 
     push_version(tiny_models[0.75], root / "tiny", 7)
-    manager = Manager(root, ServerConfig(poll_seconds=3600, load_seconds=1))
+    manager = Manager(root, ServerConfig(poll_seconds=3600, load_seconds=60))
+    start = manager._loader.start
+
+    def shorter_for_7(version, *given):
+        load = start(version, *given)
+        if version.number == 7:
+            load.deadline = load.began + 0.5
+        return load
+
+    monkeypatch.setattr(manager._loader, "start", shorter_for_7)
     manager.start()
     assert manager.served() == {"tiny": 3}
-    assert "version 7 is rejected: not loaded within 1 s" in caplog.text
+    assert "version 7 is rejected: not loaded within 60 s" in caplog.text
     push_version(tiny_models[0.75], root / "tiny", 8)
     manager.poll()
     assert mark(manager) == (8, 0.75)
@@ -503,16 +512,19 @@ def test_no_request_fails_while_versions_change(root, tiny_models, push_version)
                 except grpc.RpcError as error:
                     errors.append(error)
 
+    def wait_for_answer(number):
+        deadline = time.monotonic() + 60
+        while number not in {n for n, _ in answers[-100:]} and time.monotonic() < deadline:
+            time.sleep(0.02)
+
     with running(root, ServerConfig(grpc_port=0, rest_port=0, poll_seconds=0.1)) as server:
         threads = [threading.Thread(target=client, args=(server.grpc_port,)) for _ in range(8)]
         for thread in threads:
             thread.start()
+        wait_for_answer(3)
         for number in (4, 5, 6):
             push_version(tiny_models[0.75 if number % 2 else 0.25], root / "tiny", number)
-            deadline = time.monotonic() + 60
-            while server.manager.served() != {"tiny": number} and time.monotonic() < deadline:
-                time.sleep(0.02)
-        time.sleep(0.2)
+            wait_for_answer(number)
         stop.set()
         for thread in threads:
             thread.join()
@@ -535,10 +547,11 @@ def test_stopping_lets_requests_under_way_finish(root):
     with running(root, ServerConfig(grpc_port=0, rest_port=0)) as server:
         batcher = server.manager.statuses("tiny")[3].batcher
         run = batcher._run
-        batcher._run = lambda *args: (time.sleep(1), run(*args))[1]
+        entered = threading.Event()
+        batcher._run = lambda *args: (entered.set(), time.sleep(1), run(*args))[2]
         channel = grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}")
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         future = stub.Predict.future(request)
-        time.sleep(0.4)
+        assert entered.wait(60)
     assert future.result().outputs["probabilities"].float_val[1] == 0.25
     channel.close()

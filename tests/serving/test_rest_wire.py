@@ -60,7 +60,7 @@ def ask(server, body=ASKED, path=PREDICT, method="POST", chunked=False, **header
     return response, json.loads(answer) if answer else None
 
 
-def raw(server, data, wait=5.0):
+def raw(server, data, wait=60.0):
     """What comes back until the server closes or nothing comes for `wait` seconds."""
     with socket.create_connection(("127.0.0.1", server.rest_port), timeout=wait) as connection:
         connection.sendall(data)

@@ -352,7 +352,7 @@ def test_limits_of_messages_and_deadlines(server, predictions):
     assert code == "RESOURCE_EXHAUSTED"
     model = server.manager.statuses("tiny")[3]
     gate, run = threading.Event(), model.batcher._run
-    model.batcher._run = lambda *args: gate.wait(10) and run(*args)
+    model.batcher._run = lambda *args: gate.wait(60) and run(*args)
     try:
         slow = [predictions.Predict.future(request(gray_png(1)), timeout=20) for _ in range(2)]
         time.sleep(0.3)  # both threads are busy
@@ -744,4 +744,4 @@ def test_tls(server, tmp_path):
         assert urllib.request.urlopen(url, context=context).status == 200
         with grpc.insecure_channel(f"localhost:{encrypted.grpc_port}") as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            assert refused(stub.Predict, request(gray_png(0)), timeout=5)[0] == "UNAVAILABLE"
+            assert refused(stub.Predict, request(gray_png(0)), timeout=60)[0] == "UNAVAILABLE"

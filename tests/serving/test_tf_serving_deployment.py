@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -27,6 +26,7 @@ from cxrflow.schema.store.models_config import (
 from cxrflow.schema.store.versions import Labels, write_labels
 from cxrflow.serving.settings import BatchingConfig, GatewayConfig, ServerConfig
 from cxrflow.serving.tf_serving import deployment
+from tests.support.ports import free_port
 
 FILES = Path(deployment.__file__).parent / "files"
 
@@ -322,18 +322,10 @@ def server(tmp_path_factory, tiny_models, push_version):
         yield server
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
 @contextlib.contextmanager
 def gateway(nginx: str, config: ServerConfig, server: object, folder: Path):
     """nginx with our file; yields its gRPC and REST ports."""
-    grpc_port, rest_port, health_port = free_ports(3)
+    grpc_port, rest_port, health_port = (free_port() for _ in range(3))
     addresses = deployment.Addresses(
         *(f"127.0.0.1:{port}" for port in (grpc_port, rest_port, health_port)),
         upstream_grpc=f"127.0.0.1:{server.grpc_port}",
@@ -421,7 +413,7 @@ def test_the_gateway_says_when_the_server_is_down(nginx, tmp_path):
     import grpc
     from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-    down = SimpleNamespace(**dict(zip(("grpc_port", "rest_port"), free_ports(2), strict=True)))
+    down = SimpleNamespace(grpc_port=free_port(), rest_port=free_port())
     with (
         gateway(nginx, ServerConfig(), down, tmp_path) as (grpc_port, _),
         grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel,
@@ -492,7 +484,7 @@ def test_healthcheck_asks_for_every_models_stable_version(server, tmp_path):
     assert healthy(pushed, server.rest_port)
     assert not healthy(pushed + pushed.replace('"tiny"', '"other"'), server.rest_port)
     assert not healthy("model_config_list {\n}\n", server.rest_port)
-    assert not healthy(pushed, free_ports(1)[0])
+    assert not healthy(pushed, free_port())
 
 
 def test_the_gateway_asks_again_where_its_upstream_is():

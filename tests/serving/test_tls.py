@@ -117,7 +117,7 @@ def test_a_running_server_takes_up_a_renewed_certificate(
         trust = grpc.ssl_channel_credentials(Path(trusted).read_bytes())
         with grpc.secure_channel(f"localhost:{server.grpc_port}", trust) as channel:
             try:
-                model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(asked, timeout=10)
+                model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(asked, timeout=60)
             except grpc.RpcError as error:
                 assert error.code() == grpc.StatusCode.UNAVAILABLE
                 found[0] = False

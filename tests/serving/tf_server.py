@@ -14,6 +14,7 @@ import yaml
 
 from cxrflow.serving.settings import ServerConfig
 from cxrflow.serving.tf_serving.deployment import render
+from tests.support.ports import free_port
 
 BINARY = "tensorflow_model_server"
 START_SECONDS = 90
@@ -41,7 +42,7 @@ def running_tf_serving(root: Path, config: ServerConfig, work: Path) -> Iterator
     for name in ("config/batching.config", "config/monitoring.config", "models.config"):
         path = work / Path(name).name
         path.write_text(texts[name])
-    grpc_port, rest_port = _free_port(), _free_port()
+    grpc_port, rest_port = free_port(), free_port()
     if binary := shutil.which(BINARY):
         config_file = work / "models.config"
         config_file.write_text(config_file.read_text().replace('"/models/', f'"{root}/'))
@@ -87,8 +88,3 @@ def _docker(image: str) -> str:
 def _accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,13 @@ def stopped(root: Path) -> set[str]:
     return {path.name for path in (root / _NOTES).glob("*")}
 
 
-def wait_for_stop(root: Path) -> None:
-    """Until a worker has been stopped there."""
+def wait_for_stop(root: Path, run: Future[Any]) -> None:
+    """Until a worker of the run has been stopped there.
+
+    Raises:
+        AssertionError: the run ended without.
+    """
     while not stopped(root):
+        if run.done():
+            raise AssertionError("no worker was stopped") from run.exception()
         time.sleep(0.05)

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 REPO = Path(__file__).parents[2]
 JOB_SERVER = "apache_beam.runners.portability.local_job_service_main"
 # Beam's own pool, whose workers have what the environment gives them.
@@ -110,8 +112,3 @@ def options(job_server: int, workers: int, count: int = 2) -> list[str]:
         f"--environment_config=localhost:{workers}",
         f"--direct_num_workers={count}",
     ]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])

@@ -3,7 +3,6 @@
 import itertools
 import multiprocessing
 import random
-import socket
 import threading
 import time
 from collections import defaultdict
@@ -18,6 +17,7 @@ from pydicom.uid import generate_uid
 from cxrflow.schema.audit import read_audit
 from tests.serving.answering import answering
 from tests.serving.gateway import hospital
+from tests.support.ports import free_port
 
 _PRELOADED = ["cxrflow.serving.gateway.service", "pynetdicom", "highdicom.sr", "highdicom.sc"]
 
@@ -65,6 +65,8 @@ def trial(folder: Path, kills: int, seed: int) -> Found:
             process = start(context, config)
             time.sleep(1)
             modality.stop()
+            if modality.error:
+                raise modality.error
             # What is left then counts as lost.
             _await(lambda: set(hospital.states(folder / "g")) <= {"answered", "failed"}, 600)
         finally:
@@ -82,12 +84,19 @@ class _Modality(threading.Thread):
         super().__init__(name="modality")
         self._folder, self._port, self._ended = folder, port, threading.Event()
         self.sent: set[str] = set()
+        self.error: Exception | None = None  # that ended it
 
     def stop(self) -> None:
         self._ended.set()
         self.join()
 
     def run(self) -> None:
+        try:
+            self._send_studies()
+        except Exception as error:
+            self.error = error
+
+    def _send_studies(self) -> None:
         for number in itertools.count():
             study, patient = generate_uid(), str(number)
             for image in range(1 + number % 3):
@@ -190,10 +199,3 @@ def _judge(found: Found, folder: Path, sent: set[str], archive: hospital.Archive
     lines = (folder / "g" / "audit.jsonl").read_text().count("\n")
     decided = len(list(read_audit(folder / "g" / "audit.jsonl")))
     found.doubled += ["audit"] * (lines - decided + abs(decided - len(reports)))
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

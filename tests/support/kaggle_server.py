@@ -100,12 +100,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with self.kaggle.file.open("rb") as file:
             file.seek(start)
             while start < end and (data := file.read(min(_PIECE, end - start))):
+                self.kaggle.sent += len(data)  # before the client has it, and a test counts
                 try:
                     self.wfile.write(data)
                 except OSError:  # the client has gone
                     return
                 start += len(data)
-                self.kaggle.sent += len(data)
 
     def _refused(self) -> bool:
         path = self.path.partition("?")[0]

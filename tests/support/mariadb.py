@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
+
 USER, PASSWORD = "cxr", 'it\'s "a" pass\\word$1 €'
 
 
@@ -31,8 +33,7 @@ def mariadb(folder: Path, *options: str) -> Iterator[int]:
         check=True,
         capture_output=True,
     )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     quoted = PASSWORD.replace("\\", "\\\\").replace("'", "''")
     first = folder / "first.sql"
     first.write_text(

@@ -248,26 +248,28 @@ def _answer(root: Path, settings: dict) -> str:
 def _as_nobody(ask, root: Path) -> str:
     own = [parent for parent in root.parents if len(parent.parts) > 2]  # pytest's, closed to others
     modes = [parent.stat().st_mode for parent in own]
-    for parent, mode in zip(own, modes, strict=True):
-        parent.chmod(mode | 0o055)
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.setgid(65534)
-            os.setuid(65534)
-            answer = ask()
-        except BaseException as error:
-            answer = f"{type(error).__name__}: {error}\n"
-        os.write(writing, answer.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as answers:
-        answer = answers.read()
-    os.waitpid(child, 0)
-    for parent, mode in zip(own, modes, strict=True):
-        parent.chmod(mode)
-    return answer
+    try:
+        for parent, mode in zip(own, modes, strict=True):
+            parent.chmod(mode | 0o055)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                os.setgid(65534)
+                os.setuid(65534)
+                answer = ask()
+            except BaseException as error:
+                answer = f"{type(error).__name__}: {error}\n"
+            os.write(writing, answer.encode())
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as answers:
+            answer = answers.read()
+        os.waitpid(child, 0)
+        return answer
+    finally:
+        for parent, mode in zip(own, modes, strict=True):
+            parent.chmod(mode)
 
 
 def test_a_manifest_stands_for_the_images_until_a_folder_changes(data_folder, monkeypatch, picture):

@@ -180,7 +180,7 @@ def test_retry_after_is_kept(kaggle, to, settings, waits):
     kaggle.drop_every, kaggle.drops = MB, 1
     kaggle.refusals[FILE].append((503, ""))
     assert ours.download("sample", to, settings).rows == 2
-    assert waits[0] == 7 and waits[1] == pytest.approx(89, abs=2)
+    assert waits[0] == 7 and 30 < waits[1] <= 90  # until that date, however busy the machine is
     assert waits[2:] == [4, 1], "twice as long each time, from one again after a new byte"
 
 

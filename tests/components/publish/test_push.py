@@ -4,8 +4,9 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -320,27 +321,31 @@ def test_push_and_promote_at_the_same_time(tmp_path, pushers):
     base = tmp_path / "serving" / "cxrflow"
     first = int(push(make_model(tmp_path / "model", b"first"), base).name)
     (base.parent / "models.config").touch()
-    ended = threading.Event()
-
-    def push_three() -> None:
-        for i in range(3):
-            pushers.start(make_model(tmp_path / f"model{i}", b"%d" % i, megabytes=1), base)
-            assert pushers.wait() == 0
-        ended.set()
-
-    thread = threading.Thread(target=push_three)
-    thread.start()
     promoted = 0
-    while not ended.is_set() and thread.is_alive():
-        promote(base, first, label="blue", new_label=True)
-        promote(base, list_versions(base)[-1], label="green", new_label=True)
-        promoted += 1
-    thread.join()
-    assert ended.is_set() and promoted > 3
+
+    def push_some() -> None:
+        pushes = 0
+        while pushes < 3 or promoted <= 3:  # however slow the disk is
+            model = make_model(tmp_path / f"model{pushes}", b"%d" % pushes, megabytes=1)
+            pushers.start(model, base)
+            assert pushers.wait() == 0
+            pushes += 1
+
+    with ThreadPoolExecutor(1) as thread:
+        pushing = thread.submit(push_some)
+        try:
+            while not pushing.done():
+                promote(base, first, label="blue", new_label=True)
+                with suppress(CxrflowError):  # pruned since it was listed
+                    promote(base, list_versions(base)[-1], label="green", new_label=True)
+                promoted += 1
+        finally:
+            promoted = 4
+            pushing.result()
     there = list_versions(base)
     given = read_labels(base).all(there)
     assert given["stable"] == given["blue"] == first
     assert given["canary"] == there[-1]  # no push's label was lost
-    assert given["green"] in there
+    assert given.get("green", there[-1]) in there
     assert [verify(base / str(version)) for version in there] == [[] for _ in there]
     assert f"versions: {there[-1]}\n" in (base.parent / "models.config").read_text()

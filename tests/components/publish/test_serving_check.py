@@ -18,7 +18,7 @@ from cxrflow.schema.store.versions import list_versions
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
 IMAGES = 6
-SETTINGS = {"images": 4, "requests": 8}
+SETTINGS = {"images": 4, "requests": 8, "max_latency_ms": 60_000}
 
 
 def example(**features: bytes) -> bytes:
@@ -167,7 +167,7 @@ def test_a_good_model_is_blessed_and_pushed(run):
     assert found["blessed"] and found["reasons"] == []
     assert found["images"] == 4
     assert found["max_difference"] < 1e-6
-    assert 0 < found["latency_ms_median"] <= found["latency_ms_p95"] < 2000
+    assert 0 < found["latency_ms_median"] <= found["latency_ms_p95"] < 60_000
     assert found["start_seconds"] > 0
     assert 100 < found["memory_mb"] < 4096  # TensorFlow alone takes more than 100 MB
     assert run.blessing_files("good") == ["INFRA_BLESSED"]

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -14,6 +13,7 @@ from pydicom import dcmread
 
 from tests.serving.gateway import hospital
 from tests.serving.gateway.hospital import states, until, write_xray
+from tests.support.ports import free_port
 
 PLUGINS = Path("/usr/share/orthanc/plugins")
 dcmtk = pytest.mark.skipif(not shutil.which("storescu"), reason="dcmtk is not installed")
@@ -25,12 +25,6 @@ def run(*command: object) -> subprocess.CompletedProcess:
     return subprocess.run(
         parts, capture_output=True, text=True, errors="replace", timeout=60, check=False
     )
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ def raw_store(port: int, path: Path, sop: str) -> int:
 
 def test_an_oversized_image_ends_its_connection_in_a_line(open_site, tmp_path, caplog):
     server = {"dicom": {"max_bytes": 100_000}}
-    site = open_site(ask=server)
+    site = open_site(ask=server, collect={"quiet_seconds": 60})
     big = write_xray(tmp_path / "big.dcm", ImageComments="x" * 10_000)
     file = dcmread(big)
     file.add_new(0x00091001, "OB", bytes(3_000_000))

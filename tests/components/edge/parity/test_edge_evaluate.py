@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -17,6 +18,7 @@ from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.edge.parity.report import read_report
 from cxrflow.components.edge.run import VariantError, _reason, run_variant
 from cxrflow.schema.errors import CxrflowError
+from tests.support.processes import has_ended
 
 pytestmark = pytest.mark.tf
 
@@ -181,22 +183,27 @@ def runs(tmp_path, monkeypatch, script: str) -> None:
     monkeypatch.setattr(sys, "executable", str(program))
 
 
-def is_running(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rsplit(")")[-1].split()[0] != "Z"
-
-
 @pytest.mark.parametrize("script", ["", "echo 1; echo 2;", "exec >&-;"])
 def test_a_variant_that_hangs_is_killed_with_all_it_started(made, tmp_path, monkeypatch, script):
     pids = tmp_path / "pids"
     waiting = f"{script} sleep 1000 & echo $! >{pids}; echo $$ >>{pids}; sleep 1000"
     runs(tmp_path, monkeypatch, waiting)
-    counts = []
+    counts, begin = [], subprocess.Popen
+
+    def begun(*args, **options):
+        """Its time counts from when it has said what it says."""
+        process = begin(*args, **options)
+        while not pids.exists() or pids.read_text().count("\n") < 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", begun)
     with pytest.raises(VariantError, match=r"^no answer within 0\.5 s$"):
         run_variant(made.bundle, "litert_fp32", made.pixels, counts.append, wait=0.5)
     assert counts == ([1, 2] if "echo" in script else [])
     started = [int(pid) for pid in pids.read_text().split()]
-    while any(is_running(pid) for pid in started):  # killed, and on a busy machine not yet gone
+    while not all(has_ended(pid) for pid in started):  # killed, and on a busy machine not yet gone
         time.sleep(0.1)
 
 
