@@ -1,6 +1,8 @@
 """ImageExampleGen's executor: one Beam element is a shard, written straight from files to file."""
 
 import os
+import pickle
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,11 +43,23 @@ _TREES = ("examples", "records")  # outputs that have a file of each shard
 
 @dataclass(frozen=True)
 class Shard:
-    """A file to write: the rows of its images, and how many images the files before it have."""
+    """A file to write: its images' rows, how many, and how many images the files before it have."""
 
     name: str  # with its split's folder
     before: int
-    rows: list[dict[str, Any]]
+    count: int
+    packed: bytes  # since all rows travel with Beam's pipeline, which copies them several times
+
+    @classmethod
+    def of(cls, name: str, before: int, rows: list[dict[str, Any]]) -> "Shard":
+        """With these rows, JSON's types and tuples."""
+        return cls(name, before, len(rows), zlib.compress(pickle.dumps(rows)))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """By column."""
+        rows: list[dict[str, Any]] = pickle.loads(zlib.decompress(self.packed))
+        return rows
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -124,11 +138,11 @@ def make_shards(plan: Plan) -> Iterator[Shard]:
     rows = plan.rows.assign(order=order).sort_values("order")
     before = 0
     for split, part in rows.groupby("split", sort=True):
-        records = part.drop(columns=["order", "split"]).to_dict("records")
-        n = -(-len(records) // _SHARD)
+        part = part.drop(columns=["order", "split"])
+        n = -(-len(part) // _SHARD)
         for i in range(n):
-            chunk = records[i::n]
-            yield Shard(f"Split-{split}/data_tfrecord-{i:05d}-of-{n:05d}", before, chunk)
+            chunk = part.iloc[i::n].to_dict("records")
+            yield Shard.of(f"Split-{split}/data_tfrecord-{i:05d}-of-{n:05d}", before, chunk)
             before += len(chunk)
 
 
@@ -180,7 +194,7 @@ class _WriteShard(beam.DoFn):
         if self._shards.note_if_whole(shard.name) is None:
             with self._shards.writing(shard.name) as (files, note):
                 note["problems"] = [asdict(problem) for problem in self._write(shard, *files)]
-        progress.report(shard.before + len(shard.rows), self._total)
+        progress.report(shard.before + shard.count, self._total)
 
     def _write(self, shard: Shard, examples: str, records: str) -> Iterator[Problem]:
         with tf.io.TFRecordWriter(examples) as full, tf.io.TFRecordWriter(records) as light:

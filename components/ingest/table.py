@@ -1,8 +1,10 @@
 """The label table, Kaggle's two variants: typed rows, and the rows that cannot be used."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,28 +78,28 @@ def read_table(path: str | Path) -> Table:
         rows = read_rows(str(path), list(COLUMNS), ALIASES)
     except BadTable as error:
         raise CxrflowError(str(error)) from None
-    issues: dict[int, list[tuple[str, str]]] = {}
-    typed: dict[int, dict[str, Any]] = {}
-    parsers = {name: _once(parse) for name, parse in _PARSERS.items()}
-    for row in rows:
-        typed[row.line] = values = {"row": row.line}
-        if row.fault:
-            issues[row.line] = [(Reason.BAD_ROW.value, row.fault)]
-            continue
-        for (column, parse), text in zip(parsers.items(), row.values, strict=True):
-            values[column] = found = parse(text)
+    issues = {row.line: [(Reason.BAD_ROW.value, row.fault)] for row in rows if row.fault}
+    whole = [row for row in rows if not row.fault]
+    # By columns: a table of many rows has few values that differ, and few objects then.
+    columns: dict[str, list[Any]] = {"row": [row.line for row in whole]}
+    for place, (name, parse) in enumerate(_PARSERS.items()):
+        columns[name] = list(map(_once(parse), (row.values[place] for row in whole)))
+        for row, found in zip(whole, columns[name], strict=True):
             if isinstance(found, BadValue):
                 issues.setdefault(row.line, []).append((found.reason, str(found)))
-        if wrong := _mismatch(values):
+    for row, *ids in zip(whole, columns["image_id"], columns["patient_id"], strict=True):
+        if wrong := _mismatch(*ids):
             issues.setdefault(row.line, []).append((Reason.PATIENT_MISMATCH.value, wrong))
-    for line, detail in repeats(_said(rows, typed)).items():
+    for line, detail in repeats(_said(whole, columns)).items():
         issues.setdefault(line, []).append((Reason.DUPLICATE_IMAGE.value, detail))
+    names = dict(zip(columns["row"], columns["image_id"], strict=True))
     problems = [
-        Problem(issues[row.line][0][0], _name(row, typed), row.line, _details(issues[row.line]))
+        Problem(found[0][0], _name(row, names.get(row.line)), row.line, _details(found))
         for row in rows
-        if row.line in issues
+        if (found := issues.get(row.line))
     ]
-    return Table(_frame([typed[row.line] for row in rows if row.line not in issues]), problems)
+    good = [line not in issues for line in columns["row"]]
+    return Table(_frame({name: list(compress(c, good)) for name, c in columns.items()}), problems)
 
 
 def _once(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -116,36 +118,33 @@ def _once(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _said(
-    rows: Sequence[Row], typed: Mapping[int, Mapping[str, Any]]
+    rows: Sequence[Row], columns: Mapping[str, Sequence[Any]]
 ) -> Iterator[tuple[int, str, object]]:
-    """What the rows with a usable name say of their images: values, or the text of bad ones."""
-    for row in rows:
-        name = typed[row.line].get("image_id")
-        if isinstance(name, str):
-            values = list(typed[row.line].values())[1:]
+    """What rows say of an image that several name: values, or the text of bad ones."""
+    counts = Counter(name for name in columns["image_id"] if isinstance(name, str))
+    for row, *values in zip(rows, *(columns[name] for name in _PARSERS), strict=True):
+        if counts[values[0]] > 1:
             texts = zip(values, row.values, strict=True)
-            yield row.line, name, [t if isinstance(v, BadValue) else (v,) for v, t in texts]
+            said = [text if isinstance(value, BadValue) else (value,) for value, text in texts]
+            yield row.line, values[0], said
 
 
-def _name(row: Row, typed: Mapping[int, Mapping[str, Any]]) -> str:
-    name = typed[row.line].get("image_id")
-    return name if isinstance(name, str) else shown(row.values[0])
+def _name(row: Row, found: str | BadValue | None) -> str:
+    return found if isinstance(found, str) else shown(row.values[0])
 
 
 def _details(found: Sequence[tuple[str, str]]) -> str:
     return "; ".join(detail for _, detail in found)
 
 
-def _frame(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
+def _frame(columns: Mapping[str, Sequence[Any]]) -> "pd.DataFrame":
     import pandas as pd
 
     numbers = {"row", "age", "follow_up"}
     return pd.DataFrame(
         {
-            name: pd.Series(
-                [row[name] for row in rows], dtype="int64" if name in numbers else "object"
-            )
-            for name in ("row", *_PARSERS)
+            name: pd.Series(values, dtype="int64" if name in numbers else "object")
+            for name, values in columns.items()
         }
     )
 
@@ -183,9 +182,8 @@ def _one_of(text: str, allowed: tuple[str, ...], reason: Reason, what: str) -> s
     return text.upper()
 
 
-def _mismatch(values: Mapping[str, Any]) -> str:
+def _mismatch(name: str | BadValue, patient: str | BadValue) -> str:
     """What is wrong with a name of NIH's form, 8 digits of the patient; "" if nothing."""
-    name, patient = values["image_id"], values["patient_id"]
     if isinstance(name, BadValue) or isinstance(patient, BadValue):
         return ""
     of_name = _NIH_NAME.fullmatch(name)

@@ -176,15 +176,16 @@ def read_rows(path: str, columns: Sequence[str], aliases: Dict[str, str]) -> Lis
             raise BadTable(wrong) from None
         raise
     rows = []
+    once = {}  # type: Dict[str, str]  # values that many rows have
     for line, end, values in filled:
         if end > line:
             _refuse_open_quote(name, line, end, values, [places[c] for c in columns], len(header))
         fault = _fault(values, len(header), max(places.values()))
-        found = tuple(
+        stripped = (
             values[places[column]].strip() if places[column] < len(values) else ""
             for column in columns
         )
-        rows.append(Row(line, found, fault))
+        rows.append(Row(line, tuple(once.setdefault(value, value) for value in stripped), fault))
     if not rows:
         raise BadTable(f"{name} has a header but no rows")
     return rows

@@ -8,7 +8,7 @@ from scipy import sparse
 from cxrflow.components.evaluate.statistics.draws import CONFIDENCE, Draws, Estimate
 from cxrflow.schema.labels import known_columns
 
-_BLOCK = 1 << 22  # values of the largest table that is held at once, 32 MB
+_BLOCK = 1 << 19  # values of the largest table that is held at once, 4 MB: what caches hold
 
 
 def drawn_auc(positive: np.ndarray, scores: np.ndarray, draws: Draws) -> np.ndarray:
