@@ -92,13 +92,14 @@ def read_table(path: str | Path) -> Table:
             issues.setdefault(row.line, []).append((Reason.PATIENT_MISMATCH.value, wrong))
     for line, detail in repeats(_said(whole, columns)).items():
         issues.setdefault(line, []).append((Reason.DUPLICATE_IMAGE.value, detail))
-    names = dict(zip(columns["row"], columns["image_id"], strict=True))
+    good = [line not in issues for line in columns["row"]]
+    named = zip(columns["row"], columns["image_id"], good, strict=True)
+    names = {line: name for line, name, is_good in named if not is_good}
     problems = [
         Problem(found[0][0], _name(row, names.get(row.line)), row.line, _details(found))
         for row in rows
         if (found := issues.get(row.line))
     ]
-    good = [line not in issues for line in columns["row"]]
     return Table(_frame({name: list(compress(c, good)) for name, c in columns.items()}), problems)
 
 
