@@ -27,7 +27,10 @@ pytest_plugins = ["tests.support.training_data"]
 # On a busy machine examples take as long as they like: no test fails by the clock. Each run has the
 # same examples, so that what fails is the change's; --hypothesis-profile=search draws new ones.
 settings.register_profile(
-    "search", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "search",
+    derandomize=False,  # which Hypothesis sets by itself where there is a variable CI
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("same", settings.get_profile("search"), derandomize=True)
 settings.load_profile("same")

@@ -52,12 +52,12 @@ class Shard:
 
     @classmethod
     def of(cls, name: str, before: int, rows: list[dict[str, Any]]) -> "Shard":
-        """With these rows, JSON's types and tuples."""
+        """Packs rows, each a dict by column."""
         return cls(name, before, len(rows), zlib.compress(pickle.dumps(rows)))
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """By column."""
+        """A dict by column for each image, unpacked anew on every call."""
         rows: list[dict[str, Any]] = pickle.loads(zlib.decompress(self.packed))
         return rows
 

@@ -80,7 +80,7 @@ def read_table(path: str | Path) -> Table:
         raise CxrflowError(str(error)) from None
     issues = {row.line: [(Reason.BAD_ROW.value, row.fault)] for row in rows if row.fault}
     whole = [row for row in rows if not row.fault]
-    # By columns: a table of many rows has few values that differ, and few objects then.
+    # By columns: equal values are one object, and no row needs a dict of its own.
     columns: dict[str, list[Any]] = {"row": [row.line for row in whole]}
     for place, (name, parse) in enumerate(_PARSERS.items()):
         columns[name] = list(map(_once(parse), (row.values[place] for row in whole)))
@@ -121,7 +121,7 @@ def _once(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 def _said(
     rows: Sequence[Row], columns: Mapping[str, Sequence[Any]]
 ) -> Iterator[tuple[int, str, object]]:
-    """What rows say of an image that several name: values, or the text of bad ones."""
+    """What each row says of its image where several name that one: values, or a bad one's text."""
     counts = Counter(name for name in columns["image_id"] if isinstance(name, str))
     for row, *values in zip(rows, *(columns[name] for name in _PARSERS), strict=True):
         if counts[values[0]] > 1:

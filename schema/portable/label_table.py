@@ -176,7 +176,7 @@ def read_rows(path: str, columns: Sequence[str], aliases: Dict[str, str]) -> Lis
             raise BadTable(wrong) from None
         raise
     rows = []
-    once = {}  # type: Dict[str, str]  # values that many rows have
+    once = {}  # type: Dict[str, str]  # each value -> its one object
     for line, end, values in filled:
         if end > line:
             _refuse_open_quote(name, line, end, values, [places[c] for c in columns], len(header))

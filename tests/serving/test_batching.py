@@ -70,7 +70,7 @@ def busy(model, batcher):
 
 
 def answer(future):
-    return future.result(10)["y"].tolist()
+    return future.result(60)["y"].tolist()
 
 
 def test_what_waits_together_runs_together(model, batcher):

@@ -157,11 +157,11 @@ def test_nothing_else_is_tried_again(code):
 def test_deadline_ends_a_request():
     fake = Fake()
     fake.gate.clear()
-    with asked(fake, deadline=0.5) as client:
+    with asked(fake, deadline=3) as client:
         result = client.predict(PNG)
         fake.gate.set()  # only now: it didn't wait for the answer
-    assert result == Failure("", "no answer within 0.5 s", "DEADLINE_EXCEEDED")
-    assert len(fake.times) <= 1  # none where connecting took as long
+    assert result == Failure("", "no answer within 3 s", "DEADLINE_EXCEEDED")
+    assert len(fake.times) == 1
 
 
 def test_deadline_ends_retries():

@@ -50,7 +50,7 @@ from pathlib import Path
 from cxrflow.pipeline.terminal import redirected_to
 from cxrflow.serving import logs
 log = Path(sys.argv[1])
-def is_full():
+def has_text():
     try:
         return log.stat().st_size
     except FileNotFoundError:  # just put aside
@@ -59,7 +59,7 @@ with redirected_to(log):
     logs.start(log, 500, 2, look_seconds=0.01)
     for i in range(3):
         os.write(2, b"Corrupt JPEG data\\n" * 50)
-        while is_full():
+        while has_text():
             time.sleep(0.01)
     os.write(2, b"the last line\\n")
 """

@@ -233,6 +233,7 @@ def test_a_version_that_does_not_get_warm_is_given_up(
 
     def shorter_for_7(version, *given):
         load = start(version, *given)
+        assert load.deadline == load.began + 60
         if version.number == 7:
             load.deadline = load.began + 0.5
         return load

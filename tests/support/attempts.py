@@ -17,7 +17,7 @@ class _Disturbed(executor._WriteShard):
     """Does something when half of a shard's images are written."""
 
     def process(self, shard: Any) -> None:
-        read, half = self._read, shard.rows[len(shard.rows) // 2]["path"]
+        read, half = self._read, shard.rows[shard.count // 2]["path"]
 
         def reading(path: str, limit: Any) -> Any:
             if path == half:

@@ -9,14 +9,17 @@ from contextlib import contextmanager, suppress
 # has started.
 _PORTS = range(20_000, 32_768)
 _ANY = random.SystemRandom()
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that nobody listens on, another one each time."""
     while True:
         port = _ANY.choice(_PORTS)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 @contextmanager

@@ -255,7 +255,8 @@ def test_logs_for_tensorboard_and_nothing_left_behind(trained):
     assert list((trained / "work").iterdir()) == []
 
 
-KILLED = """  # in the second epoch
+# Kills itself in the second epoch.
+KILLED = """
 import json, os, signal, sys
 import keras
 from cxrflow.components.train import callbacks

@@ -127,7 +127,9 @@ def acceptors() -> int:
 def encrypted(open_site, tmp_path):
     """A gateway that speaks TLS to who has the peer's certificate; (site, the peer's, its own)."""
     own, peer = certificate(tmp_path, "gateway"), certificate(tmp_path, "peer")
-    site = open_site(tls_certificate=own[0], tls_key=own[1], tls_client_ca=peer[0])
+    patient = {"network_seconds": 600, "min_free_bytes": 1}  # longer than any test waits
+    tls = {"tls_certificate": own[0], "tls_key": own[1], "tls_client_ca": peer[0]}
+    site = open_site(limits=patient, **tls)
     return site, peer, own
 
 

@@ -191,7 +191,7 @@ def test_a_variant_that_hangs_is_killed_with_all_it_started(made, tmp_path, monk
     counts, begin = [], subprocess.Popen
 
     def begun(*args, **options):
-        """Its time counts from when it has said what it says."""
+        """Returns once the script has written its lines, and `wait` counts from there."""
         process = begin(*args, **options)
         while not pids.exists() or pids.read_text().count("\n") < 2:
             assert process.poll() is None
