@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from cxrflow.pipeline.config import parse, to_dict
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.files import held
-from tests.support.processes import has_ended
+from tests.support.processes import wait_until_ended
 
 pytestmark = pytest.mark.tf
 
@@ -65,5 +64,4 @@ def test_forked_workers_share_the_work_and_one_that_dies_is_told(tmp_path: Path)
     assert "sdk_worker_main" not in log  # none was started anew
     with pytest.raises(CxrflowError, match=r"^a worker of Beam was killed: did it take too much"):
         run_forked(tmp_path, "Deadly")
-    while not all(has_ended(pid) for pid, *_ in found.values()):
-        time.sleep(0.02)  # the test's own timeout ends it
+    wait_until_ended(int(pid) for pid, *_ in found.values())

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from cxrflow.pipeline import memory, parallel
 from cxrflow.pipeline.parallel import ready
 from cxrflow.schema.errors import CxrflowError
-from tests.support.processes import has_ended
+from tests.support.processes import wait_until_ended
 
 DIAMOND = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
 
@@ -112,9 +111,7 @@ def test_nodes_end_with_a_killed_command(tmp_path: Path) -> None:
     script.write_text(COMMAND)
     killed = subprocess.run([sys.executable, str(script), *map(str, files)])
     assert killed.returncode == -signal.SIGKILL
-    for file in files:
-        while not has_ended(file.read_text()):
-            time.sleep(0.02)  # the test's own timeout ends it
+    wait_until_ended(int(file.read_text()) for file in files)
 
 
 def most_at_once(root: Path) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cxrflow.schema.processes import module_command, set_by_signals
-from tests.support.processes import has_ended
+from tests.support.processes import has_ended, wait_until_ended
 
 PARENT = """
 import subprocess, sys, time
@@ -32,8 +32,7 @@ def test_a_child_ends_with_its_killed_parent(tmp_path: Path) -> None:
     assert not has_ended(child)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    while not has_ended(child):  # the test's own timeout ends it
-        time.sleep(0.02)
+    wait_until_ended([child])
 
 
 def test_the_module_gets_its_arguments_and_its_exit_code_counts() -> None:

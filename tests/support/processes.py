@@ -1,11 +1,21 @@
-"""Other processes, as Linux shows them."""
+"""Other processes."""
 
-from pathlib import Path
+import time
+from collections.abc import Iterable
+
+import psutil
 
 
-def has_ended(pid: int | str) -> bool:
+def has_ended(pid: int) -> bool:
     """Whether there is no such process, or only a zombie, which nobody has waited for yet."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:  # none, or it goes while it is read
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return True
+
+
+def wait_until_ended(pids: Iterable[int]) -> None:
+    """Returns once all have ended; else the test's own timeout ends it."""
+    for pid in pids:
+        while not has_ended(pid):
+            time.sleep(0.02)

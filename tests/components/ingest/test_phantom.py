@@ -21,7 +21,7 @@ from cxrflow.components.ingest.phantom.table import Study
 from cxrflow.schema.classes import CLASSES_14
 from cxrflow.schema.errors import CxrflowError
 from cxrflow.schema.progress import logger as progress
-from tests.support.processes import has_ended
+from tests.support.processes import wait_until_ended
 
 ROOT = Path(__file__).parents[3]
 COLUMNS = [
@@ -333,8 +333,7 @@ def test_killed_run_leaves_nothing_that_looks_whole_and_can_be_repeated(tmp_path
     process.kill()
     process.wait()
     assert workers
-    while not all(has_ended(worker.pid) for worker in workers):
-        time.sleep(0.05)
+    wait_until_ended(worker.pid for worker in workers)
     assert any(images.iterdir()) and not out.exists()
     assert write_phantoms(out, patients=2, seed=1, workers=1) == len(
         list((out / "images").iterdir())

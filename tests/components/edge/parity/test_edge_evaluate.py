@@ -18,7 +18,7 @@ from cxrflow.components.edge.export.settings import EdgeConfig
 from cxrflow.components.edge.parity.report import read_report
 from cxrflow.components.edge.run import VariantError, _reason, run_variant
 from cxrflow.schema.errors import CxrflowError
-from tests.support.processes import has_ended
+from tests.support.processes import wait_until_ended
 
 pytestmark = pytest.mark.tf
 
@@ -203,8 +203,7 @@ def test_a_variant_that_hangs_is_killed_with_all_it_started(made, tmp_path, monk
         run_variant(made.bundle, "litert_fp32", made.pixels, counts.append, wait=0.5)
     assert counts == ([1, 2] if "echo" in script else [])
     started = [int(pid) for pid in pids.read_text().split()]
-    while not all(has_ended(pid) for pid in started):  # killed, and on a busy machine not yet gone
-        time.sleep(0.1)
+    wait_until_ended(started)  # killed, and on a busy machine not yet gone
 
 
 def test_a_variant_that_hangs_does_not_hold_up_the_others(made, tmp_path, monkeypatch):
